@@ -1,0 +1,1 @@
+"""The language both sides speak: notes, tokenizers, MIDI bytes and the bundle format."""

@@ -1,0 +1,79 @@
+"""The two small machines that run beside the network: the grammar and the clock.
+
+Both are tables, so that NumPy, PyTorch and an ONNX graph step them with one gather a token.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.errors import UnsupportedMeterError
+from music.score import Meter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grammar:
+    """A finite automaton over tokens: which may follow, and what state that leads to.
+
+    Every state allows at least one token.
+    """
+
+    allowed: NDArray[np.bool_]
+    """(states, vocabulary): whether the token may come in the state."""
+    successor: NDArray[np.int32]
+    """(states, vocabulary): the state after the token; meaningless where it is not allowed."""
+    start: int
+    """The state before the first token."""
+
+    def accepts(self, tokens: NDArray[np.integer]) -> bool:
+        """Whether the sequence, fed from the start, obeys the grammar throughout."""
+        state = self.start
+        for token in tokens:
+            if not 0 <= token < self.allowed.shape[1] or not self.allowed[state, token]:
+                return False
+            state = int(self.successor[state, token])
+        return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clock:
+    """A metronome: rows that follow one another whatever the tokens are.
+
+    Each row stands for one place in a bar (and, with voices interleaved, one voice). The network sees a row
+    through its features, each embedded on its own.
+    """
+
+    successor: NDArray[np.int32]
+    """(rows,): the row of the next token."""
+    features: NDArray[np.int32]
+    """(rows, features): what the network is told of each row."""
+    feature_sizes: tuple[int, ...]
+    """Number of values of each feature."""
+    meters: tuple[Meter, ...]
+    """Meters that the clock can count."""
+    starts: dict[tuple[Meter | None, int], int]
+    """Row of the first token, by (meter, pickup in ticks); meter None where the meter is not known."""
+
+    def start(self, meter: Meter | None, pickup_ticks: int = 0) -> int:
+        """The row of a piece's first token.
+
+        Raises:
+            UnsupportedMeterError: the clock does not count this meter, or no grid step falls on this pickup.
+        """
+        row = self.starts.get((meter, pickup_ticks))
+        if row is None:
+            known = ", ".join(map(str, self.meters))
+            if meter is not None and meter not in self.meters:
+                raise UnsupportedMeterError(f"meter {meter} is not one this model counts: {known}")
+            raise UnsupportedMeterError(f"a pickup of {pickup_ticks} ticks does not fit meter {meter}")
+        return row
+
+    def rows(self, start: int, count: int) -> NDArray[np.int32]:
+        """The rows of `count` tokens from row `start` on, shape (count,)."""
+        rows = np.empty(count, np.int32)
+        row = start
+        for index in range(count):
+            rows[index] = row
+            row = int(self.successor[row])
+        return rows

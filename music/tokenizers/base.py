@@ -1,0 +1,140 @@
+"""What every tokenizer can do. A third one joins by implementing `Tokenizer` and its entry in the registry."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.automata import Clock, Grammar
+from music.score import Meter, Note, Score
+
+Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A piece as tokens, with a report of what the tokenizer could not say."""
+
+    tokens: Tokens
+    """(n,), ending in the end token; the start token is not part of it."""
+    clock_start: int
+    """Clock row of the first token."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Notes left out or moved, by reason, such as `out_of_range`, `off_grid`, `overlapping`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a caller decides about a piece and no token says."""
+
+    meter: Meter | None = field(default_factory=Meter)
+    pickup_ticks: int = 0
+    tempo_bpm: float = 100.0
+    key_sharps: int | None = None
+    program: int = 0
+
+
+class IncrementalDecoder(ABC):
+    """Turns tokens into notes while they arrive."""
+
+    @abstractmethod
+    def feed(self, tokens: Iterable[int]) -> list[Note]:
+        """Consume tokens; the notes whose end they decided, in the order in which they ended."""
+
+    @abstractmethod
+    def finish(self) -> list[Note]:
+        """No more tokens come: the notes that were still sounding end here."""
+
+    @property
+    @abstractmethod
+    def length_ticks(self) -> int:
+        """Ticks that the tokens so far have filled."""
+
+
+class Tokenizer(ABC):
+    """A bijection between the scores on its grid and sequences of token ids.
+
+    `decode(encode(score)) == score` for every score on the grid and inside the range, and
+    `encode(decode(tokens)) == tokens` for every sequence that the grammar accepts and the end token closes.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raised whenever the meaning of a token id changes."""
+
+    vocabulary_size: int
+    start_token: int
+    """Fed as the previous token of the first step; never sampled."""
+    end_token: int
+    step_ticks: int
+    """Length of one step in ticks."""
+    tokens_per_step: int
+    """Tokens that one step takes."""
+    grammar: Grammar
+    clock: Clock
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """JSON-ready arguments that make this tokenizer again through `from_parameters`."""
+
+    @classmethod
+    @abstractmethod
+    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
+        """Make the tokenizer that `parameters` describes.
+
+        Raises:
+            ValueError: a parameter is missing, unknown or out of range.
+        """
+
+    @abstractmethod
+    def token_name(self, token: int) -> str:
+        """The token in words, for people."""
+
+    @abstractmethod
+    def encode(self, score: Score) -> Encoding:
+        """Write the score as tokens, closed by the end token.
+
+        Raises:
+            UnsupportedMeterError: the clock does not know the score's meter or pickup.
+        """
+
+    @abstractmethod
+    def decoder(self) -> IncrementalDecoder:
+        """A fresh incremental decoder."""
+
+    @abstractmethod
+    def shifts(self, score: Score) -> range:
+        """Transpositions in semitones that keep every note of the score inside the vocabulary."""
+
+    def decode(self, tokens: Iterable[int], setting: Setting | None = None) -> Score:
+        """The score that the tokens say; an end token closes it, with or without one at the end."""
+        setting = setting or Setting()
+        decoder = self.decoder()
+        notes = decoder.feed(tokens) + decoder.finish()
+        notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+        return Score(
+            notes=tuple(notes),
+            length_ticks=decoder.length_ticks,
+            meter=setting.meter,
+            pickup_ticks=setting.pickup_ticks,
+            tempo_bpm=setting.tempo_bpm,
+            key_sharps=setting.key_sharps,
+            program=setting.program,
+        )
+
+    def token_count(self, length_ticks: int) -> int:
+        """Tokens that fill `length_ticks`, rounded up to a whole step; the end token is not counted."""
+        return -(-length_ticks // self.step_ticks) * self.tokens_per_step
+
+    @property
+    def hash(self) -> str:
+        """sha256 over name, version and parameters: equal exactly when token ids mean the same."""
+        identity = {"name": self.name, "version": self.version, "parameters": self.parameters}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

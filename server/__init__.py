@@ -1,0 +1,1 @@
+"""Online: the engine, the wire and what joins them."""

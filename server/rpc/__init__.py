@@ -1,0 +1,1 @@
+"""The wire: gRPC handlers, validation and the translation of errors."""

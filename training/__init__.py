@@ -1,0 +1,1 @@
+"""Offline: corpus to tokens to LSTM to ONNX bundle."""
