@@ -93,6 +93,15 @@ class Tokenizer(ABC):
             ValueError: a parameter is missing, unknown or out of range.
         """
 
+    @classmethod
+    @abstractmethod
+    def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
+        """Make the tokenizer for a corpus: what `parameters` leave open is taken from the training scores.
+
+        Raises:
+            ValueError: as `from_parameters`, or the scores hold nothing to take it from.
+        """
+
     @abstractmethod
     def token_name(self, token: int) -> str:
         """The token in words, for people."""
@@ -101,8 +110,7 @@ class Tokenizer(ABC):
     def encode(self, score: Score) -> Encoding:
         """Write the score as tokens, closed by the end token.
 
-        Raises:
-            UnsupportedMeterError: the clock does not know the score's meter or pickup.
+        A meter that the clock does not count is heard without its bar lines.
         """
 
     @abstractmethod
@@ -110,8 +118,12 @@ class Tokenizer(ABC):
         """A fresh incremental decoder."""
 
     @abstractmethod
-    def shifts(self, score: Score) -> range:
-        """Transpositions in semitones that keep every note of the score inside the vocabulary."""
+    def shifts(self, tokens: Tokens) -> range:
+        """Transpositions in semitones, 0 among them, that keep a piece inside the vocabulary."""
+
+    @abstractmethod
+    def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
+        """Tokens of the piece transposed by one of its `shifts`."""
 
     def decode(self, tokens: Iterable[int], setting: Setting | None = None) -> Score:
         """The score that the tokens say; an end token closes it, with or without one at the end."""

@@ -1,0 +1,115 @@
+"""Standard MIDI Files to scores and back, through symusic."""
+
+from typing import Final
+
+import symusic
+
+from music.errors import InvalidScoreError
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+
+_END_MARKER: Final = "end"
+
+
+def write_midi(score: Score) -> bytes:
+    """The score as a Standard MIDI File, format 1, one track for each voice.
+
+    The first track carries tempo, meter and key. A pickup is written as most notation programs write it: a
+    first bar in a meter of its own length, then the real one. A marker `end` stands at `length_ticks`, so
+    that closing rests survive.
+    """
+    file = symusic.Score(TICKS_PER_QUARTER)
+    file.tempos.append(symusic.Tempo(0, qpm=score.tempo_bpm))
+    if score.meter is not None:
+        if score.pickup_ticks:
+            bar = _meter_of(score.pickup_ticks)
+            file.time_signatures.append(symusic.TimeSignature(0, bar.numerator, bar.denominator))
+        meter = score.meter
+        file.time_signatures.append(symusic.TimeSignature(score.pickup_ticks, meter.numerator, meter.denominator))
+    if score.key_sharps is not None:
+        file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
+    for voice in range(max(score.voices, 1)):
+        track = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
+        for note in score.notes:
+            if note.voice == voice:
+                track.notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
+        file.tracks.append(track)
+    file.markers.append(symusic.TextMeta(score.length_ticks, _END_MARKER))
+    return bytes(file.dumps_midi())
+
+
+def read_midi(data: bytes) -> Score:
+    """The score in a Standard MIDI File: every pitched track is a voice, the highest (by mean pitch) first.
+
+    Ticks are rescaled to `TICKS_PER_QUARTER`. The first meter, tempo, key and program count; a file whose
+    meter changes later has meter None, since no clock could follow it, except that a first bar written in a
+    meter of its own is a pickup. Percussion is left out.
+
+    Raises:
+        InvalidScoreError: the bytes are no MIDI file, or hold no pitched note.
+    """
+    try:
+        file = symusic.Score.from_midi(data)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InvalidScoreError(f"not a Standard MIDI File: {error}") from error
+    if file.ticks_per_quarter <= 0:
+        raise InvalidScoreError("the MIDI file counts no ticks in a quarter note")
+    scale = TICKS_PER_QUARTER / file.ticks_per_quarter
+
+    tracks = [track for track in file.tracks if not track.is_drum and len(track.notes)]
+    if not tracks:
+        raise InvalidScoreError("the MIDI file holds no pitched note")
+    tracks.sort(key=lambda track: -sum(note.pitch for note in track.notes) / len(track.notes))
+    notes: list[Note] = []
+    for voice, track in enumerate(tracks):
+        for event in track.notes:
+            onset, end = round(event.time * scale), round(event.end * scale)
+            velocity = min(max(event.velocity, 1), 127)
+            notes.append(Note(onset, max(end - onset, 1), event.pitch, velocity, voice))
+    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+
+    meter, pickup_ticks = _meter_and_pickup(
+        [(round(m.time * scale), m.numerator, m.denominator) for m in file.time_signatures]
+    )
+    length = max(note.end for note in notes)
+    for marker in file.markers:
+        if marker.text == _END_MARKER:
+            length = max(length, round(marker.time * scale))
+    return Score(
+        notes=tuple(notes),
+        length_ticks=length,
+        meter=meter,
+        pickup_ticks=pickup_ticks,
+        tempo_bpm=float(file.tempos[0].qpm) if len(file.tempos) else 120.0,  # the standard's own default
+        key_sharps=int(file.key_signatures[0].key) if len(file.key_signatures) else None,
+        program=tracks[0].program,
+    )
+
+
+def _meter_of(ticks: int) -> Meter:
+    """The meter whose bar is `ticks` long, in the longest beat that fits."""
+    for denominator in (4, 8, 16, 32):
+        beat = 4 * TICKS_PER_QUARTER // denominator
+        if ticks % beat == 0:
+            return Meter(ticks // beat, denominator)
+    raise InvalidScoreError(f"a pickup of {ticks} ticks is no whole number of 32nds")
+
+
+def _meter_and_pickup(signatures: list[tuple[int, int, int]]) -> tuple[Meter | None, int]:
+    meters: list[tuple[int, Meter]] = []
+    for tick, numerator, denominator in sorted(signatures, key=lambda signature: signature[0]):
+        try:
+            meter = Meter(numerator, denominator)
+        except InvalidScoreError:
+            return None, 0
+        if meters and meters[-1][0] == tick:
+            meters.pop()  # the last of several at one tick holds
+        if not meters or meters[-1][1] != meter:
+            meters.append((tick, meter))
+    if not meters or meters[0][0] != 0:
+        return None, 0
+    if len(meters) == 1:
+        return meters[0][1], 0
+    (_, first), (tick, second) = meters[:2]
+    if len(meters) == 2 and first.bar_ticks == tick and tick < second.bar_ticks:
+        return second, tick
+    return None, 0

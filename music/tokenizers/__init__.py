@@ -1,0 +1,44 @@
+"""Tokenizers: bijections between scores on a grid and token ids, by name in `TOKENIZERS`."""
+
+from typing import Any, Final
+
+from music.tokenizers.base import Encoding, IncrementalDecoder, Setting, Tokenizer
+from music.tokenizers.grid import GridTokenizer
+from music.tokenizers.notechord import NoteChordTokenizer
+
+__all__ = [
+    "TOKENIZERS",
+    "Encoding",
+    "GridTokenizer",
+    "IncrementalDecoder",
+    "NoteChordTokenizer",
+    "Setting",
+    "Tokenizer",
+    "tokenizer_class",
+    "tokenizer_from_parameters",
+]
+
+TOKENIZERS: Final[dict[str, type[Tokenizer]]] = {cls.name: cls for cls in (GridTokenizer, NoteChordTokenizer)}
+
+
+def tokenizer_class(name: str) -> type[Tokenizer]:
+    """The tokenizer called `name`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in TOKENIZERS:
+        raise ValueError(f"unknown tokenizer {name!r}; known are {', '.join(sorted(TOKENIZERS))}")
+    return TOKENIZERS[name]
+
+
+def tokenizer_from_parameters(name: str, version: int, parameters: dict[str, Any]) -> Tokenizer:
+    """Make a tokenizer again from what a manifest says of it.
+
+    Raises:
+        ValueError: the name or version is unknown, or a parameter is missing, unknown or out of range.
+    """
+    cls = tokenizer_class(name)
+    if version != cls.version:
+        raise ValueError(f"tokenizer {name!r} has version {cls.version} here, not {version}")
+    return cls.from_parameters(parameters)

@@ -1,0 +1,291 @@
+"""`grid`: N voices on a fixed grid, interleaved within a step; a token is a pitch, HOLD or REST.
+
+With four voices on 16ths this is the usual encoding of Bach chorales; with one voice it is the encoding of
+Magenta's Melody RNN. A REST is written at every silent step and HOLD only continues a sounding note, so that
+a score has exactly one encoding.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+
+from music.automata import Clock, Grammar
+from music.errors import InvalidScoreError
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens
+
+START: Final = 0
+END: Final = 1
+REST: Final = 2
+HOLD: Final = 3
+FIRST_PITCH: Final = 4
+
+VELOCITY: Final = 80
+MAX_VOICES: Final = 8
+
+
+class GridTokenizer(Tokenizer):
+    """N monophonic voices on a grid of `steps_per_quarter` steps.
+
+    `voice_order` lists the score's voices in the order in which a step's tokens come: (0, 3, 1, 2) writes the
+    soprano, then the bass, then the inner voices. `lowest_pitch` and `highest_pitch` are MIDI numbers, both
+    inside. `meters` are those that the clock counts; a score in any other meter is heard without its bar lines.
+    """
+
+    name: ClassVar[str] = "grid"
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        *,
+        voices: int,
+        lowest_pitch: int,
+        highest_pitch: int,
+        steps_per_quarter: int = 4,
+        voice_order: tuple[int, ...] | None = None,
+        meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
+    ) -> None:
+        order = tuple(range(voices)) if voice_order is None else tuple(voice_order)
+        if not 1 <= voices <= MAX_VOICES:
+            raise ValueError(f"voices must be 1 to {MAX_VOICES}, not {voices}")
+        if not 0 <= lowest_pitch <= highest_pitch <= 127:
+            raise ValueError(f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest_pitch} to {highest_pitch}")
+        if steps_per_quarter < 1 or TICKS_PER_QUARTER % steps_per_quarter:
+            raise ValueError(f"steps_per_quarter must divide {TICKS_PER_QUARTER}, not {steps_per_quarter}")
+        if sorted(order) != list(range(voices)):
+            raise ValueError(f"voice_order must be a permutation of 0 to {voices - 1}, not {order}")
+        if not meters or len(set(meters)) != len(meters):
+            raise ValueError("meters must name at least one meter, each once")
+        self.voices = voices
+        self.lowest_pitch = lowest_pitch
+        self.highest_pitch = highest_pitch
+        self.steps_per_quarter = steps_per_quarter
+        self.voice_order = order
+        self.meters = tuple(meters)
+
+        self.step_ticks = TICKS_PER_QUARTER // steps_per_quarter
+        for meter in self.meters:
+            if meter.bar_ticks % self.step_ticks:
+                raise ValueError(f"a bar of {meter} is no whole number of steps")
+        self.tokens_per_step = voices
+        self.vocabulary_size = FIRST_PITCH + highest_pitch - lowest_pitch + 1
+        self.start_token = START
+        self.end_token = END
+        self.grammar = _grammar(voices, self.vocabulary_size)
+        self.clock = _clock(voices, steps_per_quarter, self.step_ticks, self.meters)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """See `Tokenizer.parameters`."""
+        return {
+            "voices": self.voices,
+            "lowest_pitch": self.lowest_pitch,
+            "highest_pitch": self.highest_pitch,
+            "steps_per_quarter": self.steps_per_quarter,
+            "voice_order": list(self.voice_order),
+            "meters": [str(meter) for meter in self.meters],
+        }
+
+    @classmethod
+    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
+        """See `Tokenizer.from_parameters`."""
+        try:
+            arguments = dict(parameters)
+            if "meters" in arguments:
+                arguments["meters"] = tuple(Meter.parse(text) for text in arguments["meters"])
+            if arguments.get("voice_order") is not None:
+                arguments["voice_order"] = tuple(arguments["voice_order"])
+            return cls(**arguments)
+        except (TypeError, InvalidScoreError) as error:
+            raise ValueError(f"grid: {error}") from error
+
+    @classmethod
+    def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
+        """See `Tokenizer.fit`: the pitch range is the scores' own where the parameters leave it open."""
+        arguments = dict(parameters)
+        if "lowest_pitch" not in arguments or "highest_pitch" not in arguments:
+            pitches = {note.pitch for score in scores for note in score.notes}
+            if not pitches:
+                raise ValueError("grid: the training scores hold no note to take a pitch range from")
+            arguments.setdefault("lowest_pitch", min(pitches))
+            arguments.setdefault("highest_pitch", max(pitches))
+        return cls.from_parameters(arguments)
+
+    def token_name(self, token: int) -> str:
+        """See `Tokenizer.token_name`."""
+        if token >= FIRST_PITCH:
+            return f"PITCH_{token - FIRST_PITCH + self.lowest_pitch}"
+        return ("START", "END", "REST", "HOLD")[token]
+
+    def encode(self, score: Score) -> Encoding:
+        """See `Tokenizer.encode`.
+
+        A note off the grid moves to the nearest step (`off_grid`), one that a later note of its voice cuts
+        short is truncated (`overlapping`), of several that start together in one voice the highest stays
+        (`simultaneous`); `out_of_range` and `extra_voice` notes are left out.
+        """
+        dropped: Counter[str] = Counter()
+        steps = -(-score.length_ticks // self.step_ticks)
+        grid = np.full((steps, self.voices), REST, np.int32)
+        for note in score.notes:
+            if note.voice >= self.voices:
+                dropped["extra_voice"] += 1
+                continue
+            if not self.lowest_pitch <= note.pitch <= self.highest_pitch:
+                dropped["out_of_range"] += 1
+                continue
+            first = round(note.onset / self.step_ticks)
+            last = max(round(note.end / self.step_ticks), first + 1)
+            if first * self.step_ticks != note.onset or last * self.step_ticks != note.end:
+                dropped["off_grid"] += 1
+            last = min(last, steps)
+            if first >= steps:
+                dropped["past_the_end"] += 1
+                continue
+            column = grid[:, note.voice]
+            token = FIRST_PITCH + note.pitch - self.lowest_pitch
+            if column[first] >= FIRST_PITCH:
+                dropped["simultaneous"] += 1
+                if column[first] >= token:
+                    continue
+            elif column[first] == HOLD:
+                dropped["overlapping"] += 1
+            tail = last
+            while tail < steps and column[tail] == HOLD:  # what the cut note still held falls silent
+                column[tail] = REST
+                tail += 1
+            column[first] = token
+            column[first + 1 : last] = HOLD
+        tokens = np.empty(steps * self.voices + 1, np.int32)
+        tokens[:-1] = grid[:, self.voice_order].reshape(-1)
+        tokens[-1] = END
+        return Encoding(tokens, self._clock_start(score), dropped)
+
+    def _clock_start(self, score: Score) -> int:
+        starts = self.clock.starts
+        pickup = round(score.pickup_ticks / self.step_ticks) * self.step_ticks
+        row = starts.get((score.meter, pickup)) if score.meter is not None else None
+        return starts[None, pickup % TICKS_PER_QUARTER] if row is None else row
+
+    def decoder(self) -> "GridDecoder":
+        """See `Tokenizer.decoder`."""
+        return GridDecoder(self)
+
+    def shifts(self, tokens: Tokens) -> range:
+        """See `Tokenizer.shifts`."""
+        pitches = tokens[tokens >= FIRST_PITCH]
+        if not pitches.size:
+            return range(1)
+        return range(FIRST_PITCH - int(pitches.min()), self.vocabulary_size - int(pitches.max()))
+
+    def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
+        """See `Tokenizer.shifted`."""
+        return np.where(tokens >= FIRST_PITCH, tokens + semitones, tokens).astype(tokens.dtype)
+
+
+class GridDecoder(IncrementalDecoder):
+    """Follows the voices step by step."""
+
+    def __init__(self, tokenizer: GridTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._sounding: list[tuple[int, int] | None] = [None] * tokenizer.voices  # (onset in steps, pitch)
+        self._count = 0
+        self._ended = False
+
+    @property
+    def length_ticks(self) -> int:
+        """See `IncrementalDecoder.length_ticks`."""
+        return -(-self._count // self._tokenizer.voices) * self._tokenizer.step_ticks
+
+    def feed(self, tokens: Iterable[int]) -> list[Note]:
+        """See `IncrementalDecoder.feed`."""
+        grid = self._tokenizer
+        notes: list[Note] = []
+        for token in tokens:
+            if self._ended:
+                break
+            if token == END:
+                self._ended = True
+                break
+            step, place = divmod(self._count, grid.voices)
+            voice = grid.voice_order[place]
+            self._count += 1
+            if token == HOLD:
+                continue
+            self._release(voice, step, notes)
+            if token >= FIRST_PITCH:
+                self._sounding[voice] = (step, int(token) - FIRST_PITCH + grid.lowest_pitch)
+        return notes
+
+    def finish(self) -> list[Note]:
+        """See `IncrementalDecoder.finish`."""
+        notes: list[Note] = []
+        self._ended = True
+        for voice in range(self._tokenizer.voices):
+            self._release(voice, -(-self._count // self._tokenizer.voices), notes)
+        return notes
+
+    def _release(self, voice: int, step: int, notes: list[Note]) -> None:
+        sounding = self._sounding[voice]
+        if sounding is None:
+            return
+        onset, pitch = sounding
+        ticks = self._tokenizer.step_ticks
+        notes.append(Note(onset * ticks, (step - onset) * ticks, pitch, VELOCITY, voice))
+        self._sounding[voice] = None
+
+
+def _grammar(voices: int, vocabulary: int) -> Grammar:
+    """States are (place in the step, which places sound); two more for the start and for after the end."""
+    sounding_sets = 1 << voices
+    start, ended = voices * sounding_sets, voices * sounding_sets + 1
+    allowed = np.zeros((ended + 1, vocabulary), np.bool_)
+    successor = np.full((ended + 1, vocabulary), ended, np.int32)
+    for place in range(voices):
+        following = (place + 1) % voices
+        for sounding in range(sounding_sets):
+            state = place * sounding_sets + sounding
+            bit = 1 << place
+            allowed[state, REST] = allowed[state, FIRST_PITCH:] = True
+            allowed[state, HOLD] = bool(sounding & bit)
+            allowed[state, END] = place == 0
+            successor[state, REST] = following * sounding_sets + (sounding & ~bit)
+            successor[state, HOLD] = following * sounding_sets + sounding
+            successor[state, FIRST_PITCH:] = following * sounding_sets + (sounding | bit)
+    allowed[start] = allowed[0]
+    allowed[start, END] = False  # a piece has at least one step
+    successor[start] = successor[0]
+    allowed[ended, END] = True
+    return Grammar(allowed, successor, start)
+
+
+def _clock(voices: int, steps_per_quarter: int, step_ticks: int, meters: tuple[Meter, ...]) -> Clock:
+    """One cycle of rows for each meter, then one a quarter long for music whose meter is not known.
+
+    Features: place in the step, step within the quarter, position in the bar (of one meter, or unknown).
+    """
+    bars: list[tuple[Meter | None, int]] = [(meter, meter.bar_ticks // step_ticks) for meter in meters]
+    bars.append((None, steps_per_quarter))
+    positions = sum(steps for meter, steps in bars if meter is not None)
+    successor: list[int] = []
+    features: list[tuple[int, int, int]] = []
+    starts: dict[tuple[Meter | None, int], int] = {}
+    position = 0
+    for meter, steps in bars:
+        base = len(successor)
+        for step in range(steps):
+            pickup = (steps - step) % steps
+            starts[meter, pickup * step_ticks] = base + step * voices
+            for place in range(voices):
+                successor.append(base + (step * voices + place + 1) % (steps * voices))
+                features.append((place, step % steps_per_quarter, positions if meter is None else position + step))
+        position += steps
+    return Clock(
+        successor=np.array(successor, np.int32),
+        features=np.array(features, np.int32),
+        feature_sizes=(voices, steps_per_quarter, positions + 1),
+        meters=meters,
+        starts=starts,
+    )

@@ -1,0 +1,193 @@
+"""`notechord`: the origin's encoding, music21 Note and Chord objects at successive offsets, one token an offset.
+
+A token names everything that starts at one offset, with octaves: `C4`, or `C4.E4.G4` for a chord. As in the
+original experiment it carries no rests, durations, velocities or voices; decoding spaces the offsets evenly.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+
+from music.automata import Clock, Grammar
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens
+
+START: Final = 0
+END: Final = 1
+FIRST_NAME: Final = 2
+
+VELOCITY: Final = 80
+_PITCH_CLASSES: Final = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")  # music21's spelling
+_METERS: Final = (Meter(4, 4), Meter(3, 4), Meter(2, 4), Meter(6, 8))
+
+
+def pitch_name(pitch: int) -> str:
+    """Name of a MIDI pitch with its octave as music21 spells it: 60 is `C4`, 61 `C#4`, 63 `E-4`."""
+    return f"{_PITCH_CLASSES[pitch % 12]}{pitch // 12 - 1}"
+
+
+_PITCHES: Final = {pitch_name(pitch): pitch for pitch in range(128)}
+
+
+def sonority_name(pitches: Iterable[int]) -> str:
+    """Name of the pitches that start together, lowest first, joined by dots."""
+    return ".".join(pitch_name(pitch) for pitch in sorted(set(pitches)))
+
+
+class NoteChordTokenizer(Tokenizer):
+    """One token for whatever starts at an offset.
+
+    `names` is the vocabulary, as `sonority_name` writes them, sorted and each once; `step_ticks` is the even
+    distance of the offsets when decoding (the original experiment's 0.5 quarter by default).
+    """
+
+    name: ClassVar[str] = "notechord"
+    version: ClassVar[int] = 1
+
+    def __init__(self, *, names: Sequence[str], step_ticks: int = TICKS_PER_QUARTER // 2) -> None:
+        if not names or list(names) != sorted(set(names)):
+            raise ValueError("names must be sorted, each once, and at least one")
+        if step_ticks < 1 or any(meter.bar_ticks % step_ticks for meter in _METERS):
+            raise ValueError(f"step_ticks must divide a bar, not {step_ticks}")
+        try:
+            self._pitches = [tuple(_PITCHES[part] for part in name.split(".")) for name in names]
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]!r} is no pitch name") from error
+        for name, pitches in zip(names, self._pitches, strict=True):
+            if sonority_name(pitches) != name:
+                raise ValueError(f"{name!r} does not name its pitches once each, lowest first")
+        self.names = tuple(names)
+        self.step_ticks = step_ticks
+        self.tokens_per_step = 1
+        self.vocabulary_size = FIRST_NAME + len(self.names)
+        self.start_token = START
+        self.end_token = END
+        self._ids = {name: FIRST_NAME + index for index, name in enumerate(self.names)}
+        self.grammar = _grammar(self.vocabulary_size)
+        self.clock = Clock(
+            successor=np.zeros(1, np.int32),
+            features=np.zeros((1, 1), np.int32),
+            feature_sizes=(1,),
+            meters=_METERS,
+            starts={(meter, 0): 0 for meter in (*_METERS, None)},
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """See `Tokenizer.parameters`."""
+        return {"names": list(self.names), "step_ticks": self.step_ticks}
+
+    @classmethod
+    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
+        """See `Tokenizer.from_parameters`."""
+        try:
+            return cls(**parameters)
+        except TypeError as error:
+            raise ValueError(f"notechord: {error}") from error
+
+    @classmethod
+    def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
+        """See `Tokenizer.fit`: the vocabulary is every sonority of the scores."""
+        names = {sonority_name(pitches) for score in scores for pitches in _sonorities(score)}
+        if not names:
+            raise ValueError("notechord: the training scores hold no note to make a vocabulary of")
+        return cls.from_parameters({**parameters, "names": sorted(names)})
+
+    def token_name(self, token: int) -> str:
+        """See `Tokenizer.token_name`."""
+        return self.names[token - FIRST_NAME] if token >= FIRST_NAME else ("START", "END")[token]
+
+    def encode(self, score: Score) -> Encoding:
+        """See `Tokenizer.encode`.
+
+        Sonorities outside the vocabulary are left out (`unknown_sonority`, counted in notes), pitches that
+        start twice at one offset are merged (`doubled`), and notes that decoding will give another place or
+        length are counted as `retimed`.
+        """
+        dropped: Counter[str] = Counter()
+        tokens: list[int] = []
+        for pitches in _sonorities(score):
+            token = self._ids.get(sonority_name(pitches))
+            if token is None:
+                dropped["unknown_sonority"] += len(pitches)
+                continue
+            dropped["doubled"] += len(pitches) - len(set(pitches))
+            tokens.append(token)
+        kept = iter(range(0, len(tokens) * self.step_ticks, self.step_ticks))
+        for onset, notes in groupby(sorted(score.notes), key=lambda note: note.onset):
+            group = list(notes)
+            if sonority_name(note.pitch for note in group) in self._ids:
+                place = next(kept)
+                dropped["retimed"] += sum(onset != place or note.duration != self.step_ticks for note in group)
+        return Encoding(np.array([*tokens, END], np.int32), 0, +dropped)
+
+    def decoder(self) -> "NoteChordDecoder":
+        """See `Tokenizer.decoder`."""
+        return NoteChordDecoder(self)
+
+    def shifts(self, tokens: Tokens) -> range:
+        """See `Tokenizer.shifts`: a vocabulary of chords is not closed under transposition, so only 0."""
+        return range(1)
+
+    def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
+        """See `Tokenizer.shifted`."""
+        assert semitones == 0
+        return tokens
+
+    def pitches(self, token: int) -> tuple[int, ...]:
+        """MIDI pitches of a token that names a note or a chord, lowest first."""
+        return self._pitches[token - FIRST_NAME]
+
+
+class NoteChordDecoder(IncrementalDecoder):
+    """Places each sonority one step after the last."""
+
+    def __init__(self, tokenizer: NoteChordTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._count = 0
+        self._ended = False
+
+    @property
+    def length_ticks(self) -> int:
+        """See `IncrementalDecoder.length_ticks`."""
+        return self._count * self._tokenizer.step_ticks
+
+    def feed(self, tokens: Iterable[int]) -> list[Note]:
+        """See `IncrementalDecoder.feed`."""
+        step = self._tokenizer.step_ticks
+        notes: list[Note] = []
+        for token in tokens:
+            if self._ended:
+                break
+            if token == END:
+                self._ended = True
+                break
+            onset = self._count * step
+            notes += [Note(onset, step, pitch, VELOCITY, 0) for pitch in self._tokenizer.pitches(int(token))]
+            self._count += 1
+        return notes
+
+    def finish(self) -> list[Note]:
+        """See `IncrementalDecoder.finish`: every note ended with its step."""
+        self._ended = True
+        return []
+
+
+def _sonorities(score: Score) -> list[list[int]]:
+    """Pitches that start together, in order of onset."""
+    by_onset = groupby(sorted(score.notes), key=lambda note: note.onset)
+    return [[note.pitch for note in notes] for _, notes in by_onset]
+
+
+def _grammar(vocabulary: int) -> Grammar:
+    """States: before the first token, inside the piece, after its end."""
+    before, inside, ended = range(3)
+    allowed = np.zeros((3, vocabulary), np.bool_)
+    allowed[before, FIRST_NAME:] = allowed[inside, FIRST_NAME:] = True
+    allowed[inside, END] = allowed[ended, END] = True
+    successor = np.full((3, vocabulary), ended, np.int32)
+    successor[before, FIRST_NAME:] = successor[inside, FIRST_NAME:] = inside
+    return Grammar(allowed, successor, before)
