@@ -79,7 +79,7 @@ def read_midi(data: bytes) -> Score:
         length_ticks=length,
         meter=meter,
         pickup_ticks=pickup_ticks,
-        tempo_bpm=float(file.tempos[0].qpm) if len(file.tempos) else 120.0,  # the standard's own default
+        tempo_bpm=round(float(file.tempos[0].qpm), 3) if len(file.tempos) else 120.0,  # 120 is the standard's default
         key_sharps=int(file.key_signatures[0].key) if len(file.key_signatures) else None,
         program=tracks[0].program,
     )
