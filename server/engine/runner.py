@@ -1,0 +1,82 @@
+"""What the engine asks of whatever executes the model: the protocol alone."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """What one run of K steps needs beside the state: a row for each running sequence.
+
+    The arrays are read only. Those that say nothing about steps are the same objects from one chunk to the
+    next while nobody joins or leaves, so a runner may keep what it derived from them.
+    """
+
+    rows: NDArray[np.intp]
+    """(width,): the slots that run, ascending, each once; width is at least 1."""
+    uniforms: NDArray[np.float32]
+    """(width, steps): one draw in [0, 1) for each token."""
+    forced: NDArray[np.int64]
+    """(width, steps): the token to take, or -1 to sample one."""
+    temperature: NDArray[np.float32]
+    """(width,): divides the logits; above 0."""
+    top_k: NDArray[np.int64]
+    """(width,): how many of the likeliest tokens may be drawn; 0 for no limit."""
+    top_p: NDArray[np.float32]
+    """(width,): probability of the likeliest tokens that may be drawn; above 0, 1 for no limit."""
+    allowed: NDArray[np.bool_]
+    """(width, vocabulary): which tokens the request lets be sampled, on top of the grammar."""
+
+    @property
+    def width(self) -> int:
+        """Number of sequences that run."""
+        return int(self.forced.shape[0])
+
+    @property
+    def steps(self) -> int:
+        """Number of tokens that each of them decodes."""
+        return int(self.forced.shape[1])
+
+
+class Runner(Protocol):
+    """Owns the model and its state.
+
+    The state is, for each slot, the LSTM's h and c, the previous token, the clock row and the grammar's state.
+    A row of a result depends on nothing but that row's own state and inputs: neither on the other rows, nor
+    on the slot it lies in, nor on how its steps are divided into chunks. One thread at a time calls a runner.
+    """
+
+    @property
+    def slots(self) -> int:
+        """Rows of state: how many sequences can run at once."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+
+    @property
+    def chunk_sizes(self) -> tuple[int, ...]:
+        """Numbers of steps that one run can take, ascending and distinct, such as (1, 8)."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the model, such as `CPUExecutionProvider`."""
+
+    def reset(self, slot: int, clock_row: int) -> None:
+        """Make the slot ready for a new sequence: zero h and c, start token, grammar's start, clock at its row."""
+
+    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
+        """Run the chunk's rows for its steps, leaving the other slots as they are.
+
+        Returns:
+            (width, steps): the tokens, forced or sampled. The state of the rows has advanced past them all.
+
+        Raises:
+            Exception: any, when the model cannot run; the engine then fails what was running.
+        """
+
+    def close(self) -> None:
+        """Let go of the model; nothing is called afterwards."""
