@@ -44,7 +44,7 @@ class Chunk:
 class Runner(Protocol):
     """Owns the model and its state.
 
-    The state is, for each slot, the LSTM's h and c, the previous token, the clock row and the grammar's state.
+    A slot's state is the LSTM's h and c, the previous token, the clock row and the state of the grammar.
     A row of a result depends on nothing but that row's own state and inputs: neither on the other rows, nor
     on the slot it lies in, nor on how its steps are divided into chunks. One thread at a time calls a runner.
     """
@@ -66,7 +66,7 @@ class Runner(Protocol):
         """The execution provider that runs the model, such as `CPUExecutionProvider`."""
 
     def reset(self, slot: int, clock_row: int) -> None:
-        """Make the slot ready for a new sequence: zero h and c, start token, grammar's start, clock at its row."""
+        """Begin a sequence: zero h and c, the start token, the grammar's start, the clock at `clock_row`."""
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """Run the chunk's rows for its steps, leaving the other slots as they are.
