@@ -25,6 +25,8 @@ class Encoding:
     """(n,), ending in the end token; the start token is not part of it."""
     clock_start: int
     """Clock row of the first token."""
+    unmetered_start: int
+    """Clock row of the first token for a listener who is not told the meter, only where the beats fall."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Notes left out or moved, by reason, such as `out_of_range`, `off_grid`, `overlapping`."""
 

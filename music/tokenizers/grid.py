@@ -161,13 +161,9 @@ class GridTokenizer(Tokenizer):
         tokens = np.empty(steps * self.voices + 1, np.int32)
         tokens[:-1] = grid[:, self.voice_order].reshape(-1)
         tokens[-1] = END
-        return Encoding(tokens, self._clock_start(score), dropped)
-
-    def _clock_start(self, score: Score) -> int:
-        starts = self.clock.starts
         pickup = round(score.pickup_ticks / self.step_ticks) * self.step_ticks
-        row = starts.get((score.meter, pickup)) if score.meter is not None else None
-        return starts[None, pickup % TICKS_PER_QUARTER] if row is None else row
+        unmetered = self.clock.starts[None, pickup % TICKS_PER_QUARTER]
+        return Encoding(tokens, self.clock.starts.get((score.meter, pickup), unmetered), unmetered, dropped)
 
     def decoder(self) -> "GridDecoder":
         """See `Tokenizer.decoder`."""

@@ -122,7 +122,7 @@ class NoteChordTokenizer(Tokenizer):
             if sonority_name(note.pitch for note in group) in self._ids:
                 place = next(kept)
                 dropped["retimed"] += sum(onset != place or note.duration != self.step_ticks for note in group)
-        return Encoding(np.array([*tokens, END], np.int32), 0, +dropped)
+        return Encoding(np.array([*tokens, END], np.int32), 0, 0, +dropped)
 
     def decoder(self) -> "NoteChordDecoder":
         """See `Tokenizer.decoder`."""

@@ -1,0 +1,122 @@
+"""Pieces as token streams, laid out in lanes for truncated backpropagation through time."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.tokenizers import Tokenizer
+from training.config import TrainingConfig
+from training.corpus import Corpus, Split
+
+PADDING = -1
+"""Target of positions that are no token."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPiece:
+    """One piece as the network sees it."""
+
+    name: str
+    tokens: NDArray[np.int32]
+    """(n,), the end token last."""
+    clock_start: int
+    """Clock row of the first token."""
+    unmetered_start: int
+    """Clock row of the first token when the piece is heard without its bar lines."""
+
+    def note_steps(self, tokenizer: Tokenizer) -> int:
+        """Tokens that stand for time: all but the end. Losses are divided by this."""
+        return len(self.tokens) - int(self.tokens[-1] == tokenizer.end_token)
+
+
+def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[list[EncodedPiece], Counter[str]]:
+    """Every piece of one side of the split, and what the tokenizer dropped."""
+    pieces: list[EncodedPiece] = []
+    dropped: Counter[str] = Counter()
+    for piece in corpus.pieces(split):
+        encoding = tokenizer.encode(piece.score)
+        dropped.update(encoding.dropped)
+        pieces.append(EncodedPiece(piece.name, encoding.tokens, encoding.clock_start, encoding.unmetered_start))
+    return pieces, dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One training step: every array is (window, lanes) except `fresh` (lanes,)."""
+
+    previous: NDArray[np.int64]
+    clock_rows: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    """`PADDING` where there is no token."""
+    fresh: NDArray[np.bool_]
+    """Lanes in which a new piece begins, so that the state starts from zero."""
+
+
+class Lanes:
+    """Pieces placed end to end in `lanes` rows, each padded to whole windows so that it starts a window."""
+
+    def __init__(
+        self,
+        pieces: Sequence[EncodedPiece],
+        tokenizer: Tokenizer,
+        *,
+        lanes: int,
+        window: int,
+        starts: Sequence[int] | None = None,
+    ) -> None:
+        lanes = min(lanes, len(pieces))
+        rows: list[list[int]] = [[] for _ in range(lanes)]
+        fill = [0] * lanes
+        for index, piece in enumerate(pieces):
+            shortest = fill.index(min(fill))
+            rows[shortest].append(index)
+            fill[shortest] += -(-len(piece.tokens) // window)
+        self.windows = max(fill)
+        length = self.windows * window
+        self._previous = np.full((length, lanes), tokenizer.start_token, np.int64)
+        self._clock = np.zeros((length, lanes), np.int64)
+        self._targets = np.full((length, lanes), PADDING, np.int64)
+        self._fresh = np.zeros((self.windows, lanes), np.bool_)
+        self._window = window
+        for lane, indices in enumerate(rows):
+            offset = 0
+            for index in indices:
+                piece = pieces[index]
+                count = len(piece.tokens)
+                start = piece.clock_start if starts is None else starts[index]
+                self._fresh[offset // window, lane] = True
+                self._targets[offset : offset + count, lane] = piece.tokens
+                self._previous[offset + 1 : offset + count, lane] = piece.tokens[:-1]
+                self._clock[offset : offset + count, lane] = tokenizer.clock.rows(start, count)
+                offset += -(-count // window) * window
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to predict."""
+        return int((self._targets != PADDING).sum())
+
+    def __iter__(self) -> Iterator[Window]:
+        for index in range(self.windows):
+            part = slice(index * self._window, (index + 1) * self._window)
+            yield Window(self._previous[part], self._clock[part], self._targets[part], self._fresh[index])
+
+
+def training_lanes(
+    pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config: TrainingConfig, epoch: int
+) -> Lanes:
+    """The epoch's order, transpositions and hidden meters: a function of the seed and the epoch alone."""
+    random = np.random.default_rng([config.seed, epoch])
+    low, high = config.transpose
+    chosen: list[EncodedPiece] = []
+    starts: list[int] = []
+    for index in random.permutation(len(pieces)):
+        piece = pieces[index]
+        shifts = tokenizer.shifts(piece.tokens)
+        shift = int(random.integers(max(low, shifts.start), min(high, shifts.stop - 1) + 1))
+        tokens = tokenizer.shifted(piece.tokens, shift)
+        chosen.append(EncodedPiece(piece.name, tokens, piece.clock_start, piece.unmetered_start))
+        starts.append(piece.unmetered_start if random.random() < config.unknown_meter else piece.clock_start)
+    return Lanes(chosen, tokenizer, lanes=config.lanes, window=config.window, starts=starts)

@@ -1,0 +1,119 @@
+"""Training configurations: small named TOML files beside this module, or a file of one's own."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from music.tokenizers import TOKENIZERS
+from training.errors import ConfigurationError
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TokenizerConfig(_Table):
+    """Which tokenizer, and the parameters that the corpus does not decide."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> "TokenizerConfig":
+        if self.name not in TOKENIZERS:
+            raise ValueError(f"unknown tokenizer {self.name!r}; known are {', '.join(sorted(TOKENIZERS))}")
+        return self
+
+
+class NetworkConfig(_Table):
+    """Shape of the LSTM. `hidden` and `embedding` are widths; dropouts are probabilities."""
+
+    layers: int = Field(ge=1, le=8)
+    hidden: int = Field(ge=8, le=4096)
+    embedding: int = Field(ge=4, le=4096)
+    dropout_input: float = Field(ge=0, lt=1)
+    dropout_between: float = Field(ge=0, lt=1)
+    dropout_output: float = Field(ge=0, lt=1)
+
+
+class TrainingConfig(_Table):
+    """How to train. A step sees `lanes` pieces side by side, `window` tokens of each."""
+
+    epochs: int = Field(ge=1)
+    patience: int = Field(ge=1, description="epochs without a better validation loss before stopping")
+    lanes: int = Field(ge=1)
+    window: int = Field(ge=2, description="tokens that gradients flow back through")
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    gradient_clip: float = Field(gt=0)
+    warmup_epochs: float = Field(ge=0)
+    transpose: tuple[int, int] = Field(description="least and greatest transposition, in semitones")
+    unknown_meter: float = Field(ge=0, le=1, description="share of pieces heard without their bar lines")
+    seed: int = Field(ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "TrainingConfig":
+        low, high = self.transpose
+        if not -24 <= low <= 0 <= high <= 24:
+            raise ValueError(f"transpose must be [low, high] with -24 <= low <= 0 <= high <= 24, not {list(self.transpose)}")
+        return self
+
+
+class BundleConfig(_Table):
+    """What the bundle tells the server: defaults for what a caller leaves open, and its limits."""
+
+    description: str
+    temperature: float = Field(default=1.0, ge=0.01, le=10)
+    top_k: int = Field(default=0, ge=0, le=1024)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    tempo_bpm: float = Field(default=100.0, ge=10, le=400)
+    program: int = Field(default=0, ge=0, le=127)
+    max_steps: int = Field(default=4096, ge=1, le=65536)
+
+
+class Config(_Table):
+    """One training run, whole."""
+
+    tokenizer: TokenizerConfig
+    network: NetworkConfig
+    training: TrainingConfig
+    bundle: BundleConfig
+
+
+def named_configs() -> list[str]:
+    """Names of the configurations that come with Fantasia."""
+    folder = files("training").joinpath("configs")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
+    """Read a named configuration or a TOML file; `overrides` maps `table.key` to a TOML value.
+
+    Raises:
+        ConfigurationError: there is no such configuration, or a value is unknown or out of range.
+    """
+    if name in named_configs():
+        text = files("training").joinpath("configs", f"{name}.toml").read_text()
+    elif Path(name).is_file():
+        text = Path(name).read_text()
+    else:
+        raise ConfigurationError(f"no configuration {name!r}: known are {', '.join(named_configs())}, or give a .toml file")
+    try:
+        tables = tomllib.loads(text)
+        for key, value in (overrides or {}).items():
+            *path, last = key.split(".")
+            table = tables
+            for part in path:
+                table = table.setdefault(part, {})
+            table[last] = tomllib.loads(f"value = {value}")["value"]
+        return Config.model_validate(tables)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+    except (AttributeError, TypeError) as error:
+        raise ConfigurationError(f"{name}: an override names no table: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"{name}: {problems}") from error

@@ -1,0 +1,139 @@
+"""A corpus of scores in one array file, which training reads without music21."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.score import Meter, Note, Score
+from training.errors import CorpusError
+
+FORMAT_VERSION: Final = 1
+_UNKNOWN_KEY: Final = 99
+
+
+class Split(IntEnum):
+    """What a piece may be used for."""
+
+    TRAIN = 0
+    VALID = 1
+    TEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One score with its name and its side of the split."""
+
+    name: str
+    split: Split
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class CompactScore:
+    """A score as two small arrays: what processes hand each other and the cache stores."""
+
+    notes: NDArray[np.int32]
+    """(notes, 5): onset, duration, pitch, velocity, voice."""
+    header: tuple[int, int, int, int, float, int, int]
+    """length_ticks, meter numerator and denominator (0 where unknown), pickup_ticks, tempo_bpm, key, program."""
+
+    @classmethod
+    def of(cls, score: Score) -> "CompactScore":
+        """Pack a score."""
+        meter = (score.meter.numerator, score.meter.denominator) if score.meter else (0, 0)
+        key = _UNKNOWN_KEY if score.key_sharps is None else score.key_sharps
+        notes = np.array(score.notes, np.int32).reshape(-1, 5)
+        return cls(notes, (score.length_ticks, *meter, score.pickup_ticks, score.tempo_bpm, key, score.program))
+
+    def score(self) -> Score:
+        """Unpack it."""
+        length, numerator, denominator, pickup, tempo, key, program = self.header
+        return Score(
+            notes=tuple(Note(*row) for row in self.notes.tolist()),
+            length_ticks=int(length),
+            meter=Meter(int(numerator), int(denominator)) if numerator else None,
+            pickup_ticks=int(pickup),
+            tempo_bpm=float(tempo),
+            key_sharps=None if key == _UNKNOWN_KEY else int(key),
+            program=int(program),
+        )
+
+
+class Corpus:
+    """Pieces packed into arrays; iterate to get `Piece`s, in the order of their names."""
+
+    def __init__(
+        self,
+        names: list[str],
+        splits: NDArray[np.uint8],
+        scores: list[CompactScore],
+        source: str,
+    ) -> None:
+        self.source = source
+        self._names = names
+        self._splits = splits
+        self._scores = scores
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def pieces(self, split: Split | None = None) -> Iterable[Piece]:
+        """The pieces of one side of the split, or all."""
+        for name, side, packed in zip(self._names, self._splits, self._scores, strict=True):
+            if split is None or side == split:
+                yield Piece(name, Split(int(side)), packed.score())
+
+    @property
+    def note_count(self) -> int:
+        """Notes in all pieces."""
+        return sum(len(packed.notes) for packed in self._scores)
+
+    def count(self, split: Split) -> int:
+        """Pieces on one side of the split."""
+        return int((self._splits == split).sum())
+
+    def save(self, path: Path) -> None:
+        """Write the array file; an interrupted write leaves no half file behind."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                about=np.array(json.dumps({"format_version": FORMAT_VERSION, "source": self.source})),
+                names=np.array(self._names, dtype=np.str_),
+                splits=self._splits,
+                note_offsets=np.cumsum([0, *(len(packed.notes) for packed in self._scores)]),
+                notes=np.concatenate([packed.notes for packed in self._scores]),
+                headers=np.array([packed.header for packed in self._scores], np.float64),
+            )
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Corpus":
+        """Read an array file.
+
+        Raises:
+            CorpusError: the file is missing, damaged, or of another format version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                names, splits, offsets = file["names"].tolist(), file["splits"], file["note_offsets"]
+                notes, headers = file["notes"], file["headers"]
+        except FileNotFoundError as error:
+            raise CorpusError(f"there is no corpus at {path}; make one with `python -m training prepare`") from error
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise CorpusError(f"{path} is no corpus that `python -m training prepare` wrote: {error}") from error
+        if about.get("format_version") != FORMAT_VERSION:
+            raise CorpusError(f"{path} has corpus format {about.get('format_version')}; this is {FORMAT_VERSION}")
+        scores = [
+            CompactScore(notes[first:last], tuple(header))
+            for first, last, header in zip(offsets[:-1], offsets[1:], headers.tolist(), strict=True)
+        ]
+        return cls(names, splits, scores, about["source"])

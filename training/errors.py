@@ -1,0 +1,31 @@
+"""Errors of offline work. Each one is a sentence for the person at the command line.
+
+FantasiaError (music.errors)
+└── TrainingError
+    ├── CorpusError           no readable file, too few pieces to split, a damaged cache
+    ├── ConfigurationError    an unknown configuration or a value out of range
+    ├── CheckpointError       a run's checkpoint is missing or belongs to something else
+    └── ExportError           the ONNX graphs do not agree with PyTorch
+"""
+
+from music.errors import FantasiaError
+
+
+class TrainingError(FantasiaError):
+    """Base of what can go wrong offline."""
+
+
+class CorpusError(TrainingError):
+    """The corpus holds no readable file, too few pieces to split, or its cache is damaged."""
+
+
+class ConfigurationError(TrainingError):
+    """An unknown configuration, or a value out of range."""
+
+
+class CheckpointError(TrainingError):
+    """A run's checkpoint is missing, damaged, or belongs to another corpus or configuration."""
+
+
+class ExportError(TrainingError):
+    """The exported graphs do not agree with the PyTorch model."""

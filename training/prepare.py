@@ -1,0 +1,135 @@
+"""`prepare`: read a corpus in parallel, split it by piece, store it as one array file."""
+
+import hashlib
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from music.errors import InvalidScoreError
+from training.corpus import CompactScore, Corpus, Split
+from training.errors import CorpusError
+from training.readers import CHORALE_PARTS, SUFFIXES, read_scores
+
+_HELD_OUT_FRACTION = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read, under the name by which it is known and split."""
+
+    name: str
+    path: Path
+    parts: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the files."""
+
+    read: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by file name."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Notes that a score cannot hold, by reason."""
+
+
+def chorale_sources() -> tuple[list[Source], dict[str, Split]]:
+    """music21's bundled Bach chorales and the canonical split; files named nowhere are for training."""
+    from music21 import corpus
+
+    split_lists = json.loads(files("training").joinpath("chorale_split.json").read_text())
+    splits = {name: side for side in Split for name in split_lists[side.name.lower()]}
+    never = set(split_lists["never_train"])
+    folder = Path(corpus.__file__).parent / "bach"
+    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.name not in never)
+    sources = [Source(path.name, path, CHORALE_PARTS) for path in paths]
+    return sources, {source.name: splits.get(source.name, Split.TRAIN) for source in sources}
+
+
+def folder_sources(folder: Path) -> list[Source]:
+    """Every score file under a folder, by its path inside it.
+
+    Raises:
+        CorpusError: there is no such folder, or no score file in it.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"{folder} is no folder")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise CorpusError(f"no score in {folder}: looked for {', '.join(sorted(SUFFIXES))}")
+    return [Source(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def split_by_piece(names: Sequence[str], held_out: float = _HELD_OUT_FRACTION) -> dict[str, Split]:
+    """A split that depends on the names alone: `held_out` of the pieces each to valid and test, at least one.
+
+    The pieces of one file (`tunes.abc#3`) stay together.
+
+    Raises:
+        CorpusError: fewer than three files.
+    """
+    groups = sorted({name.split("#")[0] for name in names}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    if len(groups) < 3:
+        raise CorpusError(f"{len(groups)} readable file{'s'[: len(groups) != 1]} cannot be split by piece into train, valid and test: 3 are the least")
+    count = max(1, round(len(groups) * held_out))
+    sides = dict.fromkeys(groups, Split.TRAIN)
+    sides.update(dict.fromkeys(groups[:count], Split.TEST))
+    sides.update(dict.fromkeys(groups[count : 2 * count], Split.VALID))
+    return {name: sides[name.split("#")[0]] for name in names}
+
+
+def prepare(
+    sources: Sequence[Source],
+    splits: dict[str, Split] | None,
+    *,
+    description: str,
+    workers: int,
+    progress: bool = True,
+) -> tuple[Corpus, Report]:
+    """Read the sources in `workers` processes; files that cannot be read are skipped and named in the report.
+
+    Raises:
+        CorpusError: nothing could be read, or too little to split.
+    """
+    report = Report()
+    scores: dict[str, CompactScore] = {}
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads is asking for trouble
+    with ProcessPoolExecutor(min(workers, len(sources)), mp_context=context, max_tasks_per_child=200) as pool:
+        futures = {pool.submit(_read_packed, source): source for source in sources}
+        bar = tqdm(as_completed(futures), total=len(futures), unit="file", desc="reading", disable=not progress)
+        for future in bar:
+            source = futures[future]
+            try:
+                readings = future.result()
+            except InvalidScoreError as error:
+                report.skipped[source.name] = str(error)
+            except BrokenProcessPool as error:
+                raise CorpusError("a reading process died; is there enough memory? try fewer --workers") from error
+            else:
+                report.read += 1
+                for name, packed, dropped in readings:
+                    scores[name] = packed
+                    report.dropped.update(dropped)
+    if not scores:
+        reasons = "; ".join(f"{name}: {why}" for name, why in sorted(report.skipped.items())[:3])
+        raise CorpusError(f"none of {len(sources)} files could be read ({reasons})")
+    names = sorted(scores)
+    sides = split_by_piece(names) if splits is None else splits
+    corpus = Corpus(
+        names, np.array([sides[name] for name in names], np.uint8), [scores[name] for name in names], description
+    )
+    return corpus, report
+
+
+def _read_packed(source: Source) -> list[tuple[str, CompactScore, Counter[str]]]:
+    readings = read_scores(source.path, source.name, source.parts)
+    return [(reading.name, CompactScore.of(reading.score), reading.dropped) for reading in readings]

@@ -1,0 +1,162 @@
+"""Scores from files, read by music21."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from music.errors import InvalidScoreError
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+
+SUFFIXES: Final = frozenset((".mid", ".midi", ".mxl", ".xml", ".musicxml", ".krn", ".abc"))
+CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One score of a file; `dropped` counts the notes that a `Score` cannot hold, by reason."""
+
+    name: str
+    score: Score
+    dropped: Counter[str]
+
+
+def read_scores(path: Path, name: str, parts: tuple[str, ...] | None = None) -> list[Reading]:
+    """Read every score of a file; most files hold one, an ABC file may hold many.
+
+    With `parts` given, those whose names begin so become the voices, in that order (a score with exactly as
+    many parts and no names is taken as it stands). Otherwise every pitched part is a voice, the highest (by
+    mean pitch) first.
+
+    Raises:
+        InvalidScoreError: music21 cannot read the file, or no score in it holds a pitched note.
+    """
+    from music21 import converter, exceptions21, stream  # slow to import, and only the readers need it
+
+    options: dict[str, Any] = {"forceSource": True}
+    if path.suffix in (".mid", ".midi"):
+        options["quantizePost"] = False  # the tokenizer has the grid, and reports what it moves
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed = converter.parse(path, **options)
+            streams = list(parsed.scores) if isinstance(parsed, stream.Opus) else [parsed]
+            readings = []
+            for index, item in enumerate(streams):
+                label = name if len(streams) == 1 else f"{name}#{index + 1}"
+                readings.append(_read(item, label, parts))
+    except InvalidScoreError:
+        raise
+    except (exceptions21.Music21Exception, Exception) as error:  # music21 raises whatever its parsers meet
+        raise InvalidScoreError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    readings = [reading for reading in readings if reading.score.notes]
+    if not readings:
+        raise InvalidScoreError("no pitched note in it")
+    return readings
+
+
+def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
+    parts = list(score.parts) if hasattr(score, "parts") else []
+    parts = parts or [score]
+    dropped: Counter[str] = Counter()
+    if part_names is not None:
+        parts = _named(parts, part_names)
+    meter, pickup_ticks = _meter_and_pickup(parts[0])
+    voices = [list(_notes(part, dropped)) for part in parts]
+    if part_names is None:
+        voices = [voice for voice in voices if voice]
+        voices.sort(key=lambda voice: -sum(pitch for _, _, pitch, _ in voice) / len(voice))
+    notes = [
+        Note(onset, duration, pitch, velocity, index)
+        for index, voice in enumerate(voices)
+        for onset, duration, pitch, velocity in voice
+    ]
+    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+    flat = parts[0].flatten()
+    return Reading(
+        name,
+        Score(
+            notes=tuple(notes),
+            length_ticks=max([_ticks(score.highestTime), *(note.end for note in notes)]),
+            meter=meter,
+            pickup_ticks=pickup_ticks,
+            tempo_bpm=_tempo(score.flatten()),
+            key_sharps=next((int(key.sharps) for key in flat.getElementsByClass("KeySignature")), None),
+            program=_program(flat),
+        ),
+        dropped,
+    )
+
+
+def _named(parts: list[Any], names: tuple[str, ...]) -> list[Any]:
+    chosen = []
+    for name in names:
+        part = next((part for part in parts if (part.partName or "").startswith(name)), None)
+        if part is not None:
+            chosen.append(part)
+    if len(chosen) == len(names):
+        return chosen
+    if len(parts) == len(names) and not any(part.partName for part in parts):
+        return parts
+    raise InvalidScoreError(f"has no parts called {', '.join(names)}")
+
+
+def _notes(part: Any, dropped: Counter[str]) -> Iterator[tuple[int, int, int, int]]:
+    """(onset, duration, pitch, velocity) of every note of a part, ties joined and chords taken apart."""
+    from music21 import chord, note, percussion
+
+    for element in part.stripTies().flatten().notes:
+        size = len(getattr(element, "pitches", ())) or 1
+        if element.duration.isGrace or element.quarterLength == 0:
+            dropped["grace"] += size
+            continue
+        if isinstance(element, note.Unpitched | percussion.PercussionChord) or _is_drum(element):
+            dropped["percussion"] += size
+            continue
+        onset = _ticks(element.offset)
+        duration = max(_ticks(element.offset + element.quarterLength) - onset, 1)
+        for tone in element.notes if isinstance(element, chord.Chord) else (element,):
+            loudness = tone.volume.velocity or element.volume.velocity
+            velocity = min(max(int(loudness), 1), 127) if loudness else 80
+            yield onset, duration, int(tone.pitch.midi), velocity
+
+
+def _is_drum(element: Any) -> bool:
+    instrument = element.getContextByClass("Instrument") if element.activeSite is not None else None
+    return getattr(instrument, "midiChannel", None) == 9
+
+
+def _meter_and_pickup(part: Any) -> tuple[Meter | None, int]:
+    signatures = {(s.numerator, s.denominator) for s in part.recurse().getElementsByClass("TimeSignature")}
+    if len(signatures) != 1:
+        return None, 0  # no signature, or one that changes: no clock could follow it
+    try:
+        meter = Meter(*signatures.pop())
+    except InvalidScoreError:
+        return None, 0
+    measures = list(part.getElementsByClass("Measure"))
+    if len(measures) < 2:
+        return meter, 0
+    first = _ticks(measures[0].duration.quarterLength)
+    return meter, first if 0 < first < meter.bar_ticks else 0
+
+
+def _tempo(flat: Any) -> float:
+    for mark in flat.getElementsByClass("MetronomeMark"):
+        bpm = mark.getQuarterBPM()
+        if bpm and 10 <= bpm <= 400:
+            return float(bpm)
+    return 100.0
+
+
+def _program(flat: Any) -> int:
+    for instrument in flat.getElementsByClass("Instrument"):
+        if instrument.midiProgram is not None:
+            return int(instrument.midiProgram)
+    return 0
+
+
+def _ticks(quarters: Any) -> int:
+    return round(quarters * TICKS_PER_QUARTER)
