@@ -1,0 +1,181 @@
+"""The running sequences as arrays, a row for each slot, so that a turn costs no Python per sequence."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.draws import Draws
+from server.engine.request import EngineRequest
+from server.engine.runner import Chunk, Runner
+
+_NO_TOKEN = -1
+_FIRST_CAPACITY = 1024  # tokens a slot; grows with the longest request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """What a chunk brought."""
+
+    spoke: list[int]
+    """Slots whose first sampled token it held (the last forced one, if none is sampled)."""
+    ended: list[int]
+    """Slots whose end token it held."""
+    full: list[int]
+    """Slots that have all the tokens they asked for, and no end token."""
+
+
+class Batch:
+    """What every running sequence is doing, and what it has produced.
+
+    A sequence that has taken k tokens is at step k: its next token uses draw k of its seed.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        slots, longest_chunk = runner.slots, runner.chunk_sizes[-1]
+        self._longest_chunk = longest_chunk
+        self._draws = Draws(slots, longest_chunk)
+        self._forced: dict[int, NDArray[np.int64]] = {}  # only of slots that still have some to take
+        self._taken = np.zeros(slots, np.int64)
+        self._limit = np.zeros(slots, np.int64)
+        self._silent = np.zeros(slots, np.int64)  # tokens before the first one that somebody awaits
+        self._end_token = np.full(slots, _NO_TOKEN, np.int64)
+        self._temperature = np.ones(slots, np.float32)
+        self._top_k = np.zeros(slots, np.int64)
+        self._top_p = np.ones(slots, np.float32)
+        self._allowed = np.ones((slots, runner.vocabulary), np.bool_)
+        self._tokens = np.zeros((slots, _FIRST_CAPACITY), np.int32)
+        self._running: set[int] = set()
+        self._gather()
+
+    @property
+    def width(self) -> int:
+        """Number of running sequences."""
+        return len(self._running)
+
+    def join(self, slot: int, request: EngineRequest) -> None:
+        """Begin a sequence in a free slot."""
+        assert slot not in self._running
+        self._draws.open(slot, request.seed)
+        self._taken[slot] = 0
+        self._limit[slot] = request.max_tokens
+        self._silent[slot] = min(len(request.forced), request.max_tokens - 1)
+        self._temperature[slot] = request.sampling.temperature
+        self._top_k[slot] = request.sampling.top_k
+        self._top_p[slot] = request.sampling.top_p
+        self._allowed[slot] = True
+        self._end_token[slot] = _NO_TOKEN
+        if request.end_token is not None:
+            self._end_token[slot] = request.end_token
+            self._allowed[slot, request.end_token] = request.may_end
+        if request.forced:
+            self._forced[slot] = np.array(request.forced, np.int64)
+        self._reserve(request.max_tokens)
+        self._running.add(slot)
+        self._stale = True
+
+    def leave(self, slot: int) -> None:
+        """Forget a sequence."""
+        self._running.remove(slot)
+        self._taken[slot] = 0
+        self._forced.pop(slot, None)
+        self._stale = True
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self._running.clear()
+        self._taken[:] = 0
+        self._forced.clear()
+        self._stale = True
+
+    def taken(self, slot: int) -> int:
+        """Count the tokens that the slot's sequence has produced; 0 if none runs in it."""
+        return int(self._taken[slot])
+
+    def tokens(self, slot: int) -> NDArray[np.int32]:
+        """Copy what the slot's sequence has produced, (n,); before it leaves."""
+        return self._tokens[slot, : self._taken[slot]].copy()
+
+    def remaining(self) -> NDArray[np.int64]:
+        """Count the tokens that each running sequence has yet to take at most, (width,), each at least 1."""
+        self._refresh()
+        return self._limit[self._rows] - self._taken[self._rows]
+
+    def until_first_token(self) -> NDArray[np.int64]:
+        """Count the steps after which each running sequence has its first sampled token, (width,).
+
+        0 or less where it has it already.
+        """
+        self._refresh()
+        return self._silent[self._rows] + 1 - self._taken[self._rows]
+
+    def chunk(self, steps: int) -> Chunk:
+        """Gather what the runner needs for the next `steps` steps; at least one sequence must run."""
+        self._refresh()
+        return Chunk(
+            rows=self._rows,
+            uniforms=self._draws.take(self._rows, self._taken[self._rows], steps),
+            forced=self._next_forced(steps),
+            temperature=self._temperature_rows,
+            top_k=self._top_k_rows,
+            top_p=self._top_p_rows,
+            allowed=self._allowed_rows,
+        )
+
+    def take(self, tokens: NDArray[np.int64]) -> Progress:
+        """Keep the tokens (width, steps) of the chunk just run, up to each sequence's end."""
+        rows, steps = self._rows, tokens.shape[1]
+        assert tokens.shape == (len(rows), steps)
+        before = self._taken[rows]
+        columns = before[:, None] + np.arange(steps)
+        self._tokens[rows[:, None], columns] = tokens
+        ends = (tokens == self._end_token[rows, None]) & (columns < self._limit[rows, None])
+        ended = ends.any(axis=1)
+        after = np.minimum(before + np.where(ended, ends.argmax(axis=1) + 1, steps), self._limit[rows])
+        self._taken[rows] = after
+        silent = self._silent[rows]
+        return Progress(
+            spoke=rows[(before <= silent) & (after > silent)].tolist(),
+            ended=rows[ended].tolist(),
+            full=rows[~ended & (after == self._limit[rows])].tolist(),
+        )
+
+    def _next_forced(self, steps: int) -> NDArray[np.int64]:
+        forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)
+        for slot, told in list(self._forced.items()):
+            now = told[self._taken[slot] : self._taken[slot] + steps]
+            if len(now):
+                forced[np.searchsorted(self._rows, slot), : len(now)] = now
+            else:
+                del self._forced[slot]
+        return forced
+
+    def _reserve(self, max_tokens: int) -> None:
+        """Make room for the tokens, and for those past the end that a chunk may bring."""
+        slots, capacity = self._tokens.shape
+        needed = max_tokens + self._longest_chunk
+        if needed > capacity:
+            wider = np.zeros((slots, max(needed, 2 * capacity)), np.int32)
+            wider[:, :capacity] = self._tokens
+            self._tokens = wider
+
+    def _refresh(self) -> None:
+        if self._stale:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Gather what changes only when a sequence joins or leaves."""
+        self._rows = np.array(sorted(self._running), np.intp)
+        self._temperature_rows = self._temperature[self._rows]
+        self._top_k_rows = self._top_k[self._rows]
+        self._top_p_rows = self._top_p[self._rows]
+        self._allowed_rows = self._allowed[self._rows]
+        for kept in (
+            self._rows,
+            self._temperature_rows,
+            self._top_k_rows,
+            self._top_p_rows,
+            self._allowed_rows,
+        ):
+            kept.setflags(write=False)
+        self._stale = False

@@ -1,0 +1,335 @@
+"""One thread that owns a model: schedule, run, postprocess, over and over."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from server.engine.batch import Batch, Progress
+from server.engine.completion import Completion, FinishReason
+from server.engine.errors import (
+    EngineError,
+    EngineFailedError,
+    EngineRequestError,
+    EngineStoppedError,
+    QueueFullError,
+)
+from server.engine.guard import GuardedObserver
+from server.engine.observer import EngineObserver, Outcome, silent
+from server.engine.request import EngineRequest
+from server.engine.runner import Runner
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import Sequence
+from server.engine.ticket import Ticket
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Decodes many sequences at once with one runner, which it owns and closes.
+
+    Threads. The lock guards the scheduler, the table of what is in flight and the two flags; it is held for
+    microseconds, never while the runner runs or a future resolves. The batch and the runner belong to the
+    engine's thread alone. A future resolves through `_settle`, which only the first to come may pass: the
+    engine's thread when a sequence finishes or fails, the canceller's when it still waited.
+
+    Args:
+        runner: executes the model.
+        queue_limit: sequences that may wait beyond those that the slots hold, at least 0.
+        observer: is told what happens.
+        name: the model's name, for messages and the thread.
+    """
+
+    def __init__(
+        self, runner: Runner, *, queue_limit: int, observer: EngineObserver = silent, name: str
+    ) -> None:
+        self.name = name
+        self._runner = runner
+        self._vocabulary = runner.vocabulary
+        self._observer = GuardedObserver(observer)
+        self._batch = Batch(runner)
+        self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes)
+        self._in_flight: dict[Future[Completion], Sequence] = {}
+        self._lock = threading.RLock()
+        self._work = threading.Condition(self._lock)  # something to do, for the engine's thread
+        self._idle = threading.Condition(self._lock)  # nothing in flight, for those who drain
+        self._accepting = True
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Sequences in the queue."""
+        return self._scheduler.waiting_count
+
+    @property
+    def running(self) -> int:
+        """Sequences that hold a slot."""
+        return self._scheduler.running_count
+
+    @property
+    def slots(self) -> int:
+        """Sequences that can run at once."""
+        return self._runner.slots
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the model, such as `CPUExecutionProvider`."""
+        return self._runner.provider
+
+    @property
+    def accepting(self) -> bool:
+        """Whether requests may come: False for good once it drains, stops or breaks."""
+        return self._accepting
+
+    def warm_up(self) -> None:
+        """Really run every chunk size, with one row and with all of them, in the calling thread.
+
+        It comes before `start`.
+
+        Raises:
+            EngineFailedError: the model does not run, or gives what it should not.
+        """
+        assert self._thread is None, "once started, the runner belongs to the engine's thread"
+        request = EngineRequest(seed=0, max_tokens=1)
+        try:
+            for width in sorted({1, self._runner.slots}):
+                batch = Batch(self._runner)
+                for slot in range(width):
+                    batch.join(slot, request)
+                    self._runner.reset(slot, request.clock_row)
+                for steps in self._runner.chunk_sizes:
+                    tokens = self._runner.decode(batch.chunk(steps))
+                    assert tokens.shape == (width, steps), f"tokens came in the shape {tokens.shape}"
+                    assert 0 <= tokens.min() <= tokens.max() < self._vocabulary, "no such token"
+        except Exception as error:
+            raise _failure(self.name, error) from error
+
+    def start(self) -> None:
+        """Start the thread, once.
+
+        Raises:
+            EngineStoppedError: the engine was stopped before.
+        """
+        with self._lock:
+            if self._stopping:
+                raise EngineStoppedError(f"{self.name} is stopped")
+            assert self._thread is None, "an engine is started once"
+            self._thread = threading.Thread(target=self._loop, name=f"engine-{self.name}", daemon=True)
+            self._thread.start()
+
+    def submit(self, request: EngineRequest) -> Ticket:
+        """Put a request into the queue. It waits there if the engine has not been started yet.
+
+        Raises:
+            EngineRequestError: a token of the request is not in the vocabulary.
+            QueueFullError: all slots and the whole queue are taken.
+            EngineStoppedError: the engine drains or is stopped.
+        """
+        told = request.forced if request.end_token is None else (*request.forced, request.end_token)
+        for token in told:
+            if not 0 <= token < self._vocabulary:
+                raise EngineRequestError(f"token {token} is not one of 0 to {self._vocabulary - 1}")
+        sequence = Sequence(request, submitted_at=time.perf_counter())
+        sequence.future.add_done_callback(self._withdraw_if_cancelled)
+        with self._lock:
+            if not self._accepting:
+                raise EngineStoppedError(f"{self.name} takes no more requests")
+            if not self._scheduler.has_room:
+                raise QueueFullError(self.name, self._scheduler.retry_after_seconds)
+            self._in_flight[sequence.future] = sequence
+            self._observer.admitted()  # before the engine's thread can see it and tell what comes next
+            self._scheduler.enqueue(sequence)
+            self._work.notify()
+        return Ticket(sequence.future)
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Take no more requests, and wait until those in flight have left.
+
+        Returns:
+            Whether they have, within the time.
+        """
+        with self._lock:
+            self._accepting = False
+            return self._idle.wait_for(lambda: not self._in_flight, timeout_seconds)
+
+    def stop(self) -> None:
+        """Fail what is in flight with `EngineStoppedError`, end the thread after its chunk, close the runner.
+
+        Returns when that is done; at once if it was done before, or if a callback in the thread calls it.
+        """
+        with self._lock:
+            self._accepting = False
+            first, self._stopping = not self._stopping, True
+            self._work.notify()
+            thread = self._thread
+        if thread is None:
+            if first:
+                self._shut(lambda: _stopped(self.name))
+        elif thread is not threading.current_thread():
+            thread.join()
+
+    def _loop(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:
+            # A fault of ours. Nobody may hang for it, and nobody may be let in any more.
+            _log.critical("the engine of %s broke", self.name, exc_info=True)
+            cause = error
+            self._shut(lambda: _failure(self.name, cause))
+        else:
+            self._shut(lambda: _stopped(self.name))
+
+    def _turn(self) -> bool:
+        """Schedule, run, postprocess; False when the thread shall end."""
+        with self._lock:
+            self._work.wait_for(lambda: self._stopping or self._scheduler.has_work)
+            if self._stopping:
+                return False
+            plan = self._scheduler.plan(time.perf_counter())
+        for sequence in plan.dropped:
+            self._drop(sequence)
+        if not self._scheduler.running:
+            return True
+        try:
+            for sequence in plan.joined:
+                self._join(sequence)
+            progress = self._decode()
+        except Exception as error:
+            self._fail_running(error)
+        else:
+            self._finish(progress)
+        return True
+
+    def _drop(self, sequence: Sequence) -> None:
+        """Let go of a sequence that was cancelled while it ran, and whose slot is free already."""
+        assert sequence.slot is not None
+        tokens = self._batch.taken(sequence.slot)
+        self._batch.leave(sequence.slot)
+        self._settle(sequence, None, tokens)
+
+    def _join(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        assert sequence.started_at is not None
+        self._observer.started(sequence.started_at - sequence.submitted_at)
+        self._batch.join(sequence.slot, sequence.request)
+        self._runner.reset(sequence.slot, sequence.request.clock_row)
+
+    def _decode(self) -> Progress:
+        steps = self._scheduler.chunk_steps(self._batch.remaining(), self._batch.until_first_token())
+        chunk = self._batch.chunk(steps)
+        began = time.perf_counter()
+        tokens = self._runner.decode(chunk)
+        self._observer.chunk(chunk.width, steps, time.perf_counter() - began)
+        return self._batch.take(tokens)
+
+    def _finish(self, progress: Progress) -> None:
+        """Pass on what the chunk brought: first tokens and finished sequences."""
+        now = time.perf_counter()
+        for slot in progress.spoke:
+            sequence = self._scheduler.running[slot]
+            sequence.first_token_at = now
+            self._observer.first_token(now - sequence.submitted_at)
+        for slot in progress.ended:
+            self._complete(slot, FinishReason.END, now)
+        for slot in progress.full:
+            self._complete(slot, FinishReason.LENGTH, now)
+
+    def _complete(self, slot: int, reason: FinishReason, now: float) -> None:
+        sequence = self._scheduler.running[slot]
+        assert sequence.started_at is not None
+        assert sequence.first_token_at is not None
+        tokens = self._batch.tokens(slot)
+        completion = Completion(
+            tokens=tokens,
+            finish_reason=reason,
+            queue_seconds=sequence.started_at - sequence.submitted_at,
+            first_token_seconds=sequence.first_token_at - sequence.submitted_at,
+            total_seconds=now - sequence.submitted_at,
+        )
+        self._batch.leave(slot)
+        with self._lock:
+            self._scheduler.retire(sequence, now)
+        self._settle(sequence, completion, len(tokens))
+
+    def _fail_running(self, error: Exception) -> None:
+        """Fail whoever shared the chunk: nobody knows how far the rows' state has come."""
+        _log.error("the runner of %s failed", self.name, exc_info=error)
+        now = time.perf_counter()
+        failed = list(self._scheduler.running.values())
+        tokens = [self._batch.taken(slot) for slot in self._scheduler.running]
+        self._batch.clear()
+        with self._lock:
+            for sequence in failed:
+                self._scheduler.retire(sequence, now)
+        for sequence, taken in zip(failed, tokens, strict=True):
+            self._settle(sequence, _failure(self.name, error), taken)
+
+    def _withdraw_if_cancelled(self, future: Future[Completion]) -> None:
+        """Hear of the future being done: where that is the caller's doing, the work for it ends too."""
+        if not future.cancelled():
+            return
+        with self._lock:
+            sequence = self._in_flight.get(future)
+            if sequence is None or not self._scheduler.withdraw(sequence, time.perf_counter()):
+                return
+        self._settle(sequence, None, 0)
+
+    def _shut(self, reason: Callable[[], EngineError]) -> None:
+        """Let nobody in any more, fail whoever is in flight, and close the runner: the engine's last act."""
+        with self._lock:
+            self._accepting, self._stopping = False, True
+            self._scheduler.clear(time.perf_counter())
+            left = list(self._in_flight.values())
+        for sequence in left:
+            self._settle(sequence, reason(), 0 if sequence.slot is None else self._batch.taken(sequence.slot))
+        try:
+            self._runner.close()
+        except Exception:
+            _log.exception("the runner of %s did not close", self.name)
+
+    def _settle(self, sequence: Sequence, answer: Completion | EngineError | None, tokens: int) -> None:
+        """Resolve the future of a sequence that no longer waits or runs, unless somebody does so already.
+
+        Args:
+            sequence: whose slot, if it had one, is free.
+            answer: None where the future is known to be cancelled; it may be in the other cases too.
+            tokens: how many it has produced.
+        """
+        with self._lock:
+            if sequence.settled:
+                return
+            sequence.settled = True
+        now = time.perf_counter()
+        wanted = sequence.future.set_running_or_notify_cancel()  # from here on cancelling it does nothing
+        if not wanted:
+            outcome = Outcome.CANCELLED
+            if sequence.slot is not None:
+                self._observer.freed_after_cancel(now - (sequence.cancelled_at or now))
+        elif isinstance(answer, Completion):
+            outcome = Outcome[answer.finish_reason.name]
+        else:
+            outcome = Outcome.FAILED
+        self._observer.finished(outcome, now - sequence.submitted_at, tokens)
+        if wanted:
+            assert answer is not None
+            if isinstance(answer, Completion):
+                sequence.future.set_result(answer)
+            else:
+                sequence.future.set_exception(answer)
+        with self._lock:
+            del self._in_flight[sequence.future]
+            if not self._in_flight:
+                self._idle.notify_all()
+
+
+def _failure(name: str, cause: BaseException) -> EngineFailedError:
+    error = EngineFailedError(f"{name} failed while it ran")
+    error.__cause__ = cause
+    return error
+
+
+def _stopped(name: str) -> EngineStoppedError:
+    return EngineStoppedError(f"{name} was stopped")

@@ -1,0 +1,64 @@
+"""Randomness without state: draw i of a seed is a pure function of (seed, i).
+
+Philox4x32-10 from Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011). The
+key is the seed; the counter's low half is the number of a block, and a block gives four draws.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS_PER_BLOCK = 4
+"""Draws that one evaluation gives; runs that begin at a multiple of it are the cheapest."""
+
+_ROUNDS = 10
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
+_KEY_STEPS = np.array([0x9E3779B9, 0xBB67AE85], np.uint32)
+_ROUND_KEYS = np.arange(_ROUNDS, dtype=np.uint32)[:, None] * _KEY_STEPS
+_LOW, _HIGH = (0, 1) if np.little_endian else (1, 0)
+
+
+def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Scramble counters (4, ...) with keys (2, ...), which broadcast, into words (4, ...).
+
+    Word 0 of a counter or a key is its least significant one.
+    """
+    shape = np.broadcast_shapes(counters.shape[1:], keys.shape[1:])
+    lanes = (slice(None),) + (None,) * len(shape)
+    round_keys = keys + _ROUND_KEYS.reshape(_ROUNDS, 2, *(1,) * (keys.ndim - 1))
+    multipliers = _MULTIPLIERS[lanes]
+    words = np.broadcast_to(counters, (4, *shape))
+    even, odd = words[0::2], words[1::2]
+    for key in round_keys:
+        # The two 64-bit products of a round, seen as their 32-bit halves.
+        halves = np.multiply(even, multipliers, dtype=np.uint64, order="C")[..., None].view(np.uint32)
+        even, odd = halves[::-1, ..., _HIGH] ^ odd ^ key, halves[::-1, ..., _LOW]
+    result = np.empty((4, *shape), np.uint32)
+    result[0::2], result[1::2] = even, odd
+    return result
+
+
+def uniforms(seeds: NDArray[np.uint64], first_step: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
+    """Draw for each seed what steps `first_step` to `first_step + steps - 1` use.
+
+    Args:
+        seeds: (n,).
+        first_step: (n,), at least 0.
+        steps: how many draws each seed gives.
+
+    Returns:
+        (n, steps), in [0, 1), multiples of 2^-24, which float32 holds exactly.
+    """
+    offsets = first_step % DRAWS_PER_BLOCK
+    unused = int(offsets.max(initial=0))
+    blocks = -(-(unused + steps) // DRAWS_PER_BLOCK)
+    numbers = (first_step // DRAWS_PER_BLOCK)[:, None] + np.arange(blocks)
+    counters = np.zeros((4, *numbers.shape), np.uint32)
+    counters[0] = numbers & 0xFFFFFFFF
+    counters[1] = numbers >> 32
+    keys = np.stack([seeds & np.uint64(0xFFFFFFFF), seeds >> np.uint64(32)]).astype(np.uint32)[:, :, None]
+    words = philox4x32(counters, keys)
+    draws = (words >> 8).astype(np.float32) * np.float32(2.0**-24)
+    in_order = np.moveaxis(draws, 0, -1).reshape(len(seeds), blocks * DRAWS_PER_BLOCK)
+    if not unused:
+        return in_order[:, :steps]
+    return np.take_along_axis(in_order, offsets[:, None] + np.arange(steps), axis=1)

@@ -1,0 +1,146 @@
+"""Who runs, who waits, and how long the next chunk is."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.sequence import Sequence
+from server.engine.slots import SlotPool
+
+_MEMORY = 0.1  # weight of the newest run in the mean
+_FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
+_RETRY_SECONDS = (0.1, 30.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Who enters and who leaves before the next chunk."""
+
+    dropped: list[Sequence]
+    """Cancelled while they ran; their slots are free, or already somebody else's."""
+    joined: list[Sequence]
+    """Taken from the queue; each has its slot."""
+
+
+class Scheduler:
+    """First come, first served, one slot each; whoever has a slot runs in every chunk.
+
+    Changing it needs the engine's lock; only the engine's thread changes who runs. The counts may be read at
+    any time.
+    """
+
+    def __init__(self, slots: int, queue_limit: int, chunk_sizes: tuple[int, ...]) -> None:
+        self._slots = SlotPool(slots)
+        self._chunk_sizes = chunk_sizes
+        self._room = slots + queue_limit
+        self._waiting: deque[Sequence] = deque()
+        self._cancelled: list[Sequence] = []
+        self._mean_run_seconds = _FIRST_GUESS_SECONDS
+        self._slot_count = slots
+        self.running: dict[int, Sequence] = {}
+
+    @property
+    def waiting_count(self) -> int:
+        """Sequences in the queue."""
+        return len(self._waiting)
+
+    @property
+    def running_count(self) -> int:
+        """Sequences that hold a slot."""
+        return len(self.running)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may come: all slots and the whole queue are not yet taken."""
+        return len(self._waiting) + len(self.running) < self._room
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anybody runs or waits."""
+        return bool(self.running or self._waiting)
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """Guess when half of the queue will be gone, so that whoever comes back then finds room."""
+        shortest, longest = _RETRY_SECONDS
+        guess = (len(self._waiting) + 1) / 2 * self._mean_run_seconds / self._slot_count
+        return min(max(guess, shortest), longest)
+
+    def enqueue(self, sequence: Sequence) -> None:
+        """Put a sequence at the queue's end; there must be room."""
+        assert self.has_room
+        self._waiting.append(sequence)
+
+    def withdraw(self, sequence: Sequence, now: float) -> bool:
+        """Cancel a sequence.
+
+        Returns:
+            True if it waited: it is out of the queue. False if it runs: the next plan drops it; or if it has
+            left already.
+        """
+        sequence.cancelled_at = now
+        if sequence.slot is None:
+            try:
+                self._waiting.remove(sequence)
+            except ValueError:
+                return False
+            return True
+        if self.running.get(sequence.slot) is sequence:
+            self._cancelled.append(sequence)
+        return False
+
+    def plan(self, now: float) -> Plan:
+        """Take the slots of the cancelled, and give what is free to those who have waited longest."""
+        dropped = [sequence for sequence in self._cancelled if self._runs(sequence)]
+        self._cancelled.clear()
+        for sequence in dropped:
+            self.retire(sequence, now)
+        joined = []
+        while self._waiting and self._slots.free_count:
+            sequence = self._waiting.popleft()
+            sequence.slot = self._slots.allocate()
+            sequence.started_at = now
+            self.running[sequence.slot] = sequence
+            joined.append(sequence)
+        return Plan(dropped, joined)
+
+    def chunk_steps(self, remaining: NDArray[np.int64], until_first_token: NDArray[np.int64]) -> int:
+        """Choose how many steps the next chunk has.
+
+        Somebody may await an event: a sequence its first sampled token, or the queue a slot, which frees when
+        the shortest sequence is full. Then the chunk is the shortest that reaches the next such event, for
+        chunks of one step would let everybody pay for it. Otherwise it is as long as can be. Never is it so
+        long that all have finished before its end, unless the shortest size is.
+
+        Args:
+            remaining: (width,), tokens that each running sequence may still take, at least 1.
+            until_first_token: (width,), steps to each one's first sampled token; 0 or less if it is there.
+        """
+        longest = int(remaining.max())
+        event = int(remaining.min()) if self._waiting else longest
+        silent = until_first_token[until_first_token > 0]
+        event = min(event, int(silent.min(initial=event)))
+        reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
+        fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
+        return fitting[-1] if fitting else self._chunk_sizes[0]
+
+    def retire(self, sequence: Sequence, now: float) -> None:
+        """Free the slot of a running sequence."""
+        assert self._runs(sequence)
+        assert sequence.slot is not None
+        assert sequence.started_at is not None
+        del self.running[sequence.slot]
+        self._slots.free(sequence.slot)
+        self._mean_run_seconds += _MEMORY * (now - sequence.started_at - self._mean_run_seconds)
+
+    def clear(self, now: float) -> None:
+        """Forget everybody."""
+        self._waiting.clear()
+        self._cancelled.clear()
+        for sequence in list(self.running.values()):
+            self.retire(sequence, now)
+
+    def _runs(self, sequence: Sequence) -> bool:
+        return sequence.slot is not None and self.running.get(sequence.slot) is sequence

@@ -1,0 +1,166 @@
+"""A model without a network, and an observer that keeps accounts: what drives and watches the real engine."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engine.observer import Outcome
+from server.engine.runner import Chunk
+
+_MASK = 2**64 - 1
+
+
+def _mix(*values: int) -> int:
+    """Scramble integers into one of 64 bits (FNV-1a, then a finishing shift)."""
+    mixed = 0xCBF29CE484222325
+    for value in values:
+        mixed = (mixed ^ (value & _MASK)) * 0x100000001B3 & _MASK
+        mixed ^= mixed >> 29
+    return mixed
+
+
+class FakeRunner:
+    """Tokens are a pure function of the row's own history, draws, sampling parameters and mask.
+
+    It checks what every runner may take for granted, and keeps a record of what it was asked.
+    """
+
+    provider = "FakeExecutionProvider"
+
+    def __init__(
+        self, slots: int = 4, vocabulary: int = 16, chunk_sizes: tuple[int, ...] = (1, 4)
+    ) -> None:
+        self.slots = slots
+        self.vocabulary = vocabulary
+        self.chunk_sizes = chunk_sizes
+        self.before_decode: Callable[[Chunk], None] = lambda chunk: None
+        self.before_reset: Callable[[int], None] = lambda slot: None
+        self.resets: list[tuple[int, int]] = []
+        self.chunks: list[Chunk] = []
+        self.threads: set[int] = set()
+        self.closed = 0
+        self._states: dict[int, int] = {}
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(width, steps) of every chunk that ran."""
+        return [(chunk.width, chunk.steps) for chunk in self.chunks]
+
+    def reset(self, slot: int, clock_row: int) -> None:
+        assert not self.closed
+        assert 0 <= slot < self.slots
+        self.before_reset(slot)
+        self.threads.add(threading.get_ident())
+        self.resets.append((slot, clock_row))
+        self._states[slot] = _mix(clock_row)
+
+    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
+        assert not self.closed
+        self.threads.add(threading.get_ident())
+        self._check(chunk)
+        self.chunks.append(chunk)
+        self.before_decode(chunk)
+        tokens = np.empty((chunk.width, chunk.steps), np.int64)
+        for index, slot in enumerate(chunk.rows.tolist()):
+            for step in range(chunk.steps):
+                tokens[index, step] = self._step(chunk, index, slot, step)
+        return tokens
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _step(self, chunk: Chunk, index: int, slot: int, step: int) -> int:
+        token = int(chunk.forced[index, step])
+        if token < 0:
+            drawn = _mix(
+                self._states[slot],
+                int(chunk.uniforms[index, step] * 2**24),
+                int(chunk.temperature[index] * 1000),
+                int(chunk.top_k[index]),
+                int(chunk.top_p[index] * 1000),
+            )
+            choices = np.flatnonzero(chunk.allowed[index])
+            token = int(choices[drawn % len(choices)])
+        self._states[slot] = _mix(self._states[slot], token)
+        return token
+
+    def _check(self, chunk: Chunk) -> None:
+        width, steps = chunk.width, chunk.steps
+        assert 1 <= width <= self.slots
+        assert steps in self.chunk_sizes
+        assert (np.diff(chunk.rows) > 0).all()
+        assert set(chunk.rows.tolist()) <= self._states.keys()
+        for array, shape, dtype in (
+            (chunk.rows, (width,), np.intp),
+            (chunk.uniforms, (width, steps), np.float32),
+            (chunk.forced, (width, steps), np.int64),
+            (chunk.temperature, (width,), np.float32),
+            (chunk.top_k, (width,), np.int64),
+            (chunk.top_p, (width,), np.float32),
+            (chunk.allowed, (width, self.vocabulary), np.bool_),
+        ):
+            assert array.shape == shape
+            assert array.dtype == dtype
+        assert ((chunk.uniforms >= 0) & (chunk.uniforms < 1)).all()
+        assert ((chunk.forced >= -1) & (chunk.forced < self.vocabulary)).all()
+
+
+class Ledger:
+    """Counts what an observer hears; the books must balance at every entry."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.admissions = 0
+        self.starts = 0
+        self.first_tokens: list[float] = []
+        self.chunks: list[tuple[int, int]] = []
+        self.freed: list[float] = []
+        self.outcomes: Counter[Outcome] = Counter()
+        self.tokens = 0
+        self.wrong: list[str] = []
+
+    @property
+    def in_flight(self) -> int:
+        return self.admissions - self.outcomes.total()
+
+    def admitted(self) -> None:
+        with self._lock:
+            self.admissions += 1
+            self._audit()
+
+    def started(self, queue_seconds: float) -> None:
+        with self._lock:
+            self.starts += 1
+            self._audit()
+            if queue_seconds < 0:
+                self.wrong.append("negative time in the queue")
+
+    def first_token(self, seconds: float) -> None:
+        with self._lock:
+            self.first_tokens.append(seconds)
+            self._audit()
+
+    def chunk(self, width: int, steps: int, seconds: float) -> None:
+        with self._lock:
+            self.chunks.append((width, steps))
+
+    def freed_after_cancel(self, seconds: float) -> None:
+        with self._lock:
+            self.freed.append(seconds)
+            if seconds < 0:
+                self.wrong.append("freed before it was cancelled")
+
+    def finished(self, outcome: Outcome, total_seconds: float, tokens: int) -> None:
+        with self._lock:
+            self.outcomes[outcome] += 1
+            self.tokens += tokens
+            self._audit()
+
+    def _audit(self) -> None:
+        if not len(self.first_tokens) <= self.starts <= self.admissions:
+            self.wrong.append("a sequence did something before it was admitted or started")
+        if self.in_flight < 0:
+            self.wrong.append("more finished than admitted")

@@ -1,0 +1,29 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.draws import Draws
+from server.engine.philox import uniforms
+
+
+@given(
+    seeds=st.lists(st.integers(0, 2**64 - 1), min_size=3, max_size=3),
+    chunks=st.lists(st.sampled_from([1, 8, 300]), min_size=1, max_size=60),
+    restart=st.integers(0, 60),
+)
+def test_a_window_shows_the_stream_whatever_the_chunks(
+    seeds: list[int], chunks: list[int], restart: int
+) -> None:
+    draws = Draws(slots=4, longest_chunk=300)
+    slots = np.array([0, 2, 3])
+    taken = np.zeros(3, np.int64)
+    for slot, seed in zip(slots.tolist(), seeds, strict=True):
+        draws.open(slot, seed)
+    for number, steps in enumerate(chunks):
+        if number == restart:
+            seeds[1] ^= 1
+            draws.open(2, seeds[1])
+            taken[1] = 0
+        got = draws.take(slots, taken, steps)
+        assert got.tolist() == uniforms(np.array(seeds, np.uint64), taken, steps).tolist()
+        taken += steps
