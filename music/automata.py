@@ -4,12 +4,13 @@ Both are tables, so that NumPy, PyTorch and an ONNX graph step them with one gat
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from music.errors import UnsupportedMeterError
-from music.score import Meter
+from music.score import TICKS_PER_QUARTER, Meter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +27,16 @@ class Grammar:
     start: int
     """The state before the first token."""
 
-    def accepts(self, tokens: NDArray[np.integer]) -> bool:
+    def states(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        """The state before each of the tokens, shape (n,)."""
+        states = np.empty(len(tokens), np.int32)
+        state = self.start
+        for index, token in enumerate(tokens):
+            states[index] = state
+            state = int(self.successor[state, token])
+        return states
+
+    def accepts(self, tokens: NDArray[np.integer[Any]]) -> bool:
         """Whether the sequence, fed from the start, obeys the grammar throughout."""
         state = self.start
         for token in tokens:
@@ -68,6 +78,12 @@ class Clock:
                 raise UnsupportedMeterError(f"meter {meter} is not one this model counts: {known}")
             raise UnsupportedMeterError(f"a pickup of {pickup_ticks} ticks does not fit meter {meter}")
         return row
+
+    @property
+    def beat_starts(self) -> list[int]:
+        """Every row on a quarter at which a piece may begin, whatever its meter; without the unknown meter."""
+        quarter = (key for key in self.starts if key[0] is not None and key[1] % TICKS_PER_QUARTER == 0)
+        return sorted({self.starts[key] for key in quarter})
 
     def rows(self, start: int, count: int) -> NDArray[np.int32]:
         """The rows of `count` tokens from row `start` on, shape (count,)."""

@@ -5,7 +5,8 @@ FantasiaError
     ├── EngineRequestError   a request that no engine could run: our own mistake, callers are validated before
     ├── QueueFullError       as many sequences wait as may; says when to come back
     ├── EngineStoppedError   the engine takes no more requests, or stopped before this one was finished
-    └── EngineFailedError    the runner failed while the sequence ran
+    ├── EngineFailedError    the runner failed while the sequence ran
+    └── ProviderUnavailableError  the execution provider asked for does not run on this machine
 """
 
 from music.errors import FantasiaError
@@ -38,3 +39,7 @@ class EngineStoppedError(EngineError):
 
 class EngineFailedError(EngineError):
     """The runner failed while the sequence ran; `__cause__` is the runner's own error."""
+
+
+class ProviderUnavailableError(EngineError):
+    """The execution provider asked for does not run on this machine."""

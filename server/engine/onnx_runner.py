@@ -1,0 +1,197 @@
+"""Runs a bundle's graphs with ONNX Runtime; the only module that imports it."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from music.bundle import Bundle
+from music.errors import BundleMismatchError
+from server.engine.errors import ProviderUnavailableError
+from server.engine.runner import Chunk
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+_ERROR: Final = 3
+
+
+class OnnxRunner:
+    """State of all slots beside one decode session for each chunk size; see `server.engine.runner.Runner`.
+
+    State is h and c (layers, slots, hidden) float32 and, for each slot, the previous token, the clock row and
+    the grammar's state, (slots,) int64.
+    """
+
+    def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:
+        """Load the decode graphs.
+
+        Args:
+            bundle: a verified bundle.
+            slots: rows of state.
+            provider: `cuda` insists on it, `auto` takes it where it really runs.
+            threads: threads of one run; 0 for as many as ONNX Runtime finds cores.
+
+        Raises:
+            ProviderUnavailableError: CUDA was asked for and does not run here.
+            BundleMismatchError: a graph does not load, or has not the shape that the manifest says.
+        """
+        network, tokenizer = bundle.network, bundle.tokenizer
+        self._slots = slots
+        self._vocabulary = network.vocabulary
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
+        for steps, name in sorted(bundle.manifest.graphs.decode.items()):
+            self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
+            _check_decode(bundle, name, self._sessions[steps], steps)
+        self._provider = _provider_of(self._sessions.values())
+        self._h = np.zeros((network.layers, slots, network.hidden), np.float32)
+        self._c = np.zeros_like(self._h)
+        self._token = np.full(slots, tokenizer.start_token, np.int64)
+        self._clock = np.zeros(slots, np.int64)
+        self._grammar = np.full(slots, tokenizer.grammar.start, np.int64)
+        self._start = (tokenizer.start_token, tokenizer.grammar.start)
+
+    @property
+    def slots(self) -> int:
+        """See `Runner.slots`."""
+        return self._slots
+
+    @property
+    def vocabulary(self) -> int:
+        """See `Runner.vocabulary`."""
+        return self._vocabulary
+
+    @property
+    def chunk_sizes(self) -> tuple[int, ...]:
+        """See `Runner.chunk_sizes`."""
+        return tuple(self._sessions)
+
+    @property
+    def provider(self) -> str:
+        """See `Runner.provider`."""
+        return self._provider
+
+    def reset(self, slot: int, clock_row: int) -> None:
+        """See `Runner.reset`."""
+        self._h[:, slot] = 0.0
+        self._c[:, slot] = 0.0
+        self._token[slot], self._grammar[slot] = self._start
+        self._clock[slot] = clock_row
+
+    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
+        """See `Runner.decode`."""
+        rows = chunk.rows
+        tokens, h, c, token, clock, grammar = self._sessions[chunk.steps].run(
+            ("tokens", "h_next", "c_next", "token_next", "clock_next", "grammar_next"),
+            {
+                "h": self._h[:, rows],
+                "c": self._c[:, rows],
+                "token": self._token[rows],
+                "clock": self._clock[rows],
+                "grammar": self._grammar[rows],
+                "uniforms": chunk.uniforms,
+                "forced": chunk.forced,
+                "temperature": chunk.temperature,
+                "top_k": chunk.top_k,
+                "top_p": chunk.top_p,
+                "allowed": chunk.allowed,
+            },
+        )
+        self._h[:, rows], self._c[:, rows] = h, c
+        self._token[rows], self._clock[rows], self._grammar[rows] = token, clock, grammar
+        result: NDArray[np.int64] = tokens
+        return result
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._sessions.clear()
+
+
+class OnnxScorer:
+    """The prefill graph on its own: logits of whole pieces, for evaluation and for the check after export."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        self._bundle = bundle
+        self._session = open_session(bundle, bundle.manifest.graphs.prefill, provider="cpu", threads=threads)
+
+    def logits(
+        self, tokens: Sequence[NDArray[np.integer[Any]]], clock_starts: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """For each piece, the logits from which each of its tokens was to be drawn.
+
+        Args:
+            tokens: pieces, each (n,), the end token last.
+            clock_starts: clock row of each piece's first token.
+
+        Returns:
+            for each piece (n, vocabulary), the grammar's mask not applied.
+        """
+        network, tokenizer = self._bundle.network, self._bundle.tokenizer
+        lengths = np.array([len(piece) for piece in tokens], np.int32)
+        shape = (int(lengths.max()), len(tokens))
+        previous = np.full(shape, tokenizer.start_token, np.int64)
+        clock_rows = np.zeros(shape, np.int64)
+        for column, (piece, start) in enumerate(zip(tokens, clock_starts, strict=True)):
+            previous[1 : len(piece), column] = piece[:-1]
+            clock_rows[: len(piece), column] = tokenizer.clock.rows(start, len(piece))
+        state = np.zeros((network.layers, len(tokens), network.hidden), np.float32)
+        (logits,) = self._session.run(
+            ("logits",),
+            {"previous": previous, "clock_rows": clock_rows, "lengths": lengths, "h": state, "c": state},
+        )
+        return [logits[:length, column] for column, length in enumerate(lengths)]
+
+
+def open_session(bundle: Bundle, name: str, *, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
+    """Load one graph of a bundle.
+
+    Raises:
+        ProviderUnavailableError: CUDA was asked for and the session does not run on it.
+        BundleMismatchError: the graph does not load.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERROR
+    wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0"}), CPU]
+    if provider == "auto" and CUDA not in onnxruntime.get_available_providers():
+        wanted = [CPU]
+    if provider == "cuda" and CUDA not in onnxruntime.get_available_providers():
+        raise ProviderUnavailableError(
+            "provider cuda was asked for, but this ONNX Runtime has no CUDA: install onnxruntime-gpu, or choose cpu"
+        )
+    try:
+        session = onnxruntime.InferenceSession(bundle.file(name), options, providers=wanted)
+    except Exception as error:  # its exceptions share no base class but Exception
+        raise BundleMismatchError(f"{bundle.path}: {name} does not load: {error}") from error
+    # A session falls back to the CPU without a word; only what it says of itself can be trusted.
+    if provider == "cuda" and CUDA not in session.get_providers():
+        raise ProviderUnavailableError(
+            "provider cuda was asked for, but no session runs on it: is there a GPU, and are CUDA and cuDNN installed?"
+        )
+    return session
+
+
+def _provider_of(sessions: Any) -> str:
+    """The provider that every session runs on; one that fell back makes the whole runner a CPU one."""
+    return CUDA if all(CUDA in session.get_providers() for session in sessions) else CPU
+
+
+def _check_decode(bundle: Bundle, name: str, session: onnxruntime.InferenceSession, steps: int) -> None:
+    network = bundle.network
+    shapes = {value.name: list(value.shape) for value in (*session.get_inputs(), *session.get_outputs())}
+    expected = {
+        "h": [network.layers, "batch", network.hidden],
+        "c": [network.layers, "batch", network.hidden],
+        "allowed": ["batch", network.vocabulary],
+        "uniforms": ["batch", steps],
+        "tokens": ["batch", steps],
+    }
+    for value, shape in expected.items():
+        if shapes.get(value) != shape:
+            raise BundleMismatchError(
+                f"{bundle.path}: {name}: {value} has shape {shapes.get(value)}, the manifest says {shape}"
+            )

@@ -1,0 +1,167 @@
+"""`evaluate`: what a bundle thinks of music it has not written, every token charged."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.bundle import Bundle
+from music.errors import InvalidScoreError
+from music.midi import read_midi
+from music.score import Score
+from music.tokenizers import Encoding
+from server.engine.onnx_runner import OnnxScorer
+from training.corpus import Corpus, Split
+from training.errors import CorpusError
+
+_TOKENS_AT_ONCE = 32_768
+_MIDI_SUFFIXES = (".mid", ".midi")
+
+
+class ClockMode(StrEnum):
+    """What the network is told of a piece's meter before its first token."""
+
+    STATED = "stated"
+    """The meter and pickup that the score states."""
+    HIDDEN = "hidden"
+    """Only where the beats fall."""
+    MIXTURE = "mixture"
+    """Nothing: the piece's likelihood is the mean over every place in a bar, on a quarter, where it might begin.
+
+    A MIDI file cannot say how long its pickup is; the mean over all answers is a likelihood as good as any, and
+    charges for not knowing.
+    """
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """Totals over some pieces."""
+
+    pieces: int = 0
+    steps: int = 0
+    """Steps of the tokenizer's grid."""
+    tokens: int = 0
+    """Tokens charged, the ends included."""
+    nats: float = 0.0
+    """Negative log-likelihood of all tokens."""
+    correct: int = 0
+    """Tokens that were the likeliest one; in a mixture, under the likeliest clock."""
+    tokens_per_step: int = 1
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Notes that the tokenizer left out or moved, by reason."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by file name."""
+
+    @property
+    def nats_per_note_step(self) -> float:
+        """Total nats over `tokens_per_step` x steps."""
+        return self.nats / (self.steps * self.tokens_per_step)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all tokens that were the likeliest one."""
+        return self.correct / self.tokens
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return asdict(self) | {"nats_per_note_step": self.nats_per_note_step, "accuracy": self.accuracy}
+
+
+def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threads: int = 0) -> Evaluation:
+    """Charge every token of every score: rests, holds and the end too, from the first step on.
+
+    The grammar's mask is applied, as it is when the bundle is served.
+    """
+    tokenizer = bundle.tokenizer
+    scorer = OnnxScorer(bundle, threads=threads)
+    result = Evaluation(tokens_per_step=tokenizer.tokens_per_step)
+    encodings = [tokenizer.encode(score) for score in scores]
+    encodings.sort(key=lambda encoding: len(encoding.tokens))
+    for encoding in encodings:
+        result.dropped.update(encoding.dropped)
+        result.pieces += 1
+        result.tokens += len(encoding.tokens)
+        result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
+    jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, clock)]
+    charges: dict[int, list[tuple[float, int]]] = {}
+    for batch in _batches(jobs, encodings):
+        tokens = [encodings[index].tokens for index, _ in batch]
+        for (index, _), logits in zip(batch, scorer.logits(tokens, [start for _, start in batch]), strict=True):
+            charges.setdefault(index, []).append(_charge(bundle, encodings[index].tokens, logits))
+    for hypotheses in charges.values():
+        nats = np.array([charge for charge, _ in hypotheses])
+        likeliest = int(nats.argmin())
+        result.nats += float(nats[likeliest] - np.log(np.mean(np.exp(nats[likeliest] - nats))))
+        result.correct += hypotheses[likeliest][1]
+    return result
+
+
+def evaluate_folder(bundle: Bundle, folder: Path, clock: ClockMode, *, threads: int = 0) -> Evaluation:
+    """Evaluate every MIDI file under a folder; unreadable ones are skipped and named.
+
+    Raises:
+        CorpusError: there is no such folder, or no readable MIDI file in it.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"{folder} is no folder")
+    scores: list[Score] = []
+    skipped: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in _MIDI_SUFFIXES:
+            continue
+        try:
+            scores.append(read_midi(path.read_bytes()))
+        except (InvalidScoreError, OSError) as error:
+            skipped[path.relative_to(folder).as_posix()] = str(error)
+    if not scores:
+        raise CorpusError(f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else ""))
+    result = evaluate(bundle, scores, clock, threads=threads)
+    result.skipped = skipped
+    return result
+
+
+def evaluate_split(bundle: Bundle, corpus: Corpus, split: Split, clock: ClockMode, *, threads: int = 0) -> Evaluation:
+    """Evaluate one side of a corpus's split.
+
+    Raises:
+        CorpusError: it holds no piece.
+    """
+    scores = [piece.score for piece in corpus.pieces(split)]
+    if not scores:
+        raise CorpusError(f"the corpus holds no {split.name.lower()} piece")
+    return evaluate(bundle, scores, clock, threads=threads)
+
+
+def _starts(bundle: Bundle, encoding: Encoding, clock: ClockMode) -> list[int]:
+    if clock is ClockMode.STATED:
+        return [encoding.clock_start]
+    if clock is ClockMode.HIDDEN:
+        return [encoding.unmetered_start]
+    return bundle.tokenizer.clock.beat_starts
+
+
+def _batches(jobs: Sequence[tuple[int, int]], encodings: Sequence[Encoding]) -> Iterable[list[tuple[int, int]]]:
+    """Jobs come sorted by length, so that padding wastes little."""
+    batch: list[tuple[int, int]] = []
+    for job in jobs:
+        if batch and (len(batch) + 1) * len(encodings[job[0]].tokens) > _TOKENS_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
+
+
+def _charge(bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> tuple[float, int]:
+    """Nats and the number of likeliest tokens of one piece from its logits (n, vocabulary)."""
+    grammar = bundle.tokenizer.grammar
+    masked = np.where(grammar.allowed[grammar.states(tokens)], logits.astype(np.float64), -np.inf)
+    peak = masked.max(axis=1, keepdims=True)
+    totals = peak[:, 0] + np.log(np.exp(masked - peak).sum(axis=1))
+    nats = float((totals - masked[np.arange(len(tokens)), tokens]).sum())
+    return nats, int((masked.argmax(axis=1) == tokens).sum())

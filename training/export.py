@@ -1,0 +1,159 @@
+"""`export`: a trained run as an ONNX bundle, checked against PyTorch before it is called one."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+
+from music.bundle import (
+    MANIFEST,
+    Bundle,
+    Defaults,
+    Graphs,
+    Manifest,
+    Network,
+    TokenizerEntry,
+    file_sha256,
+    load_bundle,
+    write_manifest,
+)
+from music.tokenizers import Tokenizer
+from server.engine.onnx_runner import OnnxScorer
+from training.batches import EncodedPiece
+from training.config import Config
+from training.curves import CURVES, draw_curves
+from training.errors import ExportError
+from training.graphs import Weights, decode_graph, prefill_graph
+from training.history import HISTORY, read_history
+from training.model import MusicLSTM
+from training.trainer import BEST, load_checkpoint
+
+CHUNK_SIZES: Final = (1, 4, 16)
+TOLERANCE: Final = 1e-4
+"""Largest difference between a logit of the graph and the same logit of PyTorch."""
+
+
+def export(
+    run: Path,
+    target: Path,
+    *,
+    name: str,
+    config: Config,
+    tokenizer: Tokenizer,
+    check: Sequence[EncodedPiece],
+    metrics: dict[str, float],
+    provenance: dict[str, Any],
+) -> Bundle:
+    """Write the best checkpoint of `run` as a bundle at `target`, replacing a bundle that is there.
+
+    `check` are the pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
+
+    Raises:
+        CheckpointError: the run has no checkpoint.
+        ExportError: the graphs do not agree with PyTorch, or `target` is something else than a bundle.
+    """
+    if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
+        raise ExportError(f"{target} exists and is no bundle; choose another --out")
+    checkpoint = load_checkpoint(run / BEST)
+    model = MusicLSTM.for_tokenizer(config.network, tokenizer)
+    model.load_state_dict(checkpoint["model"])
+    model.eval()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        folder = Path(scratch) / target.name
+        folder.mkdir()
+        graphs = _write_graphs(model, tokenizer, folder)
+        _write_curves(run, folder)
+        manifest = Manifest(
+            name=name,
+            description=config.bundle.description,
+            tokenizer=TokenizerEntry(
+                name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
+            ),
+            network=Network(
+                layers=config.network.layers,
+                hidden=config.network.hidden,
+                vocabulary=tokenizer.vocabulary_size,
+                clock_rows=len(tokenizer.clock.successor),
+                grammar_states=len(tokenizer.grammar.allowed),
+                parameters=model.parameter_count,
+            ),
+            graphs=graphs,
+            defaults=Defaults(
+                temperature=config.bundle.temperature,
+                top_k=config.bundle.top_k,
+                top_p=config.bundle.top_p,
+                tempo_bpm=config.bundle.tempo_bpm,
+                program=config.bundle.program,
+            ),
+            max_steps=config.bundle.max_steps,
+            provenance={
+                **provenance,
+                "epoch": checkpoint["epoch"],
+                "config": config.model_dump(mode="json"),
+                "versions": {package: version(package) for package in ("torch", "onnx", "numpy")}
+                | {"python": ".".join(map(str, sys.version_info[:3]))},
+            },
+            metrics=metrics,
+            files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+        )
+        write_manifest(folder, manifest)
+        _compare(model, tokenizer, load_bundle(folder), check)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.replace(target)
+    return load_bundle(target)
+
+
+def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path) -> Graphs:
+    weights = Weights(model, tokenizer)
+    weights.save(folder)
+    files = {f"decode_{steps}.onnx": decode_graph(weights, steps) for steps in CHUNK_SIZES}
+    files["prefill.onnx"] = prefill_graph(weights)
+    for name, graph in files.items():
+        (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
+        onnx.checker.check_model(folder / name, full_check=True)
+    return Graphs(prefill="prefill.onnx", decode={steps: f"decode_{steps}.onnx" for steps in CHUNK_SIZES})
+
+
+def _write_curves(run: Path, folder: Path) -> None:
+    records = read_history(run / HISTORY)
+    if records:
+        shutil.copyfile(run / HISTORY, folder / HISTORY)
+        draw_curves(records, folder / CURVES)
+
+
+def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:
+    """Logits of whole pieces, graph against PyTorch."""
+    scorer = OnnxScorer(bundle)
+    worst = 0.0
+    for piece in pieces:
+        (ours,) = scorer.logits([piece.tokens], [piece.clock_start])
+        previous = torch.tensor([tokenizer.start_token, *piece.tokens[:-1].tolist()])[:, None]
+        rows = torch.as_tensor(tokenizer.clock.rows(piece.clock_start, len(piece.tokens)), dtype=torch.long)[:, None]
+        with torch.inference_mode():
+            theirs, _ = model(previous, rows, model.zero_state(1))
+        worst = max(worst, float(np.abs(ours - theirs[:, 0].numpy()).max()))
+    if not worst <= TOLERANCE:
+        raise ExportError(f"graph and PyTorch differ by {worst:.2e} in a logit; at most {TOLERANCE:.0e} is allowed")
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """What `train` wrote about the run.
+
+    Raises:
+        ExportError: the folder is no run.
+    """
+    try:
+        about: dict[str, Any] = json.loads((run / "run.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{run} is no run that `python -m training train` wrote: {error}") from error
+    return about
