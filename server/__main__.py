@@ -1,0 +1,32 @@
+"""`python -m server`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from music.errors import FantasiaError
+from server.errors import SettingError
+from server.logs import log_to_stderr
+from server.settings import parse_settings
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop, and return the exit code: 0 drained, 1 could not go on, 2 bad settings."""
+    try:
+        settings = parse_settings(arguments)
+    except SettingError as error:
+        sys.stderr.write(f"python -m server: error: {error}\n")
+        return 2
+    log_to_stderr(settings.log_level)
+    from server.app import serve  # only now: a wrong setting is told before ONNX Runtime is loaded
+
+    try:
+        asyncio.run(serve(settings))
+    except FantasiaError as error:
+        sys.stderr.write(f"python -m server: error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""The composition root: settings, models, engines, wire and metrics become one server."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+from server.catalogue import Catalogue, ServedModel
+from server.engine.errors import EngineFailedError
+from server.loading import load_models
+from server.metrics import Metrics
+from server.rpc.interceptor import METHODS
+from server.rpc.server import RpcServer
+from server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+# Once the engines are drained, answers need only be sent; a health watch never ends by itself.
+_GRACE_SECONDS: Final = 0.5
+_PULSE_SECONDS: Final = 1.0
+
+
+class App:
+    """The whole server: SERVING inside `async with`, drained and gone after it.
+
+    Args:
+        settings: what whoever starts it decided.
+        load: makes the models, their engines not started yet; called on a thread.
+
+    Raises, on entering:
+        FantasiaError: the server cannot start as it was asked to.
+    """
+
+    def __init__(
+        self, settings: Settings, load: Callable[[Settings, Metrics], list[ServedModel]] = load_models
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._metrics = Metrics(METHODS.values())
+        self._stack = AsyncExitStack()
+        self._catalogue: Catalogue
+        self._rpc: RpcServer
+        self.metrics_port = settings.metrics_port
+        """The port of the metrics; the bound one once it serves."""
+
+    @property
+    def address(self) -> str:
+        """Where it serves, as clients write it."""
+        return self._rpc.address
+
+    @property
+    def port(self) -> int:
+        """The bound port of the gRPC service."""
+        return self._rpc.port
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the models whose engine broke."""
+        return [model.name for model in self._catalogue if not model.engine.accepting]
+
+    async def __aenter__(self) -> Self:
+        started_at = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        _log.info(
+            "serving",
+            extra={
+                "fields": {
+                    "address": self.address,
+                    "metrics_port": self.metrics_port,
+                    "models": ",".join(self._catalogue.names),
+                    "provider": ",".join(sorted({model.engine.provider for model in self._catalogue})),
+                    "seconds": round(time.perf_counter() - started_at, 3),
+                }
+            },
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _log.info("draining", extra={"fields": {"seconds": self._settings.drain_seconds}})
+        async with self._stack:
+            await self._drain()
+        _log.info("stopped")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Take resources in the order in which they depend on one another; the stack gives them back."""
+        settings = self._settings
+        # On a thread, as it may ask a name server who we are.
+        endpoint = await asyncio.to_thread(self._metrics.listen, settings.host, settings.metrics_port)
+        stack.push_async_callback(asyncio.to_thread, endpoint.close)
+        self.metrics_port = endpoint.port
+        models = await asyncio.to_thread(self._load, settings, self._metrics)
+        for model in models:
+            stack.push_async_callback(asyncio.to_thread, model.engine.stop)
+        self._catalogue = Catalogue(models, settings.default_model)
+        self._rpc = RpcServer(
+            self._catalogue,
+            self._metrics,
+            host=settings.host,
+            port=settings.port,
+            max_request_bytes=settings.max_request_bytes,
+        )
+        stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
+        await self._rpc.start()
+        for model in models:
+            await asyncio.to_thread(model.engine.warm_up)
+            model.engine.start()
+        await self._rpc.open()
+
+    async def _drain(self) -> None:
+        """Refuse what is new and finish what runs; what is left when time is up is told that we stop."""
+        await self._rpc.close()
+        engines = [model.engine for model in self._catalogue]
+        seconds = self._settings.drain_seconds
+        drained = await asyncio.gather(*(asyncio.to_thread(engine.drain, seconds) for engine in engines))
+        for engine, done in zip(engines, drained, strict=True):
+            if not done:
+                left = engine.running + engine.waiting
+                _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": left}})
+                await asyncio.to_thread(engine.stop)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    Raises:
+        FantasiaError: the server cannot start as it was asked to.
+        EngineFailedError: an engine broke; whoever watches over the process should start it anew.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        _log.info("signal", extra={"fields": {"signal": number.name}})
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    async with App(settings) as app:
+        while not stop.is_set() and not app.broken:
+            try:
+                await asyncio.wait_for(stop.wait(), _PULSE_SECONDS)
+            except TimeoutError:
+                continue
+        broken = app.broken
+    if broken:
+        raise EngineFailedError(f"the engine of {', '.join(broken)} broke")

@@ -1,0 +1,90 @@
+"""Errors of the service around the engine.
+
+FantasiaError
+├── StartupError           the server cannot start as it was asked to
+│   └── SettingError       a flag or environment variable has a value that it cannot have
+├── InvalidRequestError    fields of a request are out of range; tells all of them
+├── ModelNotFoundError     no model of that name is loaded
+└── NotServingError        the server is starting or draining; says when to come back
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from music.errors import FantasiaError
+
+_ECHO_CHARACTERS = 64
+
+
+class StartupError(FantasiaError):
+    """The server cannot start as it was asked to; the message is one sentence for the person who asked."""
+
+
+class SettingError(StartupError):
+    """A flag or environment variable has a value that it cannot have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field that is out of range."""
+
+    field: str
+    """Path of the field, such as `sampling.temperature`."""
+    allowed: str
+    """What would be right, such as `0.01 to 10`."""
+    value: object
+    """What it was."""
+
+    @property
+    def description(self) -> str:
+        """The violation in words, without the field."""
+        return f"must be {self.allowed}, not {shortened(str(self.value))}"
+
+
+class InvalidRequestError(FantasiaError):
+    """Fields of a request are out of range.
+
+    Args:
+        violations: at least one; all that are wrong.
+    """
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(f"{violation.field} {violation.description}" for violation in violations))
+        self.violations = tuple(violations)
+
+
+class ModelNotFoundError(FantasiaError):
+    """No model of that name is loaded.
+
+    Args:
+        name: what was asked for; of any length, since callers choose it.
+        loaded: names that exist.
+        field: path of the request's field that holds the name.
+    """
+
+    def __init__(self, name: str, loaded: Sequence[str], field: str) -> None:
+        self.name = shortened(name)
+        self.field = field
+        self.loaded = tuple(loaded)
+        super().__init__(f"no model is called {self.name!r}; loaded: {', '.join(loaded)}")
+
+
+class NotServingError(FantasiaError):
+    """The server is starting or draining.
+
+    Args:
+        state: what it is doing, such as `starting`.
+        retry_after_seconds: when to try again; while draining, that reaches another replica.
+    """
+
+    def __init__(self, state: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(f"the server is {state}")
+        self.retry_after_seconds = retry_after_seconds
+
+
+def shortened(text: str) -> str:
+    """The text, cut where it is too long to be sent back.
+
+    Error details travel in HTTP/2 headers, which clients limit to 8 KiB or so.
+    """
+    return text if len(text) <= _ECHO_CHARACTERS else text[: _ECHO_CHARACTERS - 1] + "…"

@@ -1,0 +1,68 @@
+"""From a folder of bundles to engines."""
+
+from pathlib import Path
+
+from music.bundle import Bundle, load_bundle
+from server.catalogue import ServedModel
+from server.engine.engine import Engine
+from server.engine.onnx_runner import OnnxRunner
+from server.engine.runner import Runner
+from server.errors import StartupError
+from server.metrics import EngineMetrics, Metrics
+from server.settings import Settings
+
+
+def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
+    """Load every bundle, each with an engine that is not started yet.
+
+    Raises:
+        BundleError: a bundle is refused.
+        FantasiaError: a runner cannot be made, as where a GPU is asked for and there is none.
+        StartupError: there is no bundle.
+    """
+    models: list[ServedModel] = []
+    try:
+        for path in bundle_folders(settings.models):
+            bundle = load_bundle(path)
+            runner = OnnxRunner(
+                bundle, slots=settings.slots, provider=settings.provider, threads=settings.threads
+            )
+            models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics))
+    except BaseException:
+        for model in models:
+            model.engine.stop()
+        raise
+    return models
+
+
+def bundle_folders(models: Path) -> list[Path]:
+    """The folders in `models`, sorted; `models` itself where that is a bundle. Hidden folders do not count.
+
+    A folder without a manifest counts: it is refused by name rather than passed over.
+
+    Raises:
+        StartupError: there is none.
+    """
+    if (models / "manifest.json").exists():
+        return [models]
+    folders = sorted(path for path in models.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise StartupError(f"{models} holds no bundle: give --models a folder of bundles, or one bundle")
+    return folders
+
+
+def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metrics) -> ServedModel:
+    """Join a bundle and its runner to a model that is measured."""
+    observer = EngineMetrics(metrics, bundle.name)
+    engine = Engine(runner, queue_limit=queue_limit, observer=observer, name=bundle.name)
+    metrics.describe_bundle(
+        bundle.name, digest=bundle.digest, tokenizer=bundle.tokenizer.name, provider=engine.provider
+    )
+    metrics.watch_capacity(
+        bundle.name,
+        slots=engine.slots,
+        queue_limit=queue_limit,
+        running=lambda: engine.running,
+        waiting=lambda: engine.waiting,
+    )
+    return ServedModel(bundle, engine)

@@ -1,0 +1,54 @@
+"""Keeps account of calls: tells the observer, writes the log."""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import grpc
+from google.protobuf.message import Message
+
+from server.rpc.interceptor import Context, Handler, UnaryInterceptor
+from server.rpc.observer import CallObserver
+
+_log = logging.getLogger(__name__)
+# An aborted call's `context.code()` is the number, whatever its type says.
+_CODES: Final[dict[object, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+# gRPC cancels the task when the deadline passes; its clock and ours may disagree by as much.
+_DEADLINE_SLACK_SECONDS: Final = 0.005
+
+
+class Account(UnaryInterceptor):
+    """Stands outside all other interceptors, to see what the caller sees."""
+
+    def __init__(self, observer: CallObserver) -> None:
+        self._observer = observer
+
+    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+        """Answer with what the handler answers, or raise what it raises."""
+        self._observer.received(method)
+        start = time.perf_counter()
+        code = grpc.StatusCode.UNKNOWN
+        try:
+            response = await handler(request, context)
+            code = grpc.StatusCode.OK
+            return response
+        except asyncio.CancelledError:
+            code = _why_cancelled(context)
+            raise
+        except grpc.aio.AbortError:
+            code = _CODES[context.code()]
+            raise
+        finally:
+            seconds = time.perf_counter() - start
+            self._observer.finished(method, code.name, seconds)
+            _log.info(
+                "call", extra={"fields": {"method": method, "code": code.name, "seconds": round(seconds, 6)}}
+            )
+
+
+def _why_cancelled(context: Context) -> grpc.StatusCode:
+    remaining = context.time_remaining()
+    if remaining is not None and remaining <= _DEADLINE_SLACK_SECONDS:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return grpc.StatusCode.CANCELLED

@@ -1,0 +1,48 @@
+"""What our interceptors have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from fantasia.v1 import generation_pb2 as pb
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["GenerationService"]
+METHODS: Final = {f"/{SERVICE.full_name}/{method.name}": method.name for method in SERVICE.methods}
+"""Names of our methods by their path on the wire."""
+
+if TYPE_CHECKING:  # where it is generic; at run time it is not
+    MethodHandler = grpc.RpcMethodHandler[Any, Any] | None
+else:
+    MethodHandler = grpc.RpcMethodHandler | None
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Message, Context], Awaitable[Message]]
+
+
+class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
+    """Stands around every unary call of our own service; health and reflection pass by."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MethodHandler:
+        """Wrap the handler that the call is for."""
+        handler = await continuation(handler_call_details)
+        method = METHODS.get(handler_call_details.method)
+        if method is None or handler is None:
+            return handler
+        inner = cast(Handler, handler.unary_unary)
+
+        async def wrapped(request: Message, context: Context) -> Message:
+            return await self.around(method, inner, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            wrapped, handler.request_deserializer, handler.response_serializer
+        )
+
+    @abstractmethod
+    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+        """Answer the call, as a rule with what `handler(request, context)` answers."""

@@ -1,0 +1,61 @@
+"""The contract's messages, made from what they stand for."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from fantasia.v1 import generation_pb2 as pb
+from music.score import TICKS_PER_QUARTER, Meter, Note
+from server.catalogue import ServedModel
+from server.engine.completion import Completion, FinishReason
+
+FINISH_REASONS: Final = {
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+    FinishReason.END: pb.FINISH_REASON_END,
+}
+
+
+def meter_message(meter: Meter) -> pb.Meter:
+    """The meter on the wire."""
+    return pb.Meter(numerator=meter.numerator, denominator=meter.denominator)
+
+
+def note_messages(notes: Iterable[Note]) -> list[pb.Note]:
+    """The notes on the wire."""
+    return [
+        pb.Note(onset_ticks=onset, duration_ticks=duration, pitch=pitch, velocity=velocity, voice=voice)
+        for onset, duration, pitch, velocity, voice in notes
+    ]
+
+
+def timing_message(completion: Completion) -> pb.Timing:
+    """Where the sequence's time went, on the wire."""
+    return pb.Timing(
+        queue_seconds=completion.queue_seconds,
+        first_token_seconds=completion.first_token_seconds,
+        total_seconds=completion.total_seconds,
+    )
+
+
+def model_message(model: ServedModel) -> pb.Model:
+    """The model on the wire."""
+    bundle, tokenizer = model.bundle, model.bundle.tokenizer
+    return pb.Model(
+        name=bundle.name,
+        digest=bundle.digest,
+        description=bundle.description,
+        tokenizer=tokenizer.name,
+        voices=tokenizer.parameters.get("voices", 0),
+        steps_per_quarter=TICKS_PER_QUARTER // tokenizer.step_ticks,
+        max_steps=bundle.max_steps,
+        meters=[meter_message(meter) for meter in tokenizer.clock.meters],
+        default_sampling=pb.Sampling(
+            temperature=bundle.defaults.temperature,
+            top_k=bundle.defaults.top_k,
+            top_p=bundle.defaults.top_p,
+        ),
+        default_tempo_bpm=bundle.defaults.tempo_bpm,
+        default_program=bundle.defaults.program,
+        parameters=bundle.network.parameters,
+        provider=model.engine.provider,
+        metrics=bundle.metrics,
+    )

@@ -1,0 +1,125 @@
+"""From what a caller asks to what the engine is asked: every field checked, every default filled in."""
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fantasia.v1 import generation_pb2 as pb
+from music.bundle import Bundle
+from music.errors import InvalidScoreError
+from music.score import TICKS_PER_QUARTER, Meter
+from music.tokenizers import Setting
+from server.engine.request import EngineRequest, SamplingParams
+from server.rpc.checks import Checks
+
+MIN_TEMPERATURE: Final = float(np.float32(0.01))  # the wire's float is single: 0.01 arrives as a little less
+MAX_TEMPERATURE: Final = 10.0
+MAX_TOP_K: Final = 1024
+MIN_TEMPO_BPM: Final = 10.0
+MAX_TEMPO_BPM: Final = 400.0
+_ROUNDING: Final = 1e-6  # of a step: 0.1 s at 100 bpm is a whole number of ticks on paper, not in binary
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A valid request for one piece."""
+
+    engine_request: EngineRequest
+    setting: Setting
+
+    @property
+    def seed(self) -> int:
+        """The seed given, or the one drawn."""
+        return self.engine_request.seed
+
+
+def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
+    """Check the request against the contract and the model, and fill in what is unset.
+
+    Raises:
+        InvalidRequestError: fields are out of range; tells all of them.
+    """
+    checks = Checks()
+    sampling = _sampling(request.sampling, bundle, checks)
+    tempo_bpm = request.tempo_bpm if request.HasField("tempo_bpm") else bundle.defaults.tempo_bpm
+    tempo_known = checks.between("tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM)
+    program = request.program if request.HasField("program") else bundle.defaults.program
+    checks.between("program", program, 0, 127)
+    meter = _meter(request, bundle, checks)
+    steps = _steps(request, bundle, meter, tempo_bpm if tempo_known else None, checks)
+    checks.finish()
+    assert meter is not None
+    tokenizer = bundle.tokenizer
+    engine_request = EngineRequest(
+        seed=request.seed if request.HasField("seed") else secrets.randbits(64),
+        max_tokens=tokenizer.token_count((steps or bundle.max_steps) * tokenizer.step_ticks),
+        clock_row=tokenizer.clock.start(meter),
+        sampling=sampling,
+        end_token=tokenizer.end_token,
+        may_end=steps is None,
+    )
+    return Plan(engine_request, Setting(meter=meter, tempo_bpm=tempo_bpm, program=program))
+
+
+def _sampling(asked: pb.Sampling, bundle: Bundle, checks: Checks) -> SamplingParams:
+    """The sampling parameters; the model's where a field is unset or wrong."""
+    default = bundle.defaults
+    temperature, top_k, top_p = default.temperature, default.top_k, default.top_p
+    if asked.HasField("temperature") and checks.between(
+        "sampling.temperature", asked.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE
+    ):
+        temperature = asked.temperature
+    if asked.HasField("top_k") and checks.between("sampling.top_k", asked.top_k, 0, MAX_TOP_K):
+        top_k = asked.top_k
+    if asked.HasField("top_p") and checks.above_zero("sampling.top_p", asked.top_p, 1.0):
+        top_p = asked.top_p
+    return SamplingParams(temperature, top_k, top_p)
+
+
+def _meter(request: pb.GenerateRequest, bundle: Bundle, checks: Checks) -> Meter | None:
+    """The meter asked for, or the model's first; None if it cannot be had."""
+    known = bundle.tokenizer.clock.meters
+    if not request.HasField("meter"):
+        return known[0]
+    asked = request.meter
+    try:
+        meter = Meter(asked.numerator, asked.denominator)
+    except InvalidScoreError:
+        meter = None
+    if meter not in known:
+        allowed = "one of the model's meters, " + ", ".join(map(str, known))
+        checks.fail("meter", allowed, f"{asked.numerator}/{asked.denominator}")
+        return None
+    return meter
+
+
+def _steps(
+    request: pb.GenerateRequest, bundle: Bundle, meter: Meter | None, tempo_bpm: float | None, checks: Checks
+) -> int | None:
+    """Length asked for in steps; None where the model decides, or the length is wrong.
+
+    Without a meter or tempo, because they were wrong, the length is checked as far as it does not need them.
+    """
+    step_ticks, max_steps = bundle.tokenizer.step_ticks, bundle.max_steps
+    match request.WhichOneof("length"):
+        case "steps":
+            if checks.between("steps", request.steps, 1, max_steps):
+                return request.steps
+        case "bars":
+            if meter is None:
+                checks.between("bars", request.bars, 1, max_steps)
+            elif checks.between("bars", request.bars, 1, max_steps * step_ticks // meter.bar_ticks):
+                return -(-request.bars * meter.bar_ticks // step_ticks)
+        case "seconds":
+            if tempo_bpm is None:
+                checks.above_zero("seconds", request.seconds)
+                return None
+            steps_a_second = tempo_bpm / 60.0 * TICKS_PER_QUARTER / step_ticks
+            # A hair more than the limit is allowed, so that the limit itself is, however it was rounded.
+            limit = (max_steps + _ROUNDING) / steps_a_second
+            if checks.above_zero("seconds", request.seconds, limit):
+                return min(max(math.ceil(request.seconds * steps_a_second - _ROUNDING), 1), max_steps)
+    return None

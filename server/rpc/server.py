@@ -1,0 +1,103 @@
+"""The gRPC server: generation, health and reflection on one port."""
+
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from server.catalogue import Catalogue
+from server.errors import StartupError
+from server.rpc.account import Account
+from server.rpc.gate import Gate
+from server.rpc.interceptor import SERVICE
+from server.rpc.observer import CallObserver
+from server.rpc.service import GenerationService
+from server.rpc.translation import ErrorTranslation
+
+_HEALTH_NAMES: Final = ("", SERVICE.full_name)
+_OPTIONS: Final = (
+    # A second server on the same port is a mistake, and is told so.
+    ("grpc.so_reuseport", 0),
+    # A client that vanished without a word is found out, so that its slot is freed.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients may ask whether we are alive every ten seconds, also while they wait for nothing.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+
+class RpcServer:
+    """Listens from `start` on, serves from `open` to `close`.
+
+    The number of calls at once is not limited here: a call beyond the engine's queue is answered as soon as
+    it is read, with a RetryInfo that gRPC's own limit would not give, and health checks must not be refused.
+
+    Args:
+        catalogue: the models to serve.
+        observer: is told of calls.
+        host: address or name to listen on; an IPv6 address without brackets.
+        port: 0 takes a free one.
+        max_request_bytes: longer messages are refused with RESOURCE_EXHAUSTED.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, observer: CallObserver, *, host: str, port: int, max_request_bytes: int
+    ) -> None:
+        self._gate = Gate()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[Account(observer), ErrorTranslation(), self._gate],
+            options=[*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes)],
+        )
+        pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self._host = f"[{host}]" if ":" in host else host
+        self._port = port
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as clients write it; the port is the bound one after `start`."""
+        return f"{self._host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port; the bound one after `start`."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen. Health says NOT_SERVING, and calls are refused until `open`.
+
+        Raises:
+            StartupError: the address cannot be listened on.
+        """
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            self._port = self._server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise StartupError(
+                f"cannot listen on {self.address}: is it taken, or not an address of this machine?"
+            ) from error
+        await self._server.start()
+
+    async def open(self) -> None:
+        """Serve: let calls in, then say so to whoever asks for health."""
+        self._gate.open()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def close(self) -> None:
+        """Say that no calls are wanted, then refuse them; those inside go on."""
+        await self._health.enter_graceful_shutdown()
+        self._gate.close("shutting down")
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop listening; calls that are still inside are cancelled after the grace period."""
+        await self._server.stop(grace_seconds)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, status)

@@ -1,0 +1,81 @@
+"""The service itself: `fantasia.v1.GenerationService`."""
+
+import asyncio
+
+import grpc
+
+from fantasia.v1 import generation_pb2 as pb
+from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from music.midi import write_midi
+from music.score import TICKS_PER_QUARTER
+from server.catalogue import Catalogue, ServedModel
+from server.engine.completion import Completion
+from server.rpc.messages import FINISH_REASONS, meter_message, model_message, note_messages, timing_message
+from server.rpc.observer import CallObserver
+from server.rpc.plan import Plan, plan_piece
+
+
+class GenerationService(pb_grpc.GenerationServiceServicer):
+    """Validates, hands over to an engine, puts what comes back on the wire. Errors leave it as they are."""
+
+    def __init__(self, catalogue: Catalogue, observer: CallObserver) -> None:
+        self._catalogue = catalogue
+        self._observer = observer
+
+    async def Generate(
+        self,
+        request: pb.GenerateRequest,
+        context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse],
+    ) -> pb.GenerateResponse:
+        """See the contract."""
+        model = self._catalogue.get(request.model)
+        plan = plan_piece(request, model.bundle)
+        ticket = model.engine.submit(plan.engine_request)
+        # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
+        # the ticket's future, and with it the sequence.
+        completion = await asyncio.wrap_future(ticket.future)
+        response = _response(model, plan, completion)
+        self._observer.wrote(model.name, len(response.notes))
+        return response
+
+    async def ListModels(
+        self,
+        request: pb.ListModelsRequest,
+        context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],
+    ) -> pb.ListModelsResponse:
+        """See the contract."""
+        return pb.ListModelsResponse(models=[model_message(model) for model in self._catalogue])
+
+    async def GetModel(
+        self,
+        request: pb.GetModelRequest,
+        context: grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse],
+    ) -> pb.GetModelResponse:
+        """See the contract."""
+        return pb.GetModelResponse(model=model_message(self._catalogue.get(request.name, "name")))
+
+
+def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.GenerateResponse:
+    """The finished piece on the wire.
+
+    A chorale takes well under a millisecond, the longest piece a few: less than the interpreter's switch
+    interval, so a thread would cost a hand-over and win nothing.
+    """
+    setting = plan.setting
+    assert setting.meter is not None
+    score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting)
+    return pb.GenerateResponse(
+        midi=write_midi(score),
+        notes=note_messages(score.notes),
+        ticks_per_quarter=TICKS_PER_QUARTER,
+        length_ticks=score.length_ticks,
+        seed=plan.seed,
+        token_count=len(completion.tokens),
+        finish_reason=FINISH_REASONS[completion.finish_reason],
+        model=model.name,
+        model_digest=model.bundle.digest,
+        meter=meter_message(setting.meter),
+        tempo_bpm=setting.tempo_bpm,
+        program=setting.program,
+        timing=timing_message(completion),
+    )

@@ -1,0 +1,42 @@
+"""Turns whatever a handler raises into a status for the caller."""
+
+import logging
+import secrets
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+from grpc_status.rpc_status import to_status
+
+from music.errors import FantasiaError
+from server.rpc.interceptor import Context, Handler, UnaryInterceptor
+from server.rpc.status import internal_status, status_of
+
+_log = logging.getLogger(__name__)
+
+
+class ErrorTranslation(UnaryInterceptor):
+    """The one place where errors meet gRPC."""
+
+    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+        """Answer with the handler's response, or with the status that its error has."""
+        try:
+            return await handler(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except FantasiaError as error:
+            await _abort(context, status_of(error) or _log_fault(method, error))
+        except Exception as error:
+            await _abort(context, _log_fault(method, error))
+        raise AssertionError("abort always raises")
+
+
+def _log_fault(method: str, error: Exception) -> Status:
+    request_id = secrets.token_hex(8)
+    _log.error("fault", exc_info=error, extra={"fields": {"method": method, "request_id": request_id}})
+    return internal_status(request_id)
+
+
+async def _abort(context: Context, status: Status) -> None:
+    told = to_status(status)
+    await context.abort(told.code, told.details, told.trailing_metadata)
