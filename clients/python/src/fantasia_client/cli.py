@@ -1,0 +1,282 @@
+"""The `fantasia` command."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fantasia_client.client import Client
+from fantasia_client.connection import DEFAULT_SERVER, DEFAULT_TIMEOUT_SECONDS, TLS
+from fantasia_client.errors import FantasiaClientError
+from fantasia_client.health import Health
+from fantasia_client.meter import Meter
+from fantasia_client.model import ModelInfo
+from fantasia_client.piece import FinishReason, Piece
+from fantasia_client.sampling import Sampling
+from fantasia_client.version import VERSION
+
+
+class _Commands(click.Group):
+    """Ends with a sentence on stderr and exit code 1 where a call fails (click: 2 for wrong usage)."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FantasiaClientError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the options before the command's name say."""
+
+    server: str
+    timeout_seconds: float
+    wait: bool
+    tls: TLS | None
+
+    def connect(self) -> Client:
+        return Client(
+            self.server, timeout_seconds=self.timeout_seconds, wait_for_ready=self.wait, tls=self.tls
+        )
+
+
+def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("an address is written like localhost:50051.")
+    return value
+
+
+def _above_zero(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if not value > 0:
+        raise click.BadParameter(f"{value} is not above 0.")
+    return value
+
+
+def _meter(_context: click.Context, _option: click.Parameter, value: str | None) -> Meter | None:
+    try:
+        return None if value is None else Meter.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="fantasia")
+@click.option(
+    "--server",
+    metavar="HOST:PORT",
+    envvar="FANTASIA_SERVER",
+    callback=_address,
+    default=DEFAULT_SERVER,
+    show_default=True,
+    show_envvar=True,
+    help="Address of the server.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    callback=_above_zero,
+    metavar="SECONDS",
+    default=DEFAULT_TIMEOUT_SECONDS,
+    show_default=True,
+    help="Seconds that the answer may take; inf for no limit.",
+)
+@click.option("--wait", is_flag=True, help="Wait, within the timeout, for a server that is not up yet.")
+@click.option("--tls", is_flag=True, help="Encrypt the connection.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+    help="Authorities to trust, a PEM file; implies --tls.",
+)
+@click.pass_context
+def main(context: click.Context, server: str, timeout: float, wait: bool, tls: bool, ca: Path | None) -> None:
+    """Have music written by a Fantasia server."""
+    try:
+        trust = TLS.from_files(ca) if ca else TLS() if tls else None
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{error}.", param_hint="--ca") from error
+    context.obj = _Target(server, timeout, wait, trust)
+
+
+@main.command()
+@click.option("--bars", type=int, help="Length in bars.")
+@click.option("--steps", type=int, help="Length in steps of the model's grid.")
+@click.option("--seconds", type=float, help="Length in seconds.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    help="Seed of the random stream: the same request and seed give the same bytes.",
+)
+@click.option("--model", help="Name of the model, as `fantasia models` lists it.")
+@click.option("--temperature", type=float, help="Divides the logits: below 1 tamer, above 1 wilder.")
+@click.option("--top-k", type=int, help="Only the k likeliest tokens may be drawn; 0 for no limit.")
+@click.option(
+    "--top-p", type=float, help="Only the likeliest tokens whose probabilities sum to this; 1: all."
+)
+@click.option("--tempo", type=float, metavar="BPM", help="Quarter notes a minute.")
+@click.option("--program", type=int, help="General MIDI program of every voice, 0 to 127.")
+@click.option("--meter", callback=_meter, metavar="N/D", help="Time signature, such as 3/4.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="MIDI file to write, over whatever stands there.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw a piano roll into this PNG, SVG or PDF file; needs matplotlib.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all of the answer but the MIDI bytes as JSON.")
+@click.pass_obj
+def generate(
+    target: _Target,
+    *,
+    bars: int | None,
+    steps: int | None,
+    seconds: float | None,
+    seed: int | None,
+    model: str | None,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    tempo: float | None,
+    program: int | None,
+    meter: Meter | None,
+    output: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Have one piece written.
+
+    What is not given, the model decides, the length too.
+
+    Example: fantasia generate --bars 8 --seed 7 -o a.mid --plot a.png
+    """
+    lengths = {"--bars": bars, "--steps": steps, "--seconds": seconds}
+    if sum(value is not None for value in lengths.values()) > 1:
+        raise click.UsageError(f"Give one of {', '.join(lengths)}, and no more.")
+    if not (output or plot or as_json):
+        raise click.UsageError("Say what to do with the piece: -o FILE, --plot FILE or --json.")
+    if output and plot and output.resolve() == plot.resolve():
+        raise click.UsageError("-o and --plot name the same file.")
+    # All that can go wrong here goes wrong before the server has worked for nothing.
+    draw = None if plot is None else _plotter(plot)
+    for path in filter(None, (output, plot)):
+        _check_writable(path)
+    with target.connect() as client:
+        piece = client.generate(
+            bars=bars,
+            steps=steps,
+            seconds=seconds,
+            seed=seed,
+            model=model,
+            sampling=Sampling(temperature, top_k, top_p),
+            tempo_bpm=tempo,
+            program=program,
+            meter=meter,
+        )
+    if output:
+        _write(output, lambda: piece.save(output))
+    if plot and draw:
+        _write(plot, lambda: draw(piece, plot))
+    if as_json:
+        files = {"output": output and str(output), "plot": plot and str(plot)}
+        click.echo(json.dumps(files | piece.to_dict(), indent=2))
+    else:
+        click.echo(_report(piece, output, plot))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_obj
+def models(target: _Target, as_json: bool) -> None:
+    """List the models that the server has loaded, the default one first."""
+    with target.connect() as client:
+        loaded = client.list_models()
+    if as_json:
+        click.echo(json.dumps([model.to_dict() for model in loaded], indent=2))
+    elif not loaded:
+        click.echo("The server has loaded no model.")
+    else:
+        click.echo("\n\n".join(map(_describe, loaded)))
+
+
+@main.command()
+@click.pass_obj
+def health(target: _Target) -> None:
+    """Say whether the server takes work; exit code 1 where it does not."""
+    with target.connect() as client:
+        state = client.health()
+    if state is not Health.SERVING:
+        raise click.ClickException(f"{target.server} does not take work: {state.value}")
+    click.echo(f"{target.server} takes work: {state.value}")
+
+
+def _plotter(plot: Path) -> Callable[[Piece, Path], Path]:
+    """What draws; an error where matplotlib is missing or the ending is unknown."""
+    from fantasia_client import piano_roll  # here, because matplotlib is optional and slow to import
+
+    if plot.suffix.lower() not in piano_roll.SUFFIXES:
+        endings = ", ".join(piano_roll.SUFFIXES)
+        raise click.UsageError(f"--plot draws {endings} files, and {plot} ends in none of these.")
+    return piano_roll.save_piano_roll
+
+
+def _check_writable(path: Path) -> None:
+    """Open the file for writing, which alone tells; leave no trace."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return  # a pipe or a device: to open it could block, or have an effect
+    existed = path.exists()
+    file = path.resolve()  # of a link that leads nowhere, the file that writing would make
+    _write(path, lambda: file.open("ab").close())
+    if not existed:
+        file.unlink(missing_ok=True)
+
+
+def _write(path: Path, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _report(piece: Piece, output: Path | None, plot: Path | None) -> str:
+    length = f"{piece.bars:g} bar" + ("" if piece.bars == 1 else "s")
+    end = ", where the model ended it" if piece.finish_reason is FinishReason.END else ""
+    timing = piece.timing
+    lines = [f"wrote {output}"] if output else []
+    lines += [f"drew {plot}"] if plot else []
+    lines += [
+        f"{length} of {piece.meter}, {len(piece.notes)} notes, "
+        f"{piece.duration_seconds:.1f} s at {piece.tempo_bpm:g} bpm{end}",
+        f"model {piece.model} ({piece.model_digest[:12]}), seed {piece.seed}",
+        f"{piece.token_count} tokens in {timing.total_seconds:.3f} s "
+        f"(queue {timing.queue_seconds:.3f} s, first token {timing.first_token_seconds:.3f} s)",
+    ]
+    return "\n".join(lines)
+
+
+def _describe(model: ModelInfo) -> str:
+    sampling = model.default_sampling
+    facts = {
+        "tokenizer": f"{model.tokenizer}, {model.steps_per_quarter} steps a quarter note"
+        + (f", {model.voices} voices" if model.voices else ""),
+        "meters": ", ".join(map(str, model.meters)),
+        "longest": f"{model.max_steps} steps, {model.max_bars()} bars of {(model.meters or (Meter(),))[0]}",
+        "defaults": f"temperature {sampling.temperature}, top-k {sampling.top_k}, top-p {sampling.top_p}, "
+        f"{model.default_tempo_bpm:g} bpm, program {model.default_program}",
+        "network": f"{model.parameters:,} parameters on {model.provider}",
+        "digest": model.digest,
+    } | {name: f"{value:g}" for name, value in sorted(model.metrics.items())}
+    width = max(map(len, facts)) + 2
+    lines = [
+        f"{model.name}: {model.description}",
+        *(f"  {key:<{width}}{value}" for key, value in facts.items()),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+"""What the sync and the asyncio client have in common."""
+
+from dataclasses import dataclass
+
+from fantasia_client.errors import ClientClosedError
+
+_FOREVER_SECONDS = 1e9
+"""Some thirty years: a longer deadline is none, and would overflow the wire's clock."""
+
+
+@dataclass(slots=True)
+class CallSettings:
+    """Where calls go, how long they may take, and whether any may still be made."""
+
+    server: str
+    timeout_seconds: float
+    wait_for_ready: bool
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.server.strip():
+            raise ValueError("server must be an address like localhost:50051, not empty")
+        self._check(self.timeout_seconds)
+
+    def deadline(self, timeout_seconds: float | None) -> float | None:
+        """Seconds that a call may take, None for no limit; `timeout_seconds` None means the client's default.
+
+        Raises:
+            ClientClosedError: the client has been closed.
+            ValueError: the timeout is not above 0.
+        """
+        if self.closed:
+            raise ClientClosedError(f"this client of {self.server} has been closed")
+        if timeout_seconds is None:
+            timeout_seconds = self.timeout_seconds
+        self._check(timeout_seconds)
+        return None if timeout_seconds >= _FOREVER_SECONDS else timeout_seconds
+
+    def readiness(self, wait_for_ready: bool | None) -> bool:
+        """Whether a call waits for the connection; None means the client's default."""
+        return self.wait_for_ready if wait_for_ready is None else wait_for_ready
+
+    @staticmethod
+    def _check(timeout_seconds: float) -> None:
+        if not timeout_seconds > 0:
+            raise ValueError(f"a timeout must be above 0 seconds, not {timeout_seconds}")

@@ -1,0 +1,164 @@
+"""The one place where a gRPC status becomes an error of `fantasia_client.errors`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from grpc_status import rpc_status
+
+from fantasia_client.errors import (
+    AccessDeniedError,
+    CallCancelledError,
+    DeadlineExceededError,
+    FantasiaClientError,
+    FieldViolation,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    UnsupportedCallError,
+)
+
+DetailT = TypeVar("DetailT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A failed call, taken apart."""
+
+    code: StatusCode
+    text: str
+    server: str
+    timeout_seconds: float | None
+    status: Status | None
+    """The google.rpc.Status that the server attached; None where there is none, as with a lost connection."""
+
+    def detail(self, kind: type[DetailT]) -> DetailT | None:
+        """The first detail of this kind."""
+        for packed in self.status.details if self.status else ():
+            detail = kind()
+            if packed.Unpack(detail):
+                return detail
+        return None
+
+    def retry_after_seconds(self) -> float | None:
+        info = self.detail(RetryInfo)
+        return None if info is None else info.retry_delay.ToTimedelta().total_seconds()
+
+
+def error_from_rpc(error: grpc.RpcError, server: str, timeout_seconds: float | None) -> FantasiaClientError:
+    """The client's error for a failed call.
+
+    Args:
+        error: what a call raised, on a sync or an asyncio channel.
+        server: address that was called, for the sentence.
+        timeout_seconds: deadline of the call, for the sentence; None where it had none.
+    """
+    text = " ".join((error.details() or "").split()).rstrip(".")
+    failure = _Failure(error.code(), text, server, timeout_seconds, _rich_status(error))
+    return TRANSLATIONS[failure.code](failure)
+
+
+def _rich_status(error: grpc.RpcError) -> Status | None:
+    try:
+        return rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # something between us and the server rewrote the status
+        return None
+
+
+def _invalid_request(failure: _Failure) -> FantasiaClientError:
+    bad = failure.detail(BadRequest)
+    violations = tuple(
+        FieldViolation(violation.field, violation.description)
+        for violation in (bad.field_violations if bad else ())
+    )
+    sentence = "; ".join(map(_sentence, violations)) or failure.text or "the server refused the request"
+    return InvalidRequestError(sentence, violations=violations, code=failure.code)
+
+
+def _sentence(violation: FieldViolation) -> str:
+    if not violation.field or violation.description.startswith(violation.field):
+        return violation.description
+    return f"{violation.field}: {violation.description}"
+
+
+def _model_not_found(failure: _Failure) -> FantasiaClientError:
+    resource = failure.detail(ResourceInfo)
+    return ModelNotFoundError(
+        failure.text or "the server has no such model",
+        model=resource.resource_name if resource else None,
+        code=failure.code,
+    )
+
+
+def _access_denied(failure: _Failure) -> FantasiaClientError:
+    text = f"{failure.server} denied access: {failure.text or 'it gave no reason'}"
+    return AccessDeniedError(text, code=failure.code)
+
+
+def _busy(failure: _Failure) -> FantasiaClientError:
+    wait = failure.retry_after_seconds()
+    text = f"{failure.server} is busy: {failure.text or 'it has no room for more work'}"
+    if wait is not None:
+        text += f" (it asks to try again in {wait:.3g} s)"
+    return ServerBusyError(text, retry_after_seconds=wait, code=failure.code)
+
+
+def _unavailable(failure: _Failure) -> FantasiaClientError:
+    # A status with details was written by the server; without them the connection is what failed.
+    verdict = "is unavailable" if failure.status else "cannot be reached"
+    # gRPC tells of every layer that it came through; the innermost is the reason.
+    reason = (
+        failure.text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
+    )
+    text = f"{failure.server} {verdict}" + (f": {reason}" if reason else "")
+    return ServerUnavailableError(text, retry_after_seconds=failure.retry_after_seconds(), code=failure.code)
+
+
+def _deadline_exceeded(failure: _Failure) -> FantasiaClientError:
+    within = "" if failure.timeout_seconds is None else f" within {failure.timeout_seconds:g} s"
+    return DeadlineExceededError(f"{failure.server} gave no answer{within}", code=failure.code)
+
+
+def _cancelled(failure: _Failure) -> FantasiaClientError:
+    return CallCancelledError(
+        f"the call was cancelled: {failure.text or 'no reason given'}", code=failure.code
+    )
+
+
+def _unsupported(failure: _Failure) -> FantasiaClientError:
+    text = f"{failure.server} does not know this call: it is an older Fantasia, or something else"
+    return UnsupportedCallError(text, code=failure.code)
+
+
+def _server_error(failure: _Failure) -> FantasiaClientError:
+    text = f"{failure.server} failed ({failure.code.name}): {failure.text or 'it gave no reason'}"
+    return ServerError(text, code=failure.code)
+
+
+TRANSLATIONS: Mapping[StatusCode, Callable[[_Failure], FantasiaClientError]] = {
+    StatusCode.INVALID_ARGUMENT: _invalid_request,
+    StatusCode.OUT_OF_RANGE: _invalid_request,
+    StatusCode.NOT_FOUND: _model_not_found,
+    StatusCode.UNAUTHENTICATED: _access_denied,
+    StatusCode.PERMISSION_DENIED: _access_denied,
+    StatusCode.RESOURCE_EXHAUSTED: _busy,
+    StatusCode.UNAVAILABLE: _unavailable,
+    StatusCode.DEADLINE_EXCEEDED: _deadline_exceeded,
+    StatusCode.CANCELLED: _cancelled,
+    StatusCode.UNIMPLEMENTED: _unsupported,
+    # Fantasia sends none of these on purpose, save INTERNAL for its own failure.
+    StatusCode.INTERNAL: _server_error,
+    StatusCode.UNKNOWN: _server_error,
+    StatusCode.DATA_LOSS: _server_error,
+    StatusCode.ABORTED: _server_error,
+    StatusCode.ALREADY_EXISTS: _server_error,
+    StatusCode.FAILED_PRECONDITION: _server_error,
+}
+"""Every code but OK; a test holds it complete."""

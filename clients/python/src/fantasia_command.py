@@ -1,0 +1,19 @@
+"""Where the `fantasia` command starts, outside the package so that it comes before gRPC is imported.
+
+The gRPC library reads GRPC_VERBOSITY once, as it loads, and writes its own lines to stderr. Who types
+a command wants our one sentence there; who wants more sets the variable.
+"""
+
+import os
+
+
+def main() -> None:
+    """Run the `fantasia` command."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from fantasia_client.cli import main as command
+
+    command(prog_name="fantasia")
+
+
+if __name__ == "__main__":
+    main()
