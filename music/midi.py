@@ -1,6 +1,6 @@
 """Standard MIDI Files to scores and back, through symusic."""
 
-from typing import Final
+from typing import Any, Final
 
 import symusic
 
@@ -17,7 +17,7 @@ def write_midi(score: Score) -> bytes:
     first bar in a meter of its own length, then the real one. A marker `end` stands at `length_ticks`, so
     that closing rests survive.
     """
-    file = symusic.Score(TICKS_PER_QUARTER)
+    file: Any = symusic.Score(TICKS_PER_QUARTER)  # its stubs know none of the factories' attributes
     file.tempos.append(symusic.Tempo(0, qpm=score.tempo_bpm))
     if score.meter is not None:
         if score.pickup_ticks:
@@ -28,7 +28,7 @@ def write_midi(score: Score) -> bytes:
     if score.key_sharps is not None:
         file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
     for voice in range(max(score.voices, 1)):
-        track = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
+        track: Any = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
         for note in score.notes:
             if note.voice == voice:
                 track.notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
@@ -48,7 +48,7 @@ def read_midi(data: bytes) -> Score:
         InvalidScoreError: the bytes are no MIDI file, or hold no pitched note.
     """
     try:
-        file = symusic.Score.from_midi(data)
+        file: Any = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InvalidScoreError(f"not a Standard MIDI File: {error}") from error
     if file.ticks_per_quarter <= 0:

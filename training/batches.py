@@ -104,9 +104,7 @@ class Lanes:
             yield Window(self._previous[part], self._clock[part], self._targets[part], self._fresh[index])
 
 
-def training_lanes(
-    pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config: TrainingConfig, epoch: int
-) -> Lanes:
+def training_lanes(pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config: TrainingConfig, epoch: int) -> Lanes:
     """The epoch's order, transpositions and hidden meters: a function of the seed and the epoch alone."""
     random = np.random.default_rng([config.seed, epoch])
     low, high = config.transpose

@@ -58,7 +58,9 @@ class TrainingConfig(_Table):
     def _ordered(self) -> "TrainingConfig":
         low, high = self.transpose
         if not -24 <= low <= 0 <= high <= 24:
-            raise ValueError(f"transpose must be [low, high] with -24 <= low <= 0 <= high <= 24, not {list(self.transpose)}")
+            raise ValueError(
+                f"transpose must be [low, high] with -24 <= low <= 0 <= high <= 24, not {list(self.transpose)}"
+            )
         return self
 
 
@@ -100,7 +102,9 @@ def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
     elif Path(name).is_file():
         text = Path(name).read_text()
     else:
-        raise ConfigurationError(f"no configuration {name!r}: known are {', '.join(named_configs())}, or give a .toml file")
+        raise ConfigurationError(
+            f"no configuration {name!r}: known are {', '.join(named_configs())}, or give a .toml file"
+        )
     try:
         tables = tomllib.loads(text)
         for key, value in (overrides or {}).items():

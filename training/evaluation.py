@@ -119,7 +119,9 @@ def evaluate_folder(bundle: Bundle, folder: Path, clock: ClockMode, *, threads: 
         except (InvalidScoreError, OSError) as error:
             skipped[path.relative_to(folder).as_posix()] = str(error)
     if not scores:
-        raise CorpusError(f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else ""))
+        raise CorpusError(
+            f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else "")
+        )
     result = evaluate(bundle, scores, clock, threads=threads)
     result.skipped = skipped
     return result

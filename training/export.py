@@ -1,10 +1,9 @@
 """`export`: a trained run as an ONNX bundle, checked against PyTorch before it is called one."""
 
-import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -49,12 +48,13 @@ def export(
     config: Config,
     tokenizer: Tokenizer,
     check: Sequence[EncodedPiece],
-    metrics: dict[str, float],
+    measure: Callable[[Bundle], dict[str, float]],
     provenance: dict[str, Any],
 ) -> Bundle:
     """Write the best checkpoint of `run` as a bundle at `target`, replacing a bundle that is there.
 
     `check` are the pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
+    `measure` takes the finished bundle and says the metrics for its manifest.
 
     Raises:
         CheckpointError: the run has no checkpoint.
@@ -102,11 +102,13 @@ def export(
                 "versions": {package: version(package) for package in ("torch", "onnx", "numpy")}
                 | {"python": ".".join(map(str, sys.version_info[:3]))},
             },
-            metrics=metrics,
+            metrics={},
             files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         )
         write_manifest(folder, manifest)
-        _compare(model, tokenizer, load_bundle(folder), check)
+        bundle = load_bundle(folder)
+        _compare(model, tokenizer, bundle, check)
+        write_manifest(folder, manifest.model_copy(update={"metrics": measure(bundle)}))
         if target.exists():
             shutil.rmtree(target)
         folder.replace(target)
@@ -144,16 +146,3 @@ def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Seq
         worst = max(worst, float(np.abs(ours - theirs[:, 0].numpy()).max()))
     if not worst <= TOLERANCE:
         raise ExportError(f"graph and PyTorch differ by {worst:.2e} in a logit; at most {TOLERANCE:.0e} is allowed")
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """What `train` wrote about the run.
-
-    Raises:
-        ExportError: the folder is no run.
-    """
-    try:
-        about: dict[str, Any] = json.loads((run / "run.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{run} is no run that `python -m training train` wrote: {error}") from error
-    return about

@@ -8,7 +8,7 @@ one row a clock row), then the sampler, then the two automata, which are gathers
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -43,22 +43,26 @@ class Weights:
         self.vocabulary = model.vocabulary
         self._spans: dict[str, _Span] = {}
         self._size = 0
-        lstm = model.lstm
+
+        def parameter(name: str) -> torch.Tensor:
+            tensor: torch.Tensor = getattr(model.lstm, name)
+            return tensor
+
         with torch.no_grad():
             token = model.token.weight.double()
             clock = model.clock_embedding(torch.arange(len(tokenizer.clock.successor))).double()
-            first = lstm.weight_ih_l0.double()
-            bias = (lstm.bias_ih_l0 + lstm.bias_hh_l0).double()
+            first = parameter("weight_ih_l0").double()
+            bias = (parameter("bias_ih_l0") + parameter("bias_hh_l0")).double()
             self._add("token_embedding", token.float().numpy())
             self._add("clock_embedding", clock.float().numpy())
-            self._add("input_0", _gates(lstm.weight_ih_l0.numpy()))
+            self._add("input_0", _gates(parameter("weight_ih_l0").numpy()))
             self._add("token_table", _gates((token @ first.T).T.float().numpy()).T)
             self._add("clock_table", _gates((clock @ first.T + bias).T.float().numpy()).T)
             for layer in range(self.layers):
                 if layer:
-                    self._add(f"input_{layer}", _gates(getattr(lstm, f"weight_ih_l{layer}").numpy()))
-                total = getattr(lstm, f"bias_ih_l{layer}") + getattr(lstm, f"bias_hh_l{layer}")
-                self._add(f"recurrent_{layer}", _gates(getattr(lstm, f"weight_hh_l{layer}").numpy()))
+                    self._add(f"input_{layer}", _gates(parameter(f"weight_ih_l{layer}").numpy()))
+                total = parameter(f"bias_ih_l{layer}") + parameter(f"bias_hh_l{layer}")
+                self._add(f"recurrent_{layer}", _gates(parameter(f"weight_hh_l{layer}").numpy()))
                 self._add(f"bias_{layer}", _gates(total.numpy()))
             self._add("output", model.output.weight.numpy())
             self._add("output_bias", model.output.bias.numpy())
@@ -131,10 +135,10 @@ class _Graph:
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         return self.ops(kind, *inputs, count=1, **attributes)[0]
 
-    def ops(self, kind: str, *inputs: str, count: int, **attributes: object) -> list[str]:
+    def ops(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
         names = [f"{kind}_{len(self.nodes)}_{index}" for index in range(count)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
@@ -189,7 +193,9 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
         values = graph.op("Squeeze", values, graph.integers(1))
         h_next.append(last_h)
         c_next.append(last_c)
-    logits = graph.op("Add", graph.op("MatMul", values, graph.op("Transpose", graph.weight("output"))), graph.weight("output_bias"))
+    logits = graph.op(
+        "Add", graph.op("MatMul", values, graph.op("Transpose", graph.weight("output"))), graph.weight("output_bias")
+    )
     graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
     for name, parts in (("h_next", h_next), ("c_next", c_next)):
         graph.output(graph.op("Concat", *parts, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))
@@ -301,9 +307,7 @@ def _cell(graph: _Graph, gates: str, c: str) -> tuple[str, str]:
     """One LSTM cell from its four pre-activations (batch, 4 * hidden), in the order i, o, f, g."""
     hidden = graph.weights.hidden
     sigmoids, g = graph.ops("Split", gates, graph.integers(3 * hidden, hidden), count=2, axis=1)
-    i, o, f = graph.ops(
-        "Split", graph.op("Sigmoid", sigmoids), graph.integers(hidden, hidden, hidden), count=3, axis=1
-    )
+    i, o, f = graph.ops("Split", graph.op("Sigmoid", sigmoids), graph.integers(hidden, hidden, hidden), count=3, axis=1)
     c = graph.op("Add", graph.op("Mul", f, c), graph.op("Mul", i, graph.op("Tanh", g)))
     return graph.op("Mul", o, graph.op("Tanh", c)), c
 

@@ -53,7 +53,9 @@ class History:
             csv.DictWriter(file, [field.name for field in fields(EpochRecord)]).writerow(asdict(record))
         for name, value in asdict(record).items():
             if name != "epoch":
-                self._board.add_scalar(name.replace("train_", "train/").replace("valid_", "valid/"), value, record.epoch)
+                self._board.add_scalar(
+                    name.replace("train_", "train/").replace("valid_", "valid/"), value, record.epoch
+                )
         self._board.flush()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,8 @@
 """The network: token and clock embeddings into an LSTM, and a linear layer to the vocabulary."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -33,12 +34,19 @@ class MusicLSTM(nn.Module):
     that of the previous token.
     """
 
-    def __init__(self, config: NetworkConfig, vocabulary: int, clock_features: NDArray, feature_sizes: tuple[int, ...]) -> None:  # type: ignore[type-arg]
+    def __init__(
+        self,
+        config: NetworkConfig,
+        vocabulary: int,
+        clock_features: NDArray[np.integer[Any]],
+        feature_sizes: tuple[int, ...],
+    ) -> None:
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
         self.token = nn.Embedding(vocabulary, config.embedding)
         self.clock = nn.ModuleList(nn.Embedding(size, config.embedding) for size in feature_sizes)
+        self.clock_features: Tensor
         self.register_buffer("clock_features", torch.as_tensor(clock_features, dtype=torch.long), persistent=False)
         self.dropout_input = nn.Dropout(config.dropout_input)
         between = config.dropout_between if config.layers > 1 else 0.0
@@ -56,7 +64,7 @@ class MusicLSTM(nn.Module):
     def _initialise(self) -> None:
         """Small embeddings, orthogonal recurrence, and forget gates open at first (Jozefowicz et al., 2015)."""
         for embedding in (self.token, *self.clock):
-            nn.init.normal_(embedding.weight, std=0.5)  # type: ignore[arg-type]
+            nn.init.normal_(embedding.weight, std=0.5)
         for layer in range(self.config.layers):
             recurrent = getattr(self.lstm, f"weight_hh_l{layer}")
             for gate in recurrent.chunk(4):
@@ -77,7 +85,7 @@ class MusicLSTM(nn.Module):
 
     def clock_embedding(self, rows: Tensor) -> Tensor:
         """Sum of the embedded features of clock rows: (...,) int64 to (..., embedding)."""
-        features = self.clock_features[rows]  # type: ignore[index]
+        features = self.clock_features[rows]
         parts = [embedding(features[..., index]) for index, embedding in enumerate(self.clock)]
         return torch.stack(parts).sum(0)
 

@@ -79,7 +79,9 @@ def split_by_piece(names: Sequence[str], held_out: float = _HELD_OUT_FRACTION) -
     """
     groups = sorted({name.split("#")[0] for name in names}, key=lambda name: hashlib.sha256(name.encode()).digest())
     if len(groups) < 3:
-        raise CorpusError(f"{len(groups)} readable file{'s'[: len(groups) != 1]} cannot be split by piece into train, valid and test: 3 are the least")
+        raise CorpusError(
+            f"too small to split by piece into train, valid and test: 3 readable files are the least, not {len(groups)}"
+        )
     count = max(1, round(len(groups) * held_out))
     sides = dict.fromkeys(groups, Split.TRAIN)
     sides.update(dict.fromkeys(groups[:count], Split.TEST))

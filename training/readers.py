@@ -159,4 +159,5 @@ def _program(flat: Any) -> int:
 
 
 def _ticks(quarters: Any) -> int:
-    return round(quarters * TICKS_PER_QUARTER)
+    ticks: int = round(quarters * TICKS_PER_QUARTER)
+    return ticks

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from music.tokenizers import Tokenizer
 from training.batches import PADDING, EncodedPiece, Lanes, Window, training_lanes
-from training.config import Config, TrainingConfig
+from training.config import Config
 from training.errors import CheckpointError
 from training.history import EpochRecord, History
 from training.model import MusicLSTM, State
@@ -128,7 +128,9 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> Score:
         torch.manual_seed(_epoch_seed(self._config.training.seed, epoch))
         self.model.train()
-        return self._pass(training_lanes(self._train, self._tokenizer, self._config.training, epoch), train=True, epoch=epoch)
+        return self._pass(
+            training_lanes(self._train, self._tokenizer, self._config.training, epoch), train=True, epoch=epoch
+        )
 
     def _pass(self, lanes: Lanes, *, train: bool, epoch: int) -> Score:
         training = self._config.training
@@ -137,7 +139,9 @@ class Trainer:
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         ends = 0
         label = f"epoch {epoch + 1}/{training.epochs}" if train else "validating"
-        with tqdm(total=lanes.tokens, unit="tok", unit_scale=True, desc=label, leave=False, disable=not self._progress) as bar:
+        with tqdm(
+            total=lanes.tokens, unit="tok", unit_scale=True, desc=label, leave=False, disable=not self._progress
+        ) as bar:
             for index, window in enumerate(lanes):
                 batch = _Batch.of(window, self._device)
                 if state is None:
@@ -153,7 +157,7 @@ class Trainer:
                 count = int((window.targets != PADDING).sum())
                 if train and count:
                     self._optimizer.zero_grad(set_to_none=True)
-                    (loss / count).backward()
+                    (loss / count).backward()  # type: ignore[no-untyped-call]  # torch's own gap
                     torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.gradient_clip)
                     self._optimizer.step()
                 nats += loss.detach()
@@ -194,7 +198,9 @@ class Trainer:
             return
         checkpoint = load_checkpoint(path, self._device)
         if checkpoint.get("identity") != self._identity:
-            raise CheckpointError(f"{self._folder} holds a run with another corpus or configuration; choose another --run")
+            raise CheckpointError(
+                f"{self._folder} holds a run with another corpus or configuration; choose another --run"
+            )
         self.model.load_state_dict(checkpoint["model"])
         self._optimizer.load_state_dict(checkpoint["optimizer"])
         self._epoch, self._best = checkpoint["epoch"], checkpoint["best"]
@@ -244,7 +250,8 @@ def _save(path: Path, checkpoint: dict[str, Any]) -> None:
 
 def _parameter_groups(model: MusicLSTM, weight_decay: float) -> list[dict[str, Any]]:
     """Decay matrices of the LSTM and the output; leave biases and embeddings alone."""
-    decayed, free = [], []
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (decayed if "weight" in name and name.startswith(("lstm", "output")) else free).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]

@@ -51,7 +51,9 @@ class GridTokenizer(Tokenizer):
         if not 1 <= voices <= MAX_VOICES:
             raise ValueError(f"voices must be 1 to {MAX_VOICES}, not {voices}")
         if not 0 <= lowest_pitch <= highest_pitch <= 127:
-            raise ValueError(f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest_pitch} to {highest_pitch}")
+            raise ValueError(
+                f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest_pitch} to {highest_pitch}"
+            )
         if steps_per_quarter < 1 or TICKS_PER_QUARTER % steps_per_quarter:
             raise ValueError(f"steps_per_quarter must divide {TICKS_PER_QUARTER}, not {steps_per_quarter}")
         if sorted(order) != list(range(voices)):

@@ -1,0 +1,140 @@
+"""A training run from a corpus to its folder, and from the folder to a bundle."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from music.bundle import Bundle
+from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
+from training.batches import EncodedPiece, encode_corpus
+from training.config import Config
+from training.corpus import Corpus, Split
+from training.curves import CURVES, draw_curves
+from training.errors import CheckpointError, CorpusError
+from training.evaluation import ClockMode, evaluate_split
+from training.export import export
+from training.history import HISTORY, EpochRecord, read_history
+from training.trainer import Trainer
+
+ABOUT: Final = "run.json"
+_CHECKED_PIECES: Final = 8
+_SAMPLED_SPLITS: Final = (Split.VALID, Split.TEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder: what it was made from."""
+
+    folder: Path
+    config: Config
+    tokenizer: Tokenizer
+    corpus_path: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Read what `train` wrote.
+
+        Raises:
+            CheckpointError: the folder is no run.
+        """
+        try:
+            about = json.loads((folder / ABOUT).read_text())
+            entry = about["tokenizer"]
+            tokenizer = tokenizer_from_parameters(entry["name"], entry["version"], entry["parameters"])
+            return cls(folder, Config.model_validate(about["config"]), tokenizer, Path(about["corpus"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder} is no run of `python -m training train`: {error}") from error
+
+    def save(self) -> None:
+        """Write it down."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tokenizer = self.tokenizer
+        about = {
+            "corpus": str(self.corpus_path),
+            "config": self.config.model_dump(mode="json"),
+            "tokenizer": {"name": tokenizer.name, "version": tokenizer.version, "parameters": tokenizer.parameters},
+        }
+        (self.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a finished run gave."""
+
+    best: EpochRecord
+    train_pieces: int
+    valid_pieces: int
+    dropped: Counter[str]
+    """Notes of the training and validation pieces that the tokenizer left out or moved, by reason."""
+
+
+def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progress: bool = True) -> Trained:
+    """Train, or go on with a run that was killed.
+
+    Raises:
+        CorpusError: the corpus cannot be read or holds nothing for this tokenizer.
+        CheckpointError: the folder holds another run, or a checkpoint cannot be written.
+    """
+    corpus = Corpus.load(corpus_path)
+    train_scores = [piece.score for piece in corpus.pieces(Split.TRAIN)]
+    try:
+        tokenizer = tokenizer_class(config.tokenizer.name).fit(config.tokenizer.parameters, train_scores)
+    except ValueError as error:
+        raise CorpusError(f"{corpus_path} and this configuration do not fit: {error}") from error
+    pieces, dropped = _encode(corpus, tokenizer, Split.TRAIN)
+    held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
+    trainer = Trainer(config, tokenizer, pieces, held_out, folder, device=device, progress=progress)
+    Run(folder, config, tokenizer, corpus_path.resolve()).save()
+    best = trainer.run()
+    draw_curves(read_history(folder / HISTORY), folder / CURVES)
+    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
+
+
+def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:
+    """Write a run's best checkpoint as a bundle, with its measurements on the held-out pieces.
+
+    Raises:
+        CheckpointError: the folder is no run, or has no checkpoint.
+        CorpusError: the corpus of the run cannot be read.
+        ExportError: the graphs do not agree with PyTorch.
+    """
+    run = Run.load(folder)
+    corpus = Corpus.load(corpus_path or run.corpus_path)
+    check, _ = _encode(corpus, run.tokenizer, Split.VALID)
+
+    def measure(bundle: Bundle) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for split in _SAMPLED_SPLITS:
+            if corpus.count(split):
+                result = evaluate_split(bundle, corpus, split, ClockMode.STATED)
+                metrics[f"{split.name.lower()}_nats_per_note_step"] = round(result.nats_per_note_step, 5)
+                metrics[f"{split.name.lower()}_accuracy"] = round(result.accuracy, 5)
+        return metrics
+
+    provenance: dict[str, Any] = {
+        "corpus": {
+            "source": corpus.source,
+            "notes": corpus.note_count,
+            "pieces": {split.name.lower(): corpus.count(split) for split in Split},
+        }
+    }
+    return export(
+        folder,
+        target,
+        name=name,
+        config=run.config,
+        tokenizer=run.tokenizer,
+        check=check[:_CHECKED_PIECES],
+        measure=measure,
+        provenance=provenance,
+    )
+
+
+def _encode(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[list[EncodedPiece], Counter[str]]:
+    pieces, dropped = encode_corpus(corpus, tokenizer, split)
+    pieces = [piece for piece in pieces if len(piece.tokens) > 1]
+    if not pieces:
+        raise CorpusError(f"no {split.name.lower()} piece has anything to say in {tokenizer.name} tokens")
+    return pieces, dropped
