@@ -17,7 +17,7 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
 
     Raises:
         BundleError: a bundle is refused.
-        FantasiaError: a runner cannot be made, as where a GPU is asked for and there is none.
+        ProviderUnavailableError: a GPU is asked for and there is none.
         StartupError: there is no bundle.
     """
     models: list[ServedModel] = []

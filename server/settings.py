@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
     )
-    threads: int = Field(1, ge=1, le=256, description="CPU threads of each model")
+    threads: int = Field(1, ge=0, le=256, description="CPU threads of each model; 0 for one a core")
     slots: int = Field(64, ge=1, le=4096, description="pieces that each model writes at once")
     queue_limit: int = Field(
         256, ge=0, le=100_000, description="calls that may wait for a slot of each model"

@@ -11,7 +11,13 @@ from google.rpc.error_details_pb2 import BadRequest, RequestInfo, ResourceInfo, 
 from google.rpc.status_pb2 import Status
 
 from music.errors import BundleError, FantasiaError, InvalidScoreError, UnsupportedMeterError
-from server.engine.errors import EngineFailedError, EngineRequestError, EngineStoppedError, QueueFullError
+from server.engine.errors import (
+    EngineFailedError,
+    EngineRequestError,
+    EngineStoppedError,
+    ProviderUnavailableError,
+    QueueFullError,
+)
 from server.errors import InvalidRequestError, ModelNotFoundError, NotServingError, StartupError
 
 MODEL_TYPE: Final = "fantasia.v1.Model"
@@ -98,5 +104,7 @@ _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     EngineStoppedError: _engine_stopped,
     NotServingError: _not_serving,
 }
-_OURS: Final[frozenset[type]] = frozenset({BundleError, StartupError, EngineRequestError, EngineFailedError})
+_OURS: Final[frozenset[type]] = frozenset(
+    {BundleError, StartupError, ProviderUnavailableError, EngineRequestError, EngineFailedError}
+)
 """Faults of ours: logged, and INTERNAL to the caller."""
