@@ -1,0 +1,166 @@
+"""What a caller asks becomes what the engine is asked."""
+
+import math
+
+import pytest
+
+from fantasia.v1 import generation_pb2 as pb
+from music.bundle import Bundle
+from music.score import Meter
+from music.tokenizers import Setting
+from server.engine.request import SamplingParams
+from server.errors import InvalidRequestError
+from server.rpc.plan import plan_piece
+
+
+def violations(request: pb.GenerateRequest, bundle: Bundle) -> dict[str, str]:
+    with pytest.raises(InvalidRequestError) as caught:
+        plan_piece(request, bundle)
+    told = {violation.field: violation.description for violation in caught.value.violations}
+    assert len(told) == len(caught.value.violations)
+    return told
+
+
+def test_unset_fields_take_the_models_defaults(bundle: Bundle) -> None:
+    plan = plan_piece(pb.GenerateRequest(), bundle)
+
+    assert plan.setting == Setting(meter=Meter(4, 4), tempo_bpm=96.0, program=19)
+    assert plan.engine_request.sampling == SamplingParams(0.9, 20, 0.95)
+    assert plan.engine_request.max_tokens == 512 * 4
+    assert plan.engine_request.may_end
+    assert plan.engine_request.end_token == bundle.tokenizer.end_token
+    assert plan.engine_request.clock_row == bundle.tokenizer.clock.start(Meter(4, 4))
+    assert plan.engine_request.forced == ()
+
+
+def test_every_field_given_is_taken(bundle: Bundle) -> None:
+    plan = plan_piece(
+        pb.GenerateRequest(
+            bars=3,
+            seed=5,
+            sampling=pb.Sampling(temperature=0.5, top_k=1, top_p=0.25),
+            tempo_bpm=60.0,
+            program=127,
+            meter=pb.Meter(numerator=3, denominator=4),
+        ),
+        bundle,
+    )
+
+    assert plan.setting == Setting(meter=Meter(3, 4), tempo_bpm=60.0, program=127)
+    assert plan.engine_request.sampling == SamplingParams(0.5, 1, 0.25)
+    assert plan.engine_request.max_tokens == 3 * 12 * 4
+    assert not plan.engine_request.may_end
+    assert plan.engine_request.clock_row == bundle.tokenizer.clock.start(Meter(3, 4))
+    assert plan.seed == 5
+
+
+def test_zero_is_a_value_where_zero_is_allowed(bundle: Bundle) -> None:
+    plan = plan_piece(pb.GenerateRequest(seed=0, program=0, sampling=pb.Sampling(top_k=0)), bundle)
+
+    assert (plan.seed, plan.setting.program, plan.engine_request.sampling.top_k) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.GenerateRequest(sampling=pb.Sampling(temperature=0.01)),
+        pb.GenerateRequest(sampling=pb.Sampling(temperature=10)),
+        pb.GenerateRequest(sampling=pb.Sampling(top_k=1024)),
+        pb.GenerateRequest(sampling=pb.Sampling(top_p=1)),
+        pb.GenerateRequest(sampling=pb.Sampling(top_p=1e-6)),
+        pb.GenerateRequest(tempo_bpm=10),
+        pb.GenerateRequest(tempo_bpm=400),
+        pb.GenerateRequest(bars=1),
+        pb.GenerateRequest(bars=32),
+        pb.GenerateRequest(bars=42, meter=pb.Meter(numerator=3, denominator=4)),
+        pb.GenerateRequest(steps=512),
+        pb.GenerateRequest(seconds=80.0, tempo_bpm=96),
+        pb.GenerateRequest(seconds=512 / 4 / 97.3 * 60, tempo_bpm=97.3),
+    ],
+)
+def test_the_limits_themselves_are_allowed(bundle: Bundle, request_: pb.GenerateRequest) -> None:
+    assert 1 <= plan_piece(request_, bundle).engine_request.max_tokens <= 512 * 4
+
+
+NAN = math.nan
+INFINITY = math.inf
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "allowed"),
+    [
+        (pb.GenerateRequest(sampling=pb.Sampling(temperature=NAN)), "sampling.temperature", "0.01 to 10"),
+        (pb.GenerateRequest(sampling=pb.Sampling(temperature=INFINITY)), "sampling.temperature", "0.01 to 10"),
+        (pb.GenerateRequest(sampling=pb.Sampling(temperature=0)), "sampling.temperature", "0.01 to 10"),
+        (pb.GenerateRequest(sampling=pb.Sampling(temperature=-1)), "sampling.temperature", "0.01 to 10"),
+        (pb.GenerateRequest(sampling=pb.Sampling(temperature=10.1)), "sampling.temperature", "0.01 to 10"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_k=-1)), "sampling.top_k", "0 to 1024"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_k=1025)), "sampling.top_k", "0 to 1024"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_p=0)), "sampling.top_p", "above 0 and at most 1"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_p=1.01)), "sampling.top_p", "above 0 and at most 1"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_p=NAN)), "sampling.top_p", "above 0 and at most 1"),
+        (pb.GenerateRequest(sampling=pb.Sampling(top_p=-INFINITY)), "sampling.top_p", "above 0 and at most 1"),
+        (pb.GenerateRequest(tempo_bpm=9.99), "tempo_bpm", "10 to 400"),
+        (pb.GenerateRequest(tempo_bpm=0), "tempo_bpm", "10 to 400"),
+        (pb.GenerateRequest(tempo_bpm=NAN), "tempo_bpm", "10 to 400"),
+        (pb.GenerateRequest(tempo_bpm=INFINITY), "tempo_bpm", "10 to 400"),
+        (pb.GenerateRequest(program=-1), "program", "0 to 127"),
+        (pb.GenerateRequest(program=200), "program", "0 to 127"),
+        (pb.GenerateRequest(bars=0), "bars", "1 to 32"),
+        (pb.GenerateRequest(bars=-8), "bars", "1 to 32"),
+        (pb.GenerateRequest(bars=33), "bars", "1 to 32"),
+        (pb.GenerateRequest(bars=2**31 - 1), "bars", "1 to 32"),
+        (pb.GenerateRequest(bars=43, meter=pb.Meter(numerator=3, denominator=4)), "bars", "1 to 42"),
+        (pb.GenerateRequest(steps=0), "steps", "1 to 512"),
+        (pb.GenerateRequest(steps=513), "steps", "1 to 512"),
+        (pb.GenerateRequest(seconds=0), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(seconds=-1), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(seconds=80.01), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(seconds=1e308), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(seconds=INFINITY), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(seconds=NAN), "seconds", "above 0 and at most 80"),
+        (pb.GenerateRequest(meter=pb.Meter()), "meter", "4/4, 3/4"),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=4)), "meter", "4/4, 3/4"),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=-4, denominator=4)), "meter", "4/4, 3/4"),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=7, denominator=8)), "meter", "4/4, 3/4"),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=4, denominator=5)), "meter", "4/4, 3/4"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_the_range(
+    bundle: Bundle, request_: pb.GenerateRequest, field: str, allowed: str
+) -> None:
+    told = violations(request_, bundle)
+
+    assert list(told) == [field]
+    assert allowed in told[field]
+
+
+def test_all_that_is_wrong_is_told_at_once(bundle: Bundle) -> None:
+    request = pb.GenerateRequest(
+        seconds=-1,
+        sampling=pb.Sampling(temperature=NAN, top_k=-1, top_p=0),
+        tempo_bpm=1000,
+        program=200,
+        meter=pb.Meter(numerator=5, denominator=4),
+    )
+
+    assert violations(request, bundle).keys() == {
+        "seconds",
+        "sampling.temperature",
+        "sampling.top_k",
+        "sampling.top_p",
+        "tempo_bpm",
+        "program",
+        "meter",
+    }
+
+
+def test_bars_are_checked_as_far_as_that_goes_without_a_meter(bundle: Bundle) -> None:
+    meter = pb.Meter(numerator=5, denominator=4)
+
+    assert violations(pb.GenerateRequest(bars=-1, meter=meter), bundle).keys() == {"bars", "meter"}
+    assert violations(pb.GenerateRequest(bars=40, meter=meter), bundle).keys() == {"meter"}
+
+
+def test_an_echoed_value_is_what_the_caller_sent(bundle: Bundle) -> None:
+    assert violations(pb.GenerateRequest(program=200), bundle)["program"] == "must be 0 to 127, not 200"
