@@ -124,8 +124,9 @@ class Batch:
 
     def take(self, tokens: NDArray[np.int64]) -> Progress:
         """Keep the tokens (width, steps) of the chunk just run, up to each sequence's end."""
+        self._refresh()
         rows, steps = self._rows, tokens.shape[1]
-        assert tokens.shape == (len(rows), steps)
+        assert tokens.shape == (len(rows), steps), f"tokens came in the shape {tokens.shape}"
         before = self._taken[rows]
         columns = before[:, None] + np.arange(steps)
         self._tokens[rows[:, None], columns] = tokens

@@ -1,6 +1,7 @@
 """A model without a network, and an observer that keeps accounts: what drives and watches the real engine."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -30,9 +31,7 @@ class FakeRunner:
 
     provider = "FakeExecutionProvider"
 
-    def __init__(
-        self, slots: int = 4, vocabulary: int = 16, chunk_sizes: tuple[int, ...] = (1, 4)
-    ) -> None:
+    def __init__(self, slots: int = 4, vocabulary: int = 16, chunk_sizes: tuple[int, ...] = (1, 4)) -> None:
         self.slots = slots
         self.vocabulary = vocabulary
         self.chunk_sizes = chunk_sizes
@@ -164,3 +163,30 @@ class Ledger:
             self.wrong.append("a sequence did something before it was admitted or started")
         if self.in_flight < 0:
             self.wrong.append("more finished than admitted")
+
+
+class Gate:
+    """Holds a runner in its next chunk until it is opened, so that a test can act while the chunk runs."""
+
+    def __init__(self, runner: FakeRunner) -> None:
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+        runner.before_decode = self._pass
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(10), "no chunk ran"
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def _pass(self, chunk: Chunk) -> None:
+        self._reached.set()
+        assert self._opened.wait(10), "nobody opened the gate"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that another thread brings about."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.001)

@@ -11,9 +11,7 @@ from server.engine.philox import uniforms
     chunks=st.lists(st.sampled_from([1, 8, 300]), min_size=1, max_size=60),
     restart=st.integers(0, 60),
 )
-def test_a_window_shows_the_stream_whatever_the_chunks(
-    seeds: list[int], chunks: list[int], restart: int
-) -> None:
+def test_a_window_shows_the_stream_whatever_the_chunks(seeds: list[int], chunks: list[int], restart: int) -> None:
     draws = Draws(slots=4, longest_chunk=300)
     slots = np.array([0, 2, 3])
     taken = np.zeros(3, np.int64)

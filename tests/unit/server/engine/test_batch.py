@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from server.engine.batch import Batch
+from server.engine.philox import uniforms
+from server.engine.request import EngineRequest, SamplingParams
+from tests.unit.server.engine.fake_runner import FakeRunner
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return Batch(FakeRunner(slots=4, vocabulary=6, chunk_sizes=(1, 4)))
+
+
+def test_parameters_reach_the_rows_of_their_slots(batch: Batch) -> None:
+    batch.join(3, EngineRequest(seed=1, max_tokens=9, sampling=SamplingParams(0.5, 3, 0.25)))
+    batch.join(1, EngineRequest(seed=2, max_tokens=9, end_token=5, may_end=False))
+    chunk = batch.chunk(4)
+    assert chunk.rows.tolist() == [1, 3]
+    assert chunk.temperature.tolist() == [1.0, 0.5]
+    assert chunk.top_k.tolist() == [0, 3]
+    assert chunk.top_p.tolist() == [1.0, 0.25]
+    assert chunk.allowed.tolist() == [[True] * 5 + [False], [True] * 6]
+    seeds, first = np.array([2, 1], np.uint64), np.zeros(2, np.int64)
+    assert chunk.uniforms.tolist() == uniforms(seeds, first, 4).tolist()
+
+
+def test_a_slot_remembers_nothing_of_who_left_it(batch: Batch) -> None:
+    batch.join(
+        0,
+        EngineRequest(
+            seed=1,
+            max_tokens=9,
+            sampling=SamplingParams(0.5, 3, 0.25),
+            forced=(1, 2),
+            end_token=5,
+            may_end=False,
+        ),
+    )
+    batch.take(np.full((1, 1), 1))
+    batch.leave(0)
+    assert batch.taken(0) == 0
+    batch.join(0, EngineRequest(seed=1, max_tokens=2))
+    chunk = batch.chunk(4)
+    assert chunk.temperature.tolist() == [1.0]
+    assert chunk.top_k.tolist() == [0]
+    assert chunk.top_p.tolist() == [1.0]
+    assert chunk.allowed.all()
+    assert (chunk.forced == -1).all()
+    assert batch.take(np.full((1, 4), 5)).full == [0]
+    assert batch.tokens(0).tolist() == [5, 5]
+
+
+def test_what_says_nothing_of_steps_is_gathered_once(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=9))
+    first = batch.chunk(1)
+    batch.take(np.zeros((1, 1), np.int64))
+    second = batch.chunk(4)
+    assert first.allowed is second.allowed
+    assert first.rows is second.rows
+    assert not first.allowed.flags.writeable
+    batch.join(1, EngineRequest(seed=2, max_tokens=9))
+    assert batch.chunk(1).allowed is not first.allowed
+
+
+def test_forced_tokens_come_first_and_may_stop_inside_a_chunk(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=20, forced=(1, 2, 3, 4, 5)))
+    batch.join(2, EngineRequest(seed=1, max_tokens=20))
+    assert batch.until_first_token().tolist() == [6, 1]
+    assert batch.chunk(4).forced.tolist() == [[1, 2, 3, 4], [-1] * 4]
+    assert batch.take(np.array([[1, 2, 3, 4], [0, 0, 0, 0]])).spoke == [2]
+    assert batch.until_first_token().tolist() == [2, -3]
+    assert batch.chunk(4).forced.tolist() == [[5, -1, -1, -1], [-1] * 4]
+    assert batch.take(np.array([[5, 0, 0, 0], [0, 0, 0, 0]])).spoke == [0]
+    assert (batch.chunk(4).forced == -1).all()
+
+
+def test_all_forced_speaks_with_its_last_token(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=5, forced=(1, 2, 3, 4, 5)))
+    assert batch.until_first_token().tolist() == [5]
+    progress = batch.take(np.array([[1, 2, 3, 4]]))
+    assert (progress.spoke, progress.full) == ([], [])
+    progress = batch.take(np.array([[5]]))
+    assert (progress.spoke, progress.full) == ([0], [0])
+
+
+def test_tokens_past_an_end_are_dropped(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=2, end_token=5))
+    batch.join(1, EngineRequest(seed=1, max_tokens=9, end_token=5))
+    batch.join(2, EngineRequest(seed=1, max_tokens=9))
+    batch.join(3, EngineRequest(seed=1, max_tokens=2, end_token=5))
+    progress = batch.take(np.array([[1, 2, 5, 0], [1, 5, 2, 5], [1, 5, 5, 5], [1, 5, 0, 0]]))
+    assert progress.ended == [1, 3]  # a token may end the sequence and be its last one: then it has ended
+    assert progress.full == [0]  # its end token came too late
+    assert [batch.tokens(slot).tolist() for slot in range(4)] == [[1, 2], [1, 5], [1, 5, 5, 5], [1, 5]]
+    assert batch.tokens(0).dtype == np.int32
+
+
+def test_the_longest_request_finds_room_and_others_keep_their_tokens(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=9))
+    batch.take(np.array([[1, 2, 3, 4]]))
+    batch.join(1, EngineRequest(seed=1, max_tokens=5001))
+    for _ in range(1251):
+        progress = batch.take(np.full((2, 4), 3)) if batch.width == 2 else batch.take(np.full((1, 4), 3))
+        for slot in progress.full:
+            if slot == 0:
+                assert batch.tokens(0).tolist() == [1, 2, 3, 4, 3, 3, 3, 3, 3]
+                batch.leave(0)
+                batch.chunk(4)
+    assert batch.taken(1) == 5001
+    assert progress.full == [1]
+
+
+def test_a_runner_that_gives_the_wrong_shape_is_caught(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=9))
+    with pytest.raises(AssertionError):
+        batch.take(np.zeros((2, 4), np.int64))

@@ -1,0 +1,148 @@
+"""The law of the engine: a sequence is the same alone and in any company, and nothing is ever lost."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.engine.completion import FinishReason
+from server.engine.engine import Engine
+from server.engine.observer import Outcome
+from server.engine.request import EngineRequest, SamplingParams
+from server.engine.runner import Chunk
+from server.engine.ticket import Ticket
+from tests.unit.server.engine.fake_runner import FakeRunner, Ledger
+
+VOCABULARY = 8
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that comes at one chunk and, perhaps, gives up at a later one."""
+
+    request: EngineRequest
+    comes: int
+    gives_up: int | None
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> EngineRequest:
+    max_tokens = draw(st.integers(1, 40))
+    end_token = draw(st.none() | st.just(VOCABULARY - 1))
+    return EngineRequest(
+        seed=draw(st.integers(0, 3) | st.integers(0, 2**64 - 1)),
+        max_tokens=max_tokens,
+        clock_row=draw(st.integers(0, 2)),
+        sampling=SamplingParams(
+            temperature=draw(st.sampled_from([0.5, 1.0])),
+            top_k=draw(st.integers(0, 3)),
+            top_p=draw(st.sampled_from([0.9, 1.0])),
+        ),
+        forced=tuple(draw(st.lists(st.integers(0, VOCABULARY - 2), max_size=min(10, max_tokens)))),
+        end_token=end_token,
+        may_end=draw(st.booleans()),
+    )
+
+
+@st.composite
+def visits(draw: st.DrawFn) -> Visit:
+    comes = draw(st.integers(0, 12))
+    gives_up = draw(st.none() | st.integers(comes, comes + 8))
+    return Visit(draw(requests()), comes, gives_up)
+
+
+@cache
+def alone(request: EngineRequest) -> tuple[list[int], FinishReason]:
+    """What the request gives with the engine for itself, one step at a time."""
+    engine = Engine(FakeRunner(1, VOCABULARY, chunk_sizes=(1,)), queue_limit=0, name="alone")
+    engine.start()
+    completion = engine.submit(request).future.result(10)
+    engine.stop()
+    return completion.tokens.tolist(), completion.finish_reason
+
+
+class Town:
+    """An engine with visitors, who come and give up between chunks, always in the same order."""
+
+    def __init__(self, slots: int, chunk_sizes: tuple[int, ...], everybody: list[Visit]) -> None:
+        self.ledger = Ledger()
+        self.runner = FakeRunner(slots, VOCABULARY, chunk_sizes)
+        self.runner.before_decode = self._hour
+        self.engine = Engine(self.runner, queue_limit=100, observer=self.ledger, name="town")
+        self.tickets: dict[int, Ticket] = {}
+        self.everybody = everybody
+        self.unbalanced: list[str] = []
+        self._gone: set[int] = set()
+
+    def run(self) -> None:
+        """Let everybody come, and wait until all have left."""
+        self._events(0)
+        self.engine.start()
+        for number, visit in enumerate(self.everybody):
+            if number not in self.tickets:  # nothing ran any more when its hour would have come
+                self._wait_for_all()
+                if number not in self.tickets:
+                    self.tickets[number] = self.engine.submit(visit.request)
+        self._wait_for_all()
+        assert self.engine.drain(10)
+        self.engine.stop()
+
+    def _wait_for_all(self) -> None:
+        for ticket in list(self.tickets.values()):
+            if not ticket.future.cancelled():
+                try:
+                    ticket.future.exception(10)
+                except BaseException:
+                    assert ticket.future.cancelled()
+
+    def _hour(self, chunk: Chunk) -> None:
+        self._balance()
+        self._events(len(self.runner.chunks))
+        self._balance()
+
+    def _events(self, hour: int) -> None:
+        for number, visit in enumerate(self.everybody):
+            if visit.comes == hour and number not in self.tickets:
+                self.tickets[number] = self.engine.submit(visit.request)
+            if visit.gives_up == hour and number in self.tickets:
+                self.tickets[number].cancel()
+
+    def _balance(self) -> None:
+        if self.ledger.in_flight != self.engine.waiting + self.engine.running:
+            self.unbalanced.append(f"at chunk {len(self.runner.chunks)}")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    slots=st.integers(1, 4),
+    chunk_sizes=st.sampled_from([(1,), (1, 4), (1, 3, 8), (2, 5), (16,)]),
+    everybody=st.lists(visits(), min_size=1, max_size=10),
+)
+def test_company_changes_nothing_and_nothing_is_lost(
+    slots: int, chunk_sizes: tuple[int, ...], everybody: list[Visit]
+) -> None:
+    town = Town(slots, chunk_sizes, everybody)
+    town.run()
+
+    finished = 0
+    for number, visit in enumerate(everybody):
+        future = town.tickets[number].future
+        assert future.done()
+        if future.cancelled():
+            assert visit.gives_up is not None
+            continue
+        completion = future.result()
+        assert (completion.tokens.tolist(), completion.finish_reason) == alone(visit.request)
+        finished += 1
+    ledger = town.ledger
+    assert town.unbalanced == []
+    assert ledger.wrong == []
+    assert ledger.admissions == len(everybody)
+    assert ledger.in_flight == 0
+    assert ledger.outcomes[Outcome.CANCELLED] == len(everybody) - finished
+    assert ledger.outcomes[Outcome.FAILED] == 0
+    assert ledger.starts == len(town.runner.resets)
+    assert (town.engine.waiting, town.engine.running) == (0, 0)
+    assert town.engine._scheduler._slots.free_count == slots
+    assert max(width for width, _ in ledger.chunks) <= slots

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.request import EngineRequest
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import Sequence
+
+
+def sequence() -> Sequence:
+    return Sequence(EngineRequest(seed=1, max_tokens=1), submitted_at=0.0)
+
+
+def filled(slots: int, waiting: int, chunk_sizes: tuple[int, ...] = (1, 8, 16)) -> Scheduler:
+    scheduler = Scheduler(slots, queue_limit=waiting, chunk_sizes=chunk_sizes)
+    for _ in range(slots + waiting):
+        scheduler.enqueue(sequence())
+    scheduler.plan(now=0.0)
+    assert (scheduler.running_count, scheduler.waiting_count) == (slots, waiting)
+    return scheduler
+
+
+def steps(scheduler: Scheduler, remaining: list[int], until_first_token: list[int] | None = None) -> int:
+    return scheduler.chunk_steps(np.array(remaining), np.array(until_first_token or [0] * len(remaining)))
+
+
+def test_first_come_first_served() -> None:
+    scheduler = Scheduler(slots=2, queue_limit=2, chunk_sizes=(1,))
+    queue = [sequence() for _ in range(4)]
+    for each in queue:
+        scheduler.enqueue(each)
+    assert scheduler.plan(now=1.0).joined == queue[:2]
+    assert [each.slot for each in queue] == [0, 1, None, None]
+    assert queue[0].started_at == 1.0
+    scheduler.retire(queue[0], now=2.0)
+    assert scheduler.plan(now=2.0).joined == [queue[2]]
+    assert queue[2].slot == 0
+    assert scheduler.plan(now=3.0).joined == []
+
+
+@pytest.mark.parametrize("queue_limit", [0, 3])
+def test_there_is_room_for_the_slots_and_the_queue(queue_limit: int) -> None:
+    scheduler = Scheduler(slots=2, queue_limit=queue_limit, chunk_sizes=(1,))
+    for count in range(2 + queue_limit):
+        assert scheduler.has_room
+        scheduler.enqueue(sequence())
+        if count == 0:
+            scheduler.plan(now=0.0)  # whether it already runs makes no difference
+    assert not scheduler.has_room
+    with pytest.raises(AssertionError):
+        scheduler.enqueue(sequence())
+
+
+def test_the_waiting_leave_at_once_and_the_running_with_the_next_plan() -> None:
+    scheduler = Scheduler(slots=1, queue_limit=2, chunk_sizes=(1,))
+    runs, waits, follows = sequence(), sequence(), sequence()
+    for each in (runs, waits, follows):
+        scheduler.enqueue(each)
+    scheduler.plan(now=0.0)
+    assert scheduler.withdraw(waits, now=1.0)
+    assert scheduler.waiting_count == 1
+    assert not scheduler.withdraw(runs, now=1.0)
+    assert scheduler.running_count == 1
+    plan = scheduler.plan(now=2.0)
+    assert plan.dropped == [runs]
+    assert plan.joined == [follows]
+    assert follows.slot == runs.slot == 0
+
+
+def test_cancelling_what_has_left_changes_nothing() -> None:
+    scheduler = Scheduler(slots=1, queue_limit=2, chunk_sizes=(1,))
+    gone, runs = sequence(), sequence()
+    scheduler.enqueue(gone)
+    scheduler.plan(now=0.0)
+    scheduler.withdraw(gone, now=0.0)
+    scheduler.retire(gone, now=0.0)
+    scheduler.enqueue(runs)
+    plan = scheduler.plan(now=0.0)
+    assert (plan.dropped, plan.joined) == ([], [runs])
+    assert not scheduler.withdraw(gone, now=0.0)
+    assert scheduler.plan(now=0.0).dropped == []
+    assert not scheduler.withdraw(sequence(), now=0.0)
+    assert scheduler.running_count == 1
+
+
+def test_clear_frees_every_slot() -> None:
+    scheduler = filled(slots=3, waiting=2)
+    scheduler.clear(now=0.0)
+    assert not scheduler.has_work
+    for _ in range(3):
+        scheduler.enqueue(sequence())
+    assert len(scheduler.plan(now=0.0).joined) == 3
+
+
+def test_coming_back_makes_sense_sooner_when_runs_are_short() -> None:
+    def retry(run_seconds: float, waiting: int, slots: int = 2) -> float:
+        scheduler = filled(slots, waiting)
+        for _ in range(100):
+            done = scheduler.running[0]
+            scheduler.retire(done, now=(done.started_at or 0.0) + run_seconds)
+            scheduler.enqueue(sequence())
+            scheduler.plan(now=0.0)
+        return scheduler.retry_after_seconds
+
+    assert retry(4.0, waiting=9) == pytest.approx(10.0, rel=0.01)
+    assert retry(4.0, waiting=9, slots=4) == pytest.approx(5.0, rel=0.01)
+    assert retry(2.0, waiting=9) == pytest.approx(5.0, rel=0.01)
+    assert retry(0.001, waiting=9) == 0.1
+    assert retry(1000.0, waiting=9) == 30.0
+
+
+def test_chunks_are_long_when_nobody_awaits_anything() -> None:
+    scheduler = filled(slots=2, waiting=0)
+    assert steps(scheduler, [100, 3]) == 16
+    assert steps(scheduler, [15, 3]) == 8
+    assert steps(scheduler, [7, 3]) == 1
+
+
+def test_a_first_token_is_awaited() -> None:
+    scheduler = filled(slots=2, waiting=0)
+    assert steps(scheduler, [100, 100], [1, -5]) == 1
+    assert steps(scheduler, [100, 100], [5, -5]) == 8  # four forced tokens, then its first own
+    assert steps(scheduler, [100, 100], [50, -5]) == 16
+
+
+def test_a_slot_is_awaited_only_while_somebody_waits() -> None:
+    remaining = [100, 3]
+    assert steps(filled(slots=2, waiting=1), remaining) == 8
+    assert steps(filled(slots=2, waiting=0), remaining) == 16
+    assert steps(filled(slots=2, waiting=1), [100, 1]) == 1
+    assert steps(filled(slots=2, waiting=1), [100, 90]) == 16
+
+
+def test_the_shortest_chunk_runs_when_even_that_is_too_long() -> None:
+    assert steps(filled(slots=2, waiting=0, chunk_sizes=(4, 8)), [3, 2]) == 4
+
+
+@given(
+    remaining=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    silent=st.lists(st.integers(-60, 60), min_size=5, max_size=5),
+    waiting=st.integers(0, 2),
+    sizes=st.sets(st.integers(1, 40), min_size=1, max_size=4),
+)
+def test_no_chunk_outlasts_everybody(remaining: list[int], silent: list[int], waiting: int, sizes: set[int]) -> None:
+    ordered = tuple(sorted(sizes))
+    scheduler = filled(len(remaining), waiting, ordered)
+    until = [min(first, left) for first, left in zip(silent, remaining, strict=False)]
+    chosen = steps(scheduler, remaining, until)
+    assert chosen in sizes
+    assert chosen <= max(remaining) or chosen == ordered[0]
