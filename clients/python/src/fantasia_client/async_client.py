@@ -159,9 +159,7 @@ class AsyncClient:
         response = await self._call(self._stub.GetModel, request, timeout_seconds, wait_for_ready)
         return model_from(response.model)
 
-    async def health(
-        self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
-    ) -> Health:
+    async def health(self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None) -> Health:
         """Whether the server takes work. Asked once: this call is not retried.
 
         Raises:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ class _Target:
     tls: TLS | None
 
     def connect(self) -> Client:
-        return Client(
-            self.server, timeout_seconds=self.timeout_seconds, wait_for_ready=self.wait, tls=self.tls
-        )
+        return Client(self.server, timeout_seconds=self.timeout_seconds, wait_for_ready=self.wait, tls=self.tls)
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -113,9 +112,7 @@ def main(context: click.Context, server: str, timeout: float, wait: bool, tls: b
 @click.option("--model", help="Name of the model, as `fantasia models` lists it.")
 @click.option("--temperature", type=float, help="Divides the logits: below 1 tamer, above 1 wilder.")
 @click.option("--top-k", type=int, help="Only the k likeliest tokens may be drawn; 0 for no limit.")
-@click.option(
-    "--top-p", type=float, help="Only the likeliest tokens whose probabilities sum to this; 1: all."
-)
+@click.option("--top-p", type=float, help="Only the likeliest tokens whose probabilities sum to this; 1: all.")
 @click.option("--tempo", type=float, metavar="BPM", help="Quarter notes a minute.")
 @click.option("--program", type=int, help="General MIDI program of every voice, 0 to 127.")
 @click.option("--meter", callback=_meter, metavar="N/D", help="Time signature, such as 3/4.")
@@ -163,12 +160,12 @@ def generate(
         raise click.UsageError(f"Give one of {', '.join(lengths)}, and no more.")
     if not (output or plot or as_json):
         raise click.UsageError("Say what to do with the piece: -o FILE, --plot FILE or --json.")
-    if output and plot and output.resolve() == plot.resolve():
+    if output and plot and output.absolute() == plot.absolute():
         raise click.UsageError("-o and --plot name the same file.")
     # All that can go wrong here goes wrong before the server has worked for nothing.
     draw = None if plot is None else _plotter(plot)
     for path in filter(None, (output, plot)):
-        _check_writable(path)
+        _write(path, partial(_probe, path))
     with target.connect() as client:
         piece = client.generate(
             bars=bars,
@@ -228,15 +225,14 @@ def _plotter(plot: Path) -> Callable[[Piece, Path], Path]:
     return piano_roll.save_piano_roll
 
 
-def _check_writable(path: Path) -> None:
-    """Open the file for writing, which alone tells; leave no trace."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return  # a pipe or a device: to open it could block, or have an effect
+def _probe(path: Path) -> None:
+    """Open the file for writing, which alone tells whether that works; leave no trace."""
     existed = path.exists()
-    file = path.resolve()  # of a link that leads nowhere, the file that writing would make
-    _write(path, lambda: file.open("ab").close())
+    if existed and not path.is_file() and not path.is_dir():
+        return  # a pipe or a device: to open it could block, or have an effect
+    path.open("ab").close()
     if not existed:
-        file.unlink(missing_ok=True)
+        path.resolve().unlink()  # of a link that led nowhere, what it leads to
 
 
 def _write(path: Path, write: Callable[[], object]) -> None:

@@ -66,9 +66,7 @@ class Client:
         secure = channel_credentials(tls, credentials)
         options = channel_options(retry or Retry(), keepalive or Keepalive())
         self._channel = (
-            grpc.insecure_channel(server, options)
-            if secure is None
-            else grpc.secure_channel(server, secure, options)
+            grpc.insecure_channel(server, options) if secure is None else grpc.secure_channel(server, secure, options)
         )
         self._stub = GenerationServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)

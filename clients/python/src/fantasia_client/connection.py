@@ -77,9 +77,9 @@ class Retry:
 class Keepalive:
     """Pings during a call, so that a lost connection is noticed before the deadline."""
 
-    interval_seconds: float = 60.0
+    interval_seconds: float = 30.0
     """Silence after which a ping is sent. Servers close connections that ping more often than they allow."""
-    timeout_seconds: float = 20.0
+    timeout_seconds: float = 10.0
     """How long a ping may stay unanswered."""
 
     def __post_init__(self) -> None:
@@ -129,9 +129,7 @@ class TLS:
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
 
 
-def channel_credentials(
-    tls: TLS | None, credentials: grpc.ChannelCredentials | None
-) -> grpc.ChannelCredentials | None:
+def channel_credentials(tls: TLS | None, credentials: grpc.ChannelCredentials | None) -> grpc.ChannelCredentials | None:
     """The credentials of a channel; None for an unencrypted one.
 
     Raises:

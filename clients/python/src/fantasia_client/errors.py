@@ -56,9 +56,7 @@ class InvalidRequestError(FantasiaClientError):
 class ModelNotFoundError(FantasiaClientError):
     """The server has no model of that name."""
 
-    def __init__(
-        self, message: str, *, model: str | None = None, code: grpc.StatusCode | None = None
-    ) -> None:
+    def __init__(self, message: str, *, model: str | None = None, code: grpc.StatusCode | None = None) -> None:
         super().__init__(message, code=code)
         self.model = model
         """The name that was not found; None where the server did not repeat it."""

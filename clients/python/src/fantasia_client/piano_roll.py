@@ -195,11 +195,7 @@ def _draw_keyboard(axes: Axes, lowest: int, highest: int, width: float) -> None:
             zorder=5,
         )
     every = highest - lowest <= _MOST_PITCHES_WITH_EVERY_NAME
-    named = [
-        pitch
-        for pitch in range(lowest, highest + 1)
-        if pitch % 12 in (_NATURALS if every else {0: "C", 7: "G"})
-    ]
+    named = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 in (_NATURALS if every else {0: "C", 7: "G"})]
     names = [f"{_NATURALS[pitch % 12]}{pitch // 12 - 1}" for pitch in named]
     axes.set_yticks(named, names, color=_TEXT, fontsize=7.5)
     axes.tick_params(axis="y", length=0, pad=3 + 72 * _KEYBOARD_INCHES)

@@ -34,9 +34,7 @@ def generate_request(
     sampling = sampling or Sampling()
     lengths = {"bars": bars, "steps": steps, "seconds": seconds}
     given = [name for name, value in lengths.items() if value is not None]
-    violations = (
-        [] if len(given) < 2 else [FieldViolation("length", f"give one of {', '.join(given)}, and no more")]
-    )
+    violations = [] if len(given) < 2 else [FieldViolation("length", f"give one of {', '.join(given)}, and no more")]
     whole = (
         ("bars", bars, _INT32),
         ("steps", steps, _INT32),
@@ -62,7 +60,7 @@ def generate_request(
     request = pb.GenerateRequest(
         model=model or "",
         seed=seed,
-        sampling=pb.Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p),
+        sampling=None if sampling == Sampling() else _sampling(sampling),
         tempo_bpm=tempo_bpm,
         program=program,
         meter=None if meter is None else pb.Meter(numerator=meter.numerator, denominator=meter.denominator),
@@ -74,6 +72,10 @@ def generate_request(
     if seconds is not None:
         request.seconds = seconds
     return request
+
+
+def _sampling(sampling: Sampling) -> pb.Sampling:
+    return pb.Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
 
 
 def _is_integer(value: object, low: int, high: int) -> bool:

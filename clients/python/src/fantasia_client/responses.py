@@ -17,8 +17,7 @@ def piece_from(message: pb.GenerateResponse) -> Piece:
     return Piece(
         midi=message.midi,
         notes=tuple(
-            Note(note.onset_ticks, note.duration_ticks, note.pitch, note.velocity, note.voice)
-            for note in message.notes
+            Note(note.onset_ticks, note.duration_ticks, note.pitch, note.velocity, note.voice) for note in message.notes
         ),
         ticks_per_quarter=message.ticks_per_quarter,
         length_ticks=message.length_ticks,

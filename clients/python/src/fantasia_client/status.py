@@ -75,8 +75,7 @@ def _rich_status(error: grpc.RpcError) -> Status | None:
 def _invalid_request(failure: _Failure) -> FantasiaClientError:
     bad = failure.detail(BadRequest)
     violations = tuple(
-        FieldViolation(violation.field, violation.description)
-        for violation in (bad.field_violations if bad else ())
+        FieldViolation(violation.field, violation.description) for violation in (bad.field_violations if bad else ())
     )
     sentence = "; ".join(map(_sentence, violations)) or failure.text or "the server refused the request"
     return InvalidRequestError(sentence, violations=violations, code=failure.code)
@@ -114,9 +113,7 @@ def _unavailable(failure: _Failure) -> FantasiaClientError:
     # A status with details was written by the server; without them the connection is what failed.
     verdict = "is unavailable" if failure.status else "cannot be reached"
     # gRPC tells of every layer that it came through; the innermost is the reason.
-    reason = (
-        failure.text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
-    )
+    reason = failure.text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
     text = f"{failure.server} {verdict}" + (f": {reason}" if reason else "")
     return ServerUnavailableError(text, retry_after_seconds=failure.retry_after_seconds(), code=failure.code)
 
@@ -127,9 +124,7 @@ def _deadline_exceeded(failure: _Failure) -> FantasiaClientError:
 
 
 def _cancelled(failure: _Failure) -> FantasiaClientError:
-    return CallCancelledError(
-        f"the call was cancelled: {failure.text or 'no reason given'}", code=failure.code
-    )
+    return CallCancelledError(f"the call was cancelled: {failure.text or 'no reason given'}", code=failure.code)
 
 
 def _unsupported(failure: _Failure) -> FantasiaClientError:

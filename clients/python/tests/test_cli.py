@@ -1,0 +1,232 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_health.v1 import health_pb2
+
+from fantasia.v1 import generation_pb2 as pb
+from fantasia_client.cli import main
+
+if TYPE_CHECKING:
+    from clients.python.tests.conftest import ScriptedServer
+
+
+def fantasia(server: "ScriptedServer | None", *args: str | Path, **env: str | None) -> Result:
+    where = [] if server is None else ["--server", server.address]
+    return CliRunner().invoke(main, [*where, *map(str, args)], env={"FANTASIA_SERVER": None, **env})
+
+
+def failed(result: Result, *words: str) -> None:
+    """The command ended with exit code 1 and one sentence on stderr."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+def misused(result: Result, *words: str) -> None:
+    """The command ended with exit code 2 and told of its usage."""
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_generate_writes_the_midi_and_says_what_it_did(server: "ScriptedServer", midi_path: Path) -> None:
+    result = fantasia(server, "generate", "--bars", "8", "--seed", "7", "-o", midi_path)
+    assert result.exit_code == 0, result.output
+    assert midi_path.read_bytes().startswith(b"MThd")
+    assert server.requests == [pb.GenerateRequest(bars=8, seed=7)]
+    assert result.stderr == ""
+    for words in (
+        f"wrote {midi_path}",
+        "2 bars of 3/4, 3 notes, 4.0 s at 90 bpm",
+        f"model chorales (abababababab), seed {2**64 - 1}",
+        "96 tokens in 1.500 s (queue 0.250 s, first token 0.500 s)",
+    ):
+        assert words in result.stdout
+
+
+def test_every_option_reaches_the_server(server: "ScriptedServer", midi_path: Path) -> None:
+    options = "--seconds 2.5 --model origin --temperature 0.5 --top-k 3 --top-p 0.75 --tempo 120"
+    options += " --program 19 --meter 3/4 --seed 18446744073709551615"
+    result = fantasia(server, "generate", *options.split(), "-o", midi_path)
+    assert result.exit_code == 0, result.output
+    expected = pb.GenerateRequest(
+        model="origin",
+        seconds=2.5,
+        seed=2**64 - 1,
+        sampling=pb.Sampling(temperature=0.5, top_k=3, top_p=0.75),
+        tempo_bpm=120,
+        program=19,
+        meter=pb.Meter(numerator=3, denominator=4),
+    )
+    assert server.requests == [expected]
+
+
+def test_json_is_all_that_stdout_holds(server: "ScriptedServer", midi_path: Path) -> None:
+    result = fantasia(server, "generate", "--steps", "24", "-o", midi_path, "--json")
+    document = json.loads(result.stdout)
+    assert document["output"] == str(midi_path)
+    assert document["plot"] is None
+    assert document["seed"] == 2**64 - 1
+    assert len(document["notes"]) == 3
+
+
+def test_a_piano_roll_is_drawn(server: "ScriptedServer", midi_path: Path) -> None:
+    png = midi_path.with_suffix(".png")
+    result = fantasia(server, "generate", "-o", midi_path, "--plot", png)
+    assert result.exit_code == 0, result.output
+    assert f"drew {png}" in result.stdout
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_models_are_listed(server: "ScriptedServer") -> None:
+    result = fantasia(server, "models")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("chorales: Four-voice chorales.")
+    for words in ("origin:", "4 voices", "4/4, 3/4", "512 steps, 32 bars", "1,234,567", "temperature 0.9"):
+        assert words in result.stdout
+    documents = json.loads(fantasia(server, "models", "--json").stdout)
+    assert [document["name"] for document in documents] == ["chorales", "origin"]
+
+
+def test_a_server_without_models_says_so(server: "ScriptedServer") -> None:
+    server.script.append(lambda *_: pb.ListModelsResponse())
+    assert "no model" in fantasia(server, "models").stdout
+
+
+def test_health_has_an_exit_code(server: "ScriptedServer") -> None:
+    result = fantasia(server, "health")
+    assert (result.exit_code, result.stdout) == (0, f"{server.address} takes work: SERVING\n")
+    server.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+    failed(fantasia(server, "health"), "does not take work", "NOT_SERVING")
+
+
+def test_the_server_can_come_from_the_environment(server: "ScriptedServer") -> None:
+    result = fantasia(None, "models", FANTASIA_SERVER=server.address)
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["health"], ["models"], ["generate", "--json"]])
+def test_a_server_that_is_not_there_is_one_sentence(command: list[str]) -> None:
+    failed(fantasia(None, "--server", "localhost:1", *command), "localhost:1 cannot be reached")
+
+
+def test_the_servers_refusal_is_one_sentence(server: "ScriptedServer", midi_path: Path) -> None:
+    violation = BadRequest.FieldViolation(field="bars", description="must be 1 to 64, not -1")
+    refusal = BadRequest(field_violations=[violation])
+    server.script.append(server.fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong", refusal))
+    failed(fantasia(server, "generate", "--bars", "-1", "-o", midi_path), "bars: must be 1 to 64, not -1")
+    assert not midi_path.exists()
+
+
+def test_a_deadline_is_one_sentence(server: "ScriptedServer", midi_path: Path) -> None:
+    server.script.append(server.hang)
+    failed(fantasia(server, "--timeout", "0.2", "generate", "-o", midi_path), "no answer within 0.2 s")
+
+
+def test_waiting_ends_with_the_timeout(midi_path: Path) -> None:
+    result = fantasia(None, "--server", "localhost:1", "--wait", "--timeout", "0.2", "models")
+    failed(result, "no answer within 0.2 s")
+
+
+@pytest.mark.parametrize("option", ["-o", "--plot"])
+@pytest.mark.parametrize("place", ["directory", "missing", "file", "long", "loop"])
+def test_what_cannot_be_written_is_found_before_the_server_works(
+    server: "ScriptedServer", tmp_path: Path, option: str, place: str
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    path = {
+        "directory": tmp_path / "a.png",
+        "missing": tmp_path / "no" / "a.png",
+        "file": tmp_path / "file" / "a.png",
+        "loop": tmp_path / "loop.png",
+        "long": tmp_path / ("a" * 300 + ".png"),
+    }[place]
+    failed(fantasia(server, "generate", option, path), f"cannot write {path}: ")
+    assert server.requests == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_found_before_the_server_works(
+    server: "ScriptedServer", tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o500)
+    failed(fantasia(server, "generate", "-o", tmp_path / "a.mid"), "Permission denied")
+    assert server.requests == []
+
+
+def test_a_failed_call_leaves_files_as_they_were(server: "ScriptedServer", tmp_path: Path) -> None:
+    old, new, link = tmp_path / "old.mid", tmp_path / "new.png", tmp_path / "link.mid"
+    old.write_bytes(b"old")
+    link.symlink_to(tmp_path / "nowhere.mid")
+    server.script.extend([server.fail(grpc.StatusCode.INTERNAL)] * 2)
+    failed(fantasia(server, "generate", "-o", old, "--plot", new))
+    failed(fantasia(server, "generate", "-o", link))
+    assert old.read_bytes() == b"old"
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mid", "old.mid"]
+
+
+def test_a_disk_that_fills_up_is_one_sentence(server: "ScriptedServer") -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    failed(fantasia(server, "generate", "-o", "/dev/full"), "cannot write /dev/full: No space left on device")
+
+
+def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
+    server: "ScriptedServer", midi_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fantasia_client
+
+    monkeypatch.delitem(sys.modules, "fantasia_client.piano_roll", raising=False)
+    monkeypatch.delattr(fantasia_client, "piano_roll", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    result = fantasia(server, "generate", "-o", midi_path, "--plot", midi_path.with_suffix(".png"))
+    failed(result, "fantasia-client[plot]")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["generate"], "-o FILE, --plot FILE or --json"),
+        (["generate", "--bars", "1", "--steps", "2", "--json"], "--bars, --steps, --seconds"),
+        (["generate", "--bars", "many", "--json"], "not a valid integer"),
+        (["generate", "--seed", "-1", "--json"], "--seed"),
+        (["generate", "--meter", "waltz", "--json"], "written like 3/4"),
+        (["generate", "--plot", "a.gif"], ".png, .svg, .pdf"),
+        (["generate", "-o", "a.png", "--plot", "./a.png"], "the same file"),
+        (["--timeout", "0", "models"], "above 0"),
+        (["--timeout", "nan", "models"], "above 0"),
+        (["--server", " ", "models"], "localhost:50051"),
+        (["--ca", str(Path(__file__).with_name("test_values.py")), "models"], "nothing in PEM format"),
+        (["compose"], "No such command"),
+    ],
+)
+def test_wrong_usage_has_exit_code_2(args: list[str], words: str) -> None:
+    misused(fantasia(None, *args), words)
+
+
+def test_the_installed_command_says_one_sentence(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    command = [sys.executable, "-m", "fantasia_command", "--ca", str(authority), "--server", "localhost:1", "health"]
+    env = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: localhost:1 cannot be reached")
+    assert result.stderr.count("\n") == 1

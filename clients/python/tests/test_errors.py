@@ -1,0 +1,189 @@
+import pickle
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from grpc import StatusCode
+
+import fantasia_client
+from fantasia_client import (
+    AccessDeniedError,
+    CallCancelledError,
+    DeadlineExceededError,
+    FantasiaClientError,
+    FieldViolation,
+    InvalidRequestError,
+    Meter,
+    ModelNotFoundError,
+    Retry,
+    Sampling,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+    UnsupportedCallError,
+    errors,
+)
+
+if TYPE_CHECKING:
+    from clients.python.tests.conftest import Connect, ScriptedServer
+
+EXPECTED = {
+    StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    StatusCode.OUT_OF_RANGE: InvalidRequestError,
+    StatusCode.NOT_FOUND: ModelNotFoundError,
+    StatusCode.UNAUTHENTICATED: AccessDeniedError,
+    StatusCode.PERMISSION_DENIED: AccessDeniedError,
+    StatusCode.RESOURCE_EXHAUSTED: ServerBusyError,
+    StatusCode.UNAVAILABLE: ServerUnavailableError,
+    StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    StatusCode.CANCELLED: CallCancelledError,
+    StatusCode.UNIMPLEMENTED: UnsupportedCallError,
+    StatusCode.INTERNAL: ServerError,
+    StatusCode.UNKNOWN: ServerError,
+    StatusCode.DATA_LOSS: ServerError,
+    StatusCode.ABORTED: ServerError,
+    StatusCode.ALREADY_EXISTS: ServerError,
+    StatusCode.FAILED_PRECONDITION: ServerError,
+}
+FAILURES = [code for code in StatusCode if code is not StatusCode.OK]
+
+
+@pytest.mark.parametrize("code", FAILURES)
+async def test_every_status_code_has_its_error(server: "ScriptedServer", connect: "Connect", code: StatusCode) -> None:
+    server.script.append(server.fail(code, "no luck.\n"))
+    with pytest.raises(FantasiaClientError) as caught:
+        await connect(server.address, retry=Retry(attempts=1))("generate")
+    assert type(caught.value) is EXPECTED[code]
+    assert caught.value.code is code
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert "\n" not in str(caught.value)
+
+
+async def test_violations_name_fields(server: "ScriptedServer", connect: "Connect") -> None:
+    bad = BadRequest(
+        field_violations=[
+            BadRequest.FieldViolation(field="bars", description="must be 1 to 64, not -1"),
+            BadRequest.FieldViolation(field="sampling.top_p", description="sampling.top_p must be above 0"),
+        ]
+    )
+    server.script.append(server.fail(StatusCode.INVALID_ARGUMENT, "2 fields are wrong", bad))
+    with pytest.raises(InvalidRequestError) as caught:
+        await connect(server.address)("generate", bars=-1)
+    assert caught.value.violations == (
+        FieldViolation("bars", "must be 1 to 64, not -1"),
+        FieldViolation("sampling.top_p", "sampling.top_p must be above 0"),
+    )
+    assert str(caught.value) == "bars: must be 1 to 64, not -1; sampling.top_p must be above 0"
+
+
+async def test_a_missing_model_is_named(server: "ScriptedServer", connect: "Connect") -> None:
+    resource = ResourceInfo(resource_type="fantasia.v1.Model", resource_name="opera")
+    answer = server.fail(StatusCode.NOT_FOUND, "no model 'opera'", BadRequest(), resource)
+    server.script.extend([answer, answer])
+    client = connect(server.address)
+    for call in (client("generate", model="opera"), client("get_model", "opera")):
+        with pytest.raises(ModelNotFoundError, match="no model 'opera'") as caught:
+            await call
+        assert caught.value.model == "opera"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (StatusCode.RESOURCE_EXHAUSTED, ServerBusyError),
+        (StatusCode.UNAVAILABLE, ServerUnavailableError),
+    ],
+)
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ([RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))], 1.5),
+        ([ErrorInfo(reason="QUEUE_FULL")], None),
+        ([], None),
+    ],
+)
+async def test_the_wait_that_the_server_asks_for_is_passed_on(
+    server: "ScriptedServer",
+    connect: "Connect",
+    code: StatusCode,
+    error: type[ServerBusyError | ServerUnavailableError],
+    details: list[Message],
+    expected: float | None,
+) -> None:
+    server.script.append(server.fail(code, "later", *details))
+    with pytest.raises(error) as caught:
+        await connect(server.address, retry=Retry(attempts=1))("generate")
+    assert caught.value.retry_after_seconds == expected
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x08\x05"])
+async def test_details_that_make_no_sense_hide_nothing(
+    server: "ScriptedServer", connect: "Connect", garbage: bytes
+) -> None:
+    def answer(_request: object, context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata((("grpc-status-details-bin", garbage),))
+        context.abort(StatusCode.INVALID_ARGUMENT, "bars must be positive")
+
+    server.script.append(answer)
+    with pytest.raises(InvalidRequestError, match="bars must be positive") as caught:
+        await connect(server.address)("generate")
+    assert caught.value.violations == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"bars": 8, "steps": 4}, "length"),
+        ({"bars": 8, "seconds": 4.0}, "length"),
+        ({"bars": 2**31}, "bars"),
+        ({"bars": 1.5}, "bars"),
+        ({"steps": -(2**31) - 1}, "steps"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, "seed"),
+        ({"program": 2**40}, "program"),
+        ({"sampling": Sampling(top_k=2**33)}, "sampling.top_k"),
+        ({"meter": "waltz"}, "meter"),
+        ({"meter": "3/0"}, "meter"),
+        ({"meter": Meter(2**31, 4)}, "meter"),
+    ],
+)
+async def test_what_the_message_cannot_hold_is_refused_at_once(
+    server: "ScriptedServer", connect: "Connect", options: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await connect(server.address)("generate", **options)
+    assert [violation.field for violation in caught.value.violations] == [field]
+    assert caught.value.code is None
+    assert server.requests == []
+
+
+async def test_ranges_are_the_servers_to_check(server: "ScriptedServer", connect: "Connect") -> None:
+    sampling = Sampling(temperature=float("nan"), top_k=-1, top_p=1e300)
+    await connect(server.address)(
+        "generate", bars=-(2**31), program=200, tempo_bpm=-1, seed=2**64 - 1, sampling=sampling
+    )
+    assert server.requests[0].program == 200
+
+
+def test_the_tree_at_the_top_of_the_file_is_complete() -> None:
+    classes = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, Exception) and not name.startswith("_")
+    }
+    for name, cls in classes.items():
+        assert name in (errors.__doc__ or "")
+        assert issubclass(cls, FantasiaClientError)
+        assert getattr(fantasia_client, name) is cls
+        assert name in fantasia_client.__all__
+
+
+def test_errors_survive_a_process_pool() -> None:
+    error = InvalidRequestError(
+        "bars: no", violations=(FieldViolation("bars", "no"),), code=StatusCode.INVALID_ARGUMENT
+    )
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    assert (str(copy), copy.violations, copy.code) == (str(error), error.violations, error.code)
