@@ -45,7 +45,9 @@ class Batch:
         self._top_p = np.ones(slots, np.float32)
         self._allowed = np.ones((slots, runner.vocabulary), np.bool_)
         self._tokens = np.zeros((slots, _FIRST_CAPACITY), np.int32)
+        self._steps = np.arange(longest_chunk)
         self._running: set[int] = set()
+        self._mute: set[int] = set()  # those whose first sampled token is still to come
         self._gather()
 
     @property
@@ -72,11 +74,13 @@ class Batch:
             self._forced[slot] = np.array(request.forced, np.int64)
         self._reserve(request.max_tokens)
         self._running.add(slot)
+        self._mute.add(slot)
         self._stale = True
 
     def leave(self, slot: int) -> None:
         """Forget a sequence."""
         self._running.remove(slot)
+        self._mute.discard(slot)
         self._taken[slot] = 0
         self._forced.pop(slot, None)
         self._stale = True
@@ -84,6 +88,7 @@ class Batch:
     def clear(self) -> None:
         """Forget every sequence."""
         self._running.clear()
+        self._mute.clear()
         self._taken[:] = 0
         self._forced.clear()
         self._stale = True
@@ -99,15 +104,14 @@ class Batch:
     def remaining(self) -> NDArray[np.int64]:
         """Count the tokens that each running sequence has yet to take at most, (width,), each at least 1."""
         self._refresh()
-        return self._limit[self._rows] - self._taken[self._rows]
+        left: NDArray[np.int64] = self._limit_rows - self._taken[self._rows]
+        return left
 
     def until_first_token(self) -> NDArray[np.int64]:
-        """Count the steps after which each running sequence has its first sampled token, (width,).
-
-        0 or less where it has it already.
-        """
-        self._refresh()
-        return self._silent[self._rows] + 1 - self._taken[self._rows]
+        """Count the steps to the first sampled token of those that have none yet, (n,), each at least 1."""
+        mute = sorted(self._mute)
+        left: NDArray[np.int64] = self._silent[mute] + 1 - self._taken[mute]
+        return left
 
     def chunk(self, steps: int) -> Chunk:
         """Gather what the runner needs for the next `steps` steps; at least one sequence must run."""
@@ -128,18 +132,22 @@ class Batch:
         rows, steps = self._rows, tokens.shape[1]
         assert tokens.shape == (len(rows), steps), f"tokens came in the shape {tokens.shape}"
         before = self._taken[rows]
-        columns = before[:, None] + np.arange(steps)
+        columns = before[:, None] + self._steps[:steps]
         self._tokens[rows[:, None], columns] = tokens
-        ends = (tokens == self._end_token[rows, None]) & (columns < self._limit[rows, None])
-        ended = ends.any(axis=1)
-        after = np.minimum(before + np.where(ended, ends.argmax(axis=1) + 1, steps), self._limit[rows])
-        self._taken[rows] = after
-        silent = self._silent[rows]
-        return Progress(
-            spoke=rows[(before <= silent) & (after > silent)].tolist(),
-            ended=rows[ended].tolist(),
-            full=rows[~ended & (after == self._limit[rows])].tolist(),
-        )
+        after = before + steps
+        full = after >= self._limit_rows
+        ends = tokens == self._end_token_rows
+        ended = []
+        if np.count_nonzero(ends):
+            ends &= columns < self._limit_rows[:, None]
+            has_ended = ends.any(axis=1)
+            after = np.where(has_ended, before + ends.argmax(axis=1) + 1, after)
+            full &= ~has_ended
+            ended = rows[has_ended].tolist()
+        self._taken[rows] = np.minimum(after, self._limit_rows)
+        spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot]]
+        self._mute.difference_update(spoke)
+        return Progress(spoke, ended, rows[full].tolist())
 
     def _next_forced(self, steps: int) -> NDArray[np.int64]:
         forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)
@@ -171,12 +179,8 @@ class Batch:
         self._top_k_rows = self._top_k[self._rows]
         self._top_p_rows = self._top_p[self._rows]
         self._allowed_rows = self._allowed[self._rows]
-        for kept in (
-            self._rows,
-            self._temperature_rows,
-            self._top_k_rows,
-            self._top_p_rows,
-            self._allowed_rows,
-        ):
-            kept.setflags(write=False)
+        for lent in (self._rows, self._temperature_rows, self._top_k_rows, self._top_p_rows, self._allowed_rows):
+            lent.setflags(write=False)
+        self._limit_rows = self._limit[self._rows]
+        self._end_token_rows = self._end_token[self._rows, None]
         self._stale = False

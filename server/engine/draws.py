@@ -28,7 +28,7 @@ class Draws:
         """Take the draws of steps `first_step` (width,) onwards: (width, steps), in [0, 1)."""
         columns = first_step - self._begin[rows]
         spent = columns > self._window - steps
-        if spent.any():
+        if np.count_nonzero(spent):
             self._refill(rows[spent], first_step[spent])
             columns = first_step - self._begin[rows]
         taken: NDArray[np.float32] = self._draws[rows[:, None], columns[:, None] + np.arange(steps)]

@@ -116,12 +116,12 @@ class Scheduler:
 
         Args:
             remaining: (width,), tokens that each running sequence may still take, at least 1.
-            until_first_token: (width,), steps to each one's first sampled token; 0 or less if it is there.
+            until_first_token: (n,), steps to the first sampled token of those that have none yet.
         """
         longest = int(remaining.max())
         event = int(remaining.min()) if self._waiting else longest
-        silent = until_first_token[until_first_token > 0]
-        event = min(event, int(silent.min(initial=event)))
+        if until_first_token.size:
+            event = min(event, int(until_first_token.min()))
         reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
         fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
         return fitting[-1] if fitting else self._chunk_sizes[0]

@@ -1,6 +1,7 @@
 """Draining and stopping, with everything that may cross their way."""
 
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -168,8 +169,8 @@ def test_nothing_is_lost_when_many_submit_cancel_and_one_stops(make_engine: Make
                 ticket = engine.submit(EngineRequest(seed=count, max_tokens=1 + count % 7))
             except EngineStoppedError:
                 return
-            except QueueFullError as full:
-                assert full.retry_after_seconds > 0
+            except QueueFullError:
+                time.sleep(0.001)
                 continue
             futures.append(ticket.future)
             if (count + number) % 3 == 0:
