@@ -5,14 +5,14 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
 from server.loading import load_models
-from server.metrics import Metrics
+from server.metrics import Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
 from server.rpc.server import RpcServer
 from server.settings import Settings
@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 # Once the engines are drained, answers need only be sent; a health watch never ends by itself.
 _GRACE_SECONDS: Final = 0.5
 _PULSE_SECONDS: Final = 1.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+LoadModels = Callable[[Settings, Metrics], list[ServedModel]]
 
 
 class App:
@@ -35,27 +38,17 @@ class App:
         FantasiaError: the server cannot start as it was asked to.
     """
 
-    def __init__(
-        self, settings: Settings, load: Callable[[Settings, Metrics], list[ServedModel]] = load_models
-    ) -> None:
+    def __init__(self, settings: Settings, load: LoadModels = load_models) -> None:
         self._settings = settings
         self._load = load
         self._metrics = Metrics(METHODS.values())
         self._stack = AsyncExitStack()
         self._catalogue: Catalogue
         self._rpc: RpcServer
-        self.metrics_port = settings.metrics_port
-        """The port of the metrics; the bound one once it serves."""
-
-    @property
-    def address(self) -> str:
-        """Where it serves, as clients write it."""
-        return self._rpc.address
-
-    @property
-    def port(self) -> int:
-        """The bound port of the gRPC service."""
-        return self._rpc.port
+        self.address = ""
+        """Where it listens, as clients write it, with the bound port; empty until it does."""
+        self.metrics_port = 0
+        """The bound port of the metrics; 0 until it listens."""
 
     @property
     def broken(self) -> list[str]:
@@ -92,8 +85,7 @@ class App:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Take resources in the order in which they depend on one another; the stack gives them back."""
         settings = self._settings
-        # On a thread, as it may ask a name server who we are.
-        endpoint = await asyncio.to_thread(self._metrics.listen, settings.host, settings.metrics_port)
+        endpoint = MetricsEndpoint(self._metrics.registry, settings.host, settings.metrics_port)
         stack.push_async_callback(asyncio.to_thread, endpoint.close)
         self.metrics_port = endpoint.port
         models = await asyncio.to_thread(self._load, settings, self._metrics)
@@ -109,6 +101,7 @@ class App:
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()
+        self.address = self._rpc.address
         for model in models:
             await asyncio.to_thread(model.engine.warm_up)
             model.engine.start()
@@ -117,17 +110,15 @@ class App:
     async def _drain(self) -> None:
         """Refuse what is new and finish what runs; what is left when time is up is told that we stop."""
         await self._rpc.close()
-        engines = [model.engine for model in self._catalogue]
-        seconds = self._settings.drain_seconds
-        drained = await asyncio.gather(*(asyncio.to_thread(engine.drain, seconds) for engine in engines))
-        for engine, done in zip(engines, drained, strict=True):
-            if not done:
+        until = time.monotonic() + self._settings.drain_seconds
+        for engine in [model.engine for model in self._catalogue]:
+            if not await asyncio.to_thread(engine.drain, max(until - time.monotonic(), 0.0)):
                 left = engine.running + engine.waiting
                 _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": left}})
                 await asyncio.to_thread(engine.stop)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, load: LoadModels = load_models) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
 
     Raises:
@@ -142,14 +133,16 @@ async def serve(settings: Settings) -> None:
         stop.set()
         loop.remove_signal_handler(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal, number)
-    async with App(settings) as app:
-        while not stop.is_set() and not app.broken:
-            try:
-                await asyncio.wait_for(stop.wait(), _PULSE_SECONDS)
-            except TimeoutError:
-                continue
-        broken = app.broken
+    try:
+        async with App(settings, load) as app:
+            while not stop.is_set() and not app.broken:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _PULSE_SECONDS)
+            broken = app.broken
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
     if broken:
         raise EngineFailedError(f"the engine of {', '.join(broken)} broke")

@@ -26,26 +26,20 @@ class Settings(BaseSettings):
         cli_prog_name="python -m server",
     )
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 or :: for all")
-    port: int = Field(50051, ge=0, le=65535, description="port of the gRPC service; 0 takes a free one")
-    metrics_port: int = Field(
-        9464, ge=0, le=65535, description="port of the Prometheus metrics; 0 takes a free one"
-    )
-    models: DirectoryPath = Field(Path("models"), description="folder of bundles, all of which are served")
-    default_model: str = Field("", description="model for calls that name none; empty for the first by name")
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all")
+    port: int = Field(default=50051, ge=0, le=65535, description="port of the gRPC service; 0 takes a free one")
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="port of the metrics; 0 takes a free one")
+    models: DirectoryPath = Field(default=Path("models"), description="folder of bundles, all of which are served")
+    default_model: str = Field(default="", description="model for calls that name none; empty for the first by name")
     provider: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
+        default="auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
     )
-    threads: int = Field(1, ge=0, le=256, description="CPU threads of each model; 0 for one a core")
-    slots: int = Field(64, ge=1, le=4096, description="pieces that each model writes at once")
-    queue_limit: int = Field(
-        256, ge=0, le=100_000, description="calls that may wait for a slot of each model"
-    )
-    max_request_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
-    drain_seconds: float = Field(
-        25.0, ge=0, le=3600, description="how long SIGTERM waits for the calls that run"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
+    threads: int = Field(default=1, ge=0, le=256, description="CPU threads of each model; 0 for one a core")
+    slots: int = Field(default=64, ge=1, le=4096, description="pieces that each model writes at once")
+    queue_limit: int = Field(default=256, ge=0, le=100_000, description="calls that may wait for a slot of each model")
+    max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
+    drain_seconds: float = Field(default=25.0, ge=0, le=3600, description="how long SIGTERM waits for running calls")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level to log")
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
@@ -65,14 +59,10 @@ def _sentence(error: Any) -> str:
     name = str(error["loc"][0])
     value = str(error["input"])
     flag, variable = "--" + name.replace("_", "-"), _ENV_PREFIX + name.upper()
-    sentence = (
-        f"{flag} (or {variable}) must be {_allowed(Settings.model_fields[name])}, not {shortened(value)!r}"
-    )
+    sentence = f"{flag} (or {variable}) must be {_allowed(Settings.model_fields[name])}, not {shortened(value)!r}"
     if value.startswith("tcp://"):
         # Kubernetes sets FANTASIA_PORT=tcp://... in every pod beside a Service called fantasia.
-        sentence += (
-            f"; {variable} seems to come from a Kubernetes service link: set enableServiceLinks: false"
-        )
+        sentence += f"; {variable} seems to come from a Kubernetes service link: set enableServiceLinks: false"
     return sentence
 
 
@@ -84,5 +74,5 @@ def _allowed(field: FieldInfo) -> str:
     low = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
     high = next((limit.le for limit in field.metadata if isinstance(limit, Le)), None)
     if low is None or high is None:
-        return "some text" if field.annotation is str else "a folder that exists"
+        return "a folder that exists"
     return f"a {'whole ' if field.annotation is int else ''}number from {low} to {high}"

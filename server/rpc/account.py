@@ -12,8 +12,6 @@ from server.rpc.interceptor import Context, Handler, UnaryInterceptor
 from server.rpc.observer import CallObserver
 
 _log = logging.getLogger(__name__)
-# An aborted call's `context.code()` is the number, whatever its type says.
-_CODES: Final[dict[object, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC cancels the task when the deadline passes; its clock and ours may disagree by as much.
 _DEADLINE_SLACK_SECONDS: Final = 0.005
 
@@ -37,14 +35,12 @@ class Account(UnaryInterceptor):
             code = _why_cancelled(context)
             raise
         except grpc.aio.AbortError:
-            code = _CODES[context.code()]
+            code = context.code()
             raise
         finally:
             seconds = time.perf_counter() - start
             self._observer.finished(method, code.name, seconds)
-            _log.info(
-                "call", extra={"fields": {"method": method, "code": code.name, "seconds": round(seconds, 6)}}
-            )
+            _log.info("call", extra={"fields": {"method": method, "code": code.name, "seconds": round(seconds, 6)}})
 
 
 def _why_cancelled(context: Context) -> grpc.StatusCode:

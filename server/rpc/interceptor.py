@@ -39,9 +39,7 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
         async def wrapped(request: Message, context: Context) -> Message:
             return await self.around(method, inner, request, context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            wrapped, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
 
     @abstractmethod
     async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:

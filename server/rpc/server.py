@@ -64,11 +64,6 @@ class RpcServer:
         """Where it listens, as clients write it; the port is the bound one after `start`."""
         return f"{self._host}:{self._port}"
 
-    @property
-    def port(self) -> int:
-        """The port; the bound one after `start`."""
-        return self._port
-
     async def start(self) -> None:
         """Listen. Health says NOT_SERVING, and calls are refused until `open`.
 

@@ -54,9 +54,7 @@ def _status(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> 
 
 def _bad_request(*violations: tuple[str, str]) -> BadRequest:
     return BadRequest(
-        field_violations=[
-            BadRequest.FieldViolation(field=field, description=text) for field, text in violations
-        ]
+        field_violations=[BadRequest.FieldViolation(field=field, description=text) for field, text in violations]
     )
 
 

@@ -1,0 +1,122 @@
+"""What a caller is told when something is wrong, over a real socket."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeAlias
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, RequestInfo, ResourceInfo, RetryInfo
+
+import server.rpc.service
+from fantasia.v1 import generation_pb2 as pb
+from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from music.score import Score
+from server.app import App
+from tests.integration.arithmetic_runner import ArithmeticRunner
+from tests.integration.failures import failure
+from tests.integration.scraping import scrape_until
+
+Stub: TypeAlias = "pb_grpc.GenerationServiceAsyncStub"  # known to type checkers only
+
+
+async def test_every_invalid_field_is_named(stub: Stub) -> None:
+    request = pb.GenerateRequest(bars=-1, program=200, sampling=pb.Sampling(temperature=float("nan"), top_p=0))
+    code, status = await failure(stub.Generate(request))
+    bad_request = BadRequest()
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert status.details[0].Unpack(bad_request)
+    assert {(violation.field, violation.description) for violation in bad_request.field_violations} == {
+        ("bars", "must be 1 to 32, not -1"),
+        ("program", "must be 0 to 127, not 200"),
+        ("sampling.temperature", "must be 0.01 to 10, not nan"),
+        ("sampling.top_p", "must be above 0 and at most 1, not 0.0"),
+    }
+
+
+async def test_an_unknown_model_is_not_found(stub: Stub) -> None:
+    calls: dict[str, Awaitable[object]] = {
+        "model": stub.Generate(pb.GenerateRequest(model="nemo")),
+        "name": stub.GetModel(pb.GetModelRequest(name="nemo")),
+    }
+    for field, call in calls.items():
+        code, status = await failure(call)
+        resource, bad_request = ResourceInfo(), BadRequest()
+
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert status.details[0].Unpack(resource)
+        assert resource.resource_name == "nemo"
+        assert status.details[1].Unpack(bad_request)
+        assert bad_request.field_violations[0].field == field
+        assert "quartet" in bad_request.field_violations[0].description
+
+
+async def test_a_name_of_any_length_gets_an_answer(stub: Stub) -> None:
+    code, _ = await failure(stub.Generate(pb.GenerateRequest(model="ä\n" * 100_000)))
+
+    assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_full_queue_says_when_to_come_back(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
+    runner.go.clear()
+    room = runner.slots + 2
+    inside = [asyncio.ensure_future(stub.Generate(pb.GenerateRequest(bars=1))) for _ in range(room)]
+    await scrape_until(app, "fantasia_sequences_in_flight", room)
+    code, status = await failure(stub.Generate(pb.GenerateRequest(bars=1)))
+    retry = RetryInfo()
+    runner.go.set()
+
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() > 0
+    assert len(await asyncio.gather(*inside)) == room
+    assert (await stub.Generate(pb.GenerateRequest(bars=1))).length_ticks == 1920
+
+
+async def test_a_failing_model_is_internal_and_keeps_its_secrets(
+    stub: Stub, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.fail = True
+    code, status = await failure(stub.Generate(pb.GenerateRequest(bars=1)))
+    runner.fail = False
+    info = RequestInfo()
+
+    assert code is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(status)
+    assert status.details[0].Unpack(info)
+    (record,) = [record for record in caplog.records if record.msg == "fault"]
+    assert record.__dict__["fields"] == {"method": "Generate", "request_id": info.request_id}
+    assert "secret" in caplog.text
+    assert (await stub.Generate(pb.GenerateRequest(bars=1))).length_ticks == 1920
+
+
+async def test_a_bug_of_ours_is_internal_and_logged(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(score: Score) -> bytes:
+        raise ZeroDivisionError("the secret of the bug")
+
+    monkeypatch.setattr(server.rpc.service, "write_midi", broken)
+    with caplog.at_level(logging.ERROR):
+        code, status = await failure(stub.Generate(pb.GenerateRequest(bars=1)))
+
+    assert code is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(status)
+    assert "Traceback" not in str(status)
+    assert "ZeroDivisionError: the secret of the bug" in caplog.text
+
+
+async def test_a_message_that_is_too_long_is_refused(stub: Stub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Generate(pb.GenerateRequest(model="x" * (2 << 20)))
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_method_that_is_not_there_is_unimplemented(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary("/fantasia.v1.GenerationService/Improvise", bytes, bytes)(b"")
+
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

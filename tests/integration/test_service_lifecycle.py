@@ -1,0 +1,210 @@
+"""Starting, giving up and stopping, over a real socket."""
+
+import asyncio
+from typing import TypeAlias
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from fantasia.v1 import generation_pb2 as pb
+from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from server.app import App, LoadModels, serve
+from server.catalogue import ServedModel
+from server.engine.errors import EngineFailedError
+from server.errors import StartupError
+from server.metrics import Metrics
+from server.settings import Settings
+from tests.integration.arithmetic_runner import ArithmeticRunner
+from tests.integration.failures import failure
+from tests.integration.scraping import scrape, scrape_until
+
+Stub: TypeAlias = "pb_grpc.GenerationServiceAsyncStub"  # known to type checkers only
+SERVICE = "fantasia.v1.GenerationService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def health(channel: grpc.aio.Channel) -> set[int]:
+    """What the server says of itself and of its service."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    return {(await stub.Check(health_pb2.HealthCheckRequest(service=name))).status for name in ("", SERVICE)}
+
+
+async def listening(app: App) -> str:
+    async with asyncio.timeout(10):
+        while not app.address:
+            await asyncio.sleep(0.01)
+    return app.address
+
+
+async def test_serving_is_said_only_after_the_model_really_ran(
+    settings: Settings, load: LoadModels, runner: ArithmeticRunner
+) -> None:
+    runner.go.clear()
+    app = App(settings, load)
+    entering = asyncio.create_task(app.__aenter__())
+    async with grpc.aio.insecure_channel(await listening(app)) as channel:
+        assert await health(channel) == {NOT_SERVING}
+        code, status = await failure(pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest()))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert status.details[0].Unpack(RetryInfo())
+        assert "starting" in status.message
+
+        runner.go.set()
+        await entering
+        assert await health(channel) == {SERVING}
+        await app.__aexit__(None, None, None)
+    assert runner.closed
+
+
+async def test_reflection_names_the_services(channel: grpc.aio.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+
+    names = {service.name for service in answer.list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health"} <= names
+
+
+async def test_a_cancelled_call_frees_its_slot(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
+    runner.seconds_a_run = 0.02
+    calls = [stub.Generate(pb.GenerateRequest(bars=32)) for _ in range(runner.slots)]
+    await scrape_until(app, "fantasia_slots_used", runner.slots)
+    for call in calls:
+        call.cancel()
+    found = await scrape_until(app, "fantasia_requests_finished_total", runner.slots, code="CANCELLED")
+    found = await scrape_until(app, "fantasia_slots_used", 0)
+
+    assert found.sum("fantasia_sequences_finished_total", outcome="cancelled") == runner.slots
+    assert found.sum("fantasia_requests_in_flight") == 0
+    assert found.sum("fantasia_cancelled_to_freed_seconds_count") == runner.slots
+
+
+async def test_a_passed_deadline_frees_its_slot(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
+    runner.seconds_a_run = 0.02
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Generate(pb.GenerateRequest(bars=32), timeout=0.2)
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await scrape_until(app, "fantasia_requests_finished_total", 1, code="DEADLINE_EXCEEDED")
+    await scrape_until(app, "fantasia_sequences_finished_total", 1, outcome="cancelled")
+    await scrape_until(app, "fantasia_slots_used", 0)
+
+
+async def test_a_lost_client_frees_its_slot(app: App, runner: ArithmeticRunner) -> None:
+    runner.seconds_a_run = 0.02
+    async with grpc.aio.insecure_channel(app.address) as channel:
+        call = pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest(bars=32))
+        task = asyncio.ensure_future(call)
+        await scrape_until(app, "fantasia_slots_used", 1)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await scrape_until(app, "fantasia_slots_used", 0)
+
+
+async def test_draining_finishes_what_runs_and_refuses_what_is_new(
+    settings: Settings, load: LoadModels, runner: ArithmeticRunner
+) -> None:
+    app = await App(settings, load).__aenter__()
+    async with grpc.aio.insecure_channel(app.address) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        runner.go.clear()
+        running = asyncio.ensure_future(stub.Generate(pb.GenerateRequest(bars=1)))
+        await scrape_until(app, "fantasia_slots_used", 1)
+        leaving = asyncio.create_task(app.__aexit__(None, None, None))
+        async with asyncio.timeout(5):
+            while await health(channel) != {NOT_SERVING}:
+                await asyncio.sleep(0.01)
+
+        code, status = await failure(stub.Generate(pb.GenerateRequest(bars=1)))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert status.details[0].Unpack(RetryInfo())
+        assert not running.done()
+        runner.go.set()
+        assert (await running).length_ticks == 1920
+        await leaving
+    assert runner.closed
+
+
+async def test_what_does_not_finish_in_time_is_told_so(
+    settings: Settings, load: LoadModels, runner: ArithmeticRunner
+) -> None:
+    runner.seconds_a_run = 0.02
+    app = await App(settings.model_copy(update={"drain_seconds": 0.1}), load).__aenter__()
+    async with grpc.aio.insecure_channel(app.address) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        running = [asyncio.ensure_future(stub.Generate(pb.GenerateRequest(bars=32))) for _ in range(6)]
+        await scrape_until(app, "fantasia_sequences_in_flight", 6)
+        async with asyncio.timeout(4):
+            await app.__aexit__(None, None, None)
+        for call in running:
+            code, _ = await failure(call)
+            assert code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_taken_port_is_told_in_a_sentence(app: App, settings: Settings, load: LoadModels) -> None:
+    port = int(app.address.rpartition(":")[2])
+    for update in ({"port": port}, {"metrics_port": app.metrics_port}):
+        with pytest.raises(StartupError, match=r"cannot listen on 127\.0\.0\.1:"):
+            await App(settings.model_copy(update=update), load).__aenter__()
+
+
+async def test_a_start_that_fails_gives_everything_back(
+    settings: Settings, load: LoadModels, runner: ArithmeticRunner
+) -> None:
+    runner.fail = True
+    with pytest.raises(EngineFailedError):
+        await App(settings, load).__aenter__()
+    assert runner.closed
+
+
+async def test_an_unknown_default_model_stops_the_start(settings: Settings, load: LoadModels) -> None:
+    with pytest.raises(StartupError, match="'nemo' is not loaded; loaded: quartet"):
+        await App(settings.model_copy(update={"default_model": "nemo"}), load).__aenter__()
+
+
+async def test_a_broken_engine_ends_the_server(settings: Settings, load: LoadModels) -> None:
+    models: list[ServedModel] = []
+
+    def keep(settings: Settings, metrics: Metrics) -> list[ServedModel]:
+        models.extend(load(settings, metrics))
+        return models
+
+    serving = asyncio.create_task(serve(settings, keep))
+    async with asyncio.timeout(10):
+        while not models or not models[0].engine.accepting:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(models[0].engine.stop)
+        with pytest.raises(EngineFailedError, match="quartet"):
+            await serving
+
+
+async def test_every_scrape_adds_up_whatever_happens(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
+    runner.seconds_a_run = 0.005
+
+    async def call(number: int) -> None:
+        request = pb.GenerateRequest(bars=-1 if number % 5 == 0 else 1 + number % 8)
+        outgoing = stub.Generate(request, timeout=0.2 if number % 7 == 0 else 10)
+        if number % 3 == 0:
+            await asyncio.sleep(0.1)
+            outgoing.cancel()
+        await asyncio.gather(outgoing, return_exceptions=True)
+
+    storm = asyncio.gather(*(call(number) for number in range(60)))
+    while not storm.done():
+        found = await scrape(app)
+        for noun, entered in (("requests", "received"), ("sequences", "admitted")):
+            entries = found.sum(f"fantasia_{noun}_{entered}_total")
+            exits = found.sum(f"fantasia_{noun}_finished_total")
+            assert entries == exits + found.sum(f"fantasia_{noun}_in_flight")
+    found = await scrape_until(app, "fantasia_requests_in_flight", 0)
+    await scrape_until(app, "fantasia_sequences_in_flight", 0)
+
+    assert 0 < found.sum("fantasia_requests_received_total", method="Generate") <= 60
+    for code in ("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "CANCELLED"):
+        assert found.sum("fantasia_requests_finished_total", code=code) > 0, code

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from music.errors import BundleFormatError
+from server.errors import StartupError
+from server.loading import bundle_folders, load_models
+from server.metrics import Metrics
+from server.settings import Settings
+
+
+def test_every_folder_is_a_bundle_but_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b", "a", ".cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "README.md").touch()
+
+    assert bundle_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_one_bundle_may_be_named_itself(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+
+    assert bundle_folders(tmp_path) == [tmp_path]
+
+
+def test_a_folder_without_bundles_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="no bundle"):
+        bundle_folders(tmp_path)
+
+
+def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "chorales").mkdir()
+    with pytest.raises(BundleFormatError, match="chorales"):
+        load_models(Settings(models=tmp_path), Metrics())

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.errors import SettingError
+from server.settings import Settings, parse_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of the machine's, and a folder of models."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"FANTASIA_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+
+
+def test_without_arguments_the_defaults_hold() -> None:
+    settings = parse_settings([])
+
+    assert (settings.host, settings.port, settings.metrics_port) == ("127.0.0.1", 50051, 9464)
+    assert settings.models == Path("models")
+    assert settings.provider == "auto"
+
+
+def test_a_flag_wins_over_a_variable_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANTASIA_PORT", "1234")
+    monkeypatch.setenv("FANTASIA_DRAIN_SECONDS", "2.5")
+    settings = parse_settings(["--port", "0", "--queue-limit=7"])
+
+    assert (settings.port, settings.drain_seconds, settings.queue_limit) == (0, 2.5, 7)
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANTASIA_PORT", "")
+
+    assert parse_settings([]).port == 50051
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse_settings([]).port = 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "65536"], "--port (or FANTASIA_PORT) must be a whole number from 0 to 65535, not '65536'"),
+        (["--port", "http"], "--port (or FANTASIA_PORT) must be a whole number from 0 to 65535, not 'http'"),
+        (["--slots", "0"], "--slots (or FANTASIA_SLOTS) must be a whole number from 1 to 4096, not '0'"),
+        (["--slots", "1.5"], "--slots (or FANTASIA_SLOTS) must be a whole number from 1 to 4096, not '1.5'"),
+        (
+            ["--drain-seconds", "nan"],
+            "--drain-seconds (or FANTASIA_DRAIN_SECONDS) must be a number from 0 to 3600, not 'nan'",
+        ),
+        (
+            ["--drain-seconds", "-1"],
+            "--drain-seconds (or FANTASIA_DRAIN_SECONDS) must be a number from 0 to 3600, not '-1'",
+        ),
+        (
+            ["--provider", "tpu"],
+            "--provider (or FANTASIA_PROVIDER) must be one of auto, cpu, cuda, not 'tpu'",
+        ),
+        (["--models", "nowhere"], "--models (or FANTASIA_MODELS) must be a folder that exists, not 'nowhere'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_would_be_right(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings(arguments)
+    assert str(caught.value) == sentence
+
+
+def test_a_wrong_variable_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANTASIA_THREADS", "many")
+    with pytest.raises(SettingError, match="FANTASIA_THREADS"):
+        parse_settings([])
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings(["--port", "x", "--slots", "y"])
+    assert "--port" in str(caught.value)
+    assert "--slots" in str(caught.value)
+
+
+def test_a_kubernetes_service_link_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANTASIA_PORT", "tcp://10.0.0.7:50051")
+    with pytest.raises(SettingError, match="enableServiceLinks: false"):
+        parse_settings([])
+
+
+def test_an_unknown_flag_ends_with_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(["--prot", "1"])
+    assert caught.value.code == 2
+    assert "--prot" in capsys.readouterr().err
+
+
+def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(["--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')} " in text
