@@ -24,9 +24,7 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
     try:
         for path in bundle_folders(settings.models):
             bundle = load_bundle(path)
-            runner = OnnxRunner(
-                bundle, slots=settings.slots, provider=settings.provider, threads=settings.threads
-            )
+            runner = OnnxRunner(bundle, slots=settings.slots, provider=settings.provider, threads=settings.threads)
             models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics))
     except BaseException:
         for model in models:

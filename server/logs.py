@@ -7,9 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-_PLAIN: Final = re.compile(
-    r"[!#-<>-\[\]-~]+"
-)  # printable ASCII without space, quote, equals sign and backslash
+_PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quote, equals sign and backslash
 
 
 class LogfmtFormatter(logging.Formatter):

@@ -90,7 +90,9 @@ def test_what_passes_says_when_to_come_back() -> None:
         assert retry.retry_delay.ToMilliseconds() == milliseconds
 
 
-@pytest.mark.parametrize("error", [EngineFailedError("x"), BundleIntegrityError("x"), BundleError("x"), FantasiaError()])
+@pytest.mark.parametrize(
+    "error", [EngineFailedError("x"), BundleIntegrityError("x"), BundleError("x"), FantasiaError()]
+)
 def test_our_faults_are_nobody_elses_business(error: FantasiaError) -> None:
     assert status_of(error) is None
 
