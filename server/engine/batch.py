@@ -10,6 +10,7 @@ from server.engine.request import EngineRequest
 from server.engine.runner import Chunk, Runner
 
 _NO_TOKEN = -1
+_NOBODY = np.zeros(0, np.int64)
 _FIRST_CAPACITY = 1024  # tokens a slot; grows with the longest request
 
 
@@ -109,6 +110,8 @@ class Batch:
 
     def until_first_token(self) -> NDArray[np.int64]:
         """Count the steps to the first sampled token of those that have none yet, (n,), each at least 1."""
+        if not self._mute:  # as it mostly is
+            return _NOBODY
         mute = sorted(self._mute)
         left: NDArray[np.int64] = self._silent[mute] + 1 - self._taken[mute]
         return left

@@ -15,6 +15,7 @@ class Draws:
     def __init__(self, slots: int, longest_chunk: int) -> None:
         # Room for a chunk wherever in its block it begins.
         self._window = max(_AHEAD, longest_chunk + DRAWS_PER_BLOCK)
+        self._steps = np.arange(longest_chunk)
         self._seeds = np.zeros(slots, np.uint64)
         self._begin = np.zeros(slots, np.int64)  # the step that a window's first draw belongs to
         self._draws = np.zeros((slots, self._window), np.float32)
@@ -31,7 +32,7 @@ class Draws:
         if np.count_nonzero(spent):
             self._refill(rows[spent], first_step[spent])
             columns = first_step - self._begin[rows]
-        taken: NDArray[np.float32] = self._draws[rows[:, None], columns[:, None] + np.arange(steps)]
+        taken: NDArray[np.float32] = self._draws[rows[:, None], columns[:, None] + self._steps[:steps]]
         return taken
 
     def _refill(self, rows: NDArray[np.intp], first_step: NDArray[np.int64]) -> None:

@@ -213,3 +213,25 @@ def test_a_submission_from_the_runners_thread_is_fine(make_engine: MakeEngine) -
     engine.start()
     first = engine.submit(REQUEST).future.result(10)
     assert more[0].future.result(10).tokens.tolist() == first.tokens.tolist()
+
+
+def test_stopping_leaves_alone_what_a_canceller_is_just_settling(make_engine: MakeEngine) -> None:
+    telling, told = threading.Event(), threading.Event()
+
+    class Slow(Ledger):
+        def finished(self, outcome: Outcome, total_seconds: float, tokens: int) -> None:
+            super().finished(outcome, total_seconds, tokens)
+            telling.set()
+            assert told.wait(10)
+
+    ledger = Slow()
+    engine = make_engine(FakeRunner(), observer=ledger)
+    ticket = engine.submit(REQUEST)
+    canceller = threading.Thread(target=ticket.cancel)
+    canceller.start()
+    assert telling.wait(10)
+    engine.stop()
+    told.set()
+    canceller.join(10)
+    assert ledger.outcomes == {Outcome.CANCELLED: 1}
+    assert engine.drain(0)
