@@ -93,6 +93,14 @@ async def test_every_length_has_its_field(
     assert getattr(server.requests[0], name) == value
 
 
+@pytest.mark.parametrize("length", [{"bars": 0}, {"steps": 0}, {"seconds": 0.0}])
+async def test_zero_is_not_taken_for_nothing(
+    server: "ScriptedServer", connect: "Connect", length: dict[str, float]
+) -> None:
+    await connect(server.address)("generate", **length)
+    assert server.requests[0].WhichOneof("length") == next(iter(length))
+
+
 async def test_what_is_not_given_is_left_to_the_server(server: "ScriptedServer", connect: "Connect") -> None:
     await connect(server.address)("generate", sampling=Sampling(top_k=5))
     request = server.requests[0]
@@ -297,7 +305,7 @@ async def test_a_server_that_comes_up_later_is_waited_for(
     idle_server: "ScriptedServer", connect: "Connect", where: str
 ) -> None:
     address = free_address()
-    client = connect(address, wait_for_ready=where == "client")
+    client = connect(address, wait_for_ready=where == "client", retry=Retry(attempts=1))
     options = {"wait_for_ready": True} if where == "call" else {}
     task = asyncio.create_task(client("generate", timeout_seconds=20, **options))
     await asyncio.sleep(0.2)
