@@ -11,7 +11,7 @@ from server.settings import parse_settings
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until told to stop, and return the exit code: 0 drained, 1 could not go on, 2 bad settings."""
+    """Serve until told to stop, and return the exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short."""
     try:
         settings = parse_settings(arguments)
     except SettingError as error:
@@ -25,6 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     except FantasiaError as error:
         sys.stderr.write(f"python -m server: error: {error}\n")
         return 1
+    except KeyboardInterrupt:  # a second signal, while draining
+        return 130
     return 0
 
 

@@ -19,7 +19,8 @@ from server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-# Once the engines are drained, answers need only be sent; a health watch never ends by itself.
+# For what is left when nothing is to be waited for any more: answers on their way out, and health watches,
+# which never end by themselves.
 _GRACE_SECONDS: Final = 0.5
 _PULSE_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -116,6 +117,8 @@ class App:
                 left = engine.running + engine.waiting
                 _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": left}})
                 await asyncio.to_thread(engine.stop)
+        # The engines are through; their last pieces are being written down.
+        await self._rpc.empty(max(until - time.monotonic(), _GRACE_SECONDS))
 
 
 async def serve(settings: Settings, load: LoadModels = load_models) -> None:
@@ -129,9 +132,10 @@ async def serve(settings: Settings, load: LoadModels = load_models) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
+        for either in _SIGNALS:
+            loop.remove_signal_handler(either)
         _log.info("signal", extra={"fields": {"signal": number.name}})
         stop.set()
-        loop.remove_signal_handler(number)
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal, number)

@@ -1,5 +1,7 @@
 """Lets calls in while the server serves."""
 
+import asyncio
+
 from google.protobuf.message import Message
 
 from server.errors import NotServingError
@@ -11,6 +13,9 @@ class Gate(UnaryInterceptor):
 
     def __init__(self) -> None:
         self._closed_because: str | None = "starting"
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def open(self) -> None:
         """Let calls in."""
@@ -20,6 +25,14 @@ class Gate(UnaryInterceptor):
         """Refuse calls, saying that the server is `state`."""
         self._closed_because = state
 
+    async def empty(self, timeout_seconds: float) -> bool:
+        """Wait until nobody is inside; whether that came about in time."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
     async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
         """Answer the call, if it may come in.
 
@@ -28,4 +41,11 @@ class Gate(UnaryInterceptor):
         """
         if self._closed_because is not None:
             raise NotServingError(self._closed_because)
-        return await handler(request, context)
+        self._inside += 1
+        self._empty.clear()
+        try:
+            return await handler(request, context)
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()

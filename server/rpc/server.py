@@ -89,6 +89,10 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         self._gate.close("shutting down")
 
+    async def empty(self, timeout_seconds: float) -> bool:
+        """Wait until every call inside is answered; whether that came about in time."""
+        return await self._gate.empty(timeout_seconds)
+
     async def stop(self, grace_seconds: float) -> None:
         """Stop listening; calls that are still inside are cancelled after the grace period."""
         await self._server.stop(grace_seconds)

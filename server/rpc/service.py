@@ -34,7 +34,8 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
         # the ticket's future, and with it the sequence.
         completion = await asyncio.wrap_future(ticket.future)
-        response = _response(model, plan, completion)
+        # A chorale takes a millisecond to write down, the longest piece tens: meanwhile the loop serves others.
+        response = await asyncio.to_thread(_response, model, plan, completion)
         self._observer.wrote(model.name, len(response.notes))
         return response
 
@@ -56,11 +57,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
 
 
 def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.GenerateResponse:
-    """The finished piece on the wire.
-
-    A chorale takes well under a millisecond, the longest piece a few: less than the interpreter's switch
-    interval, so a thread would cost a hand-over and win nothing.
-    """
+    """The finished piece on the wire."""
     setting = plan.setting
     assert setting.meter is not None
     score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting)

@@ -1,6 +1,8 @@
 """Starting, giving up and stopping, over a real socket."""
 
 import asyncio
+import time
+from collections.abc import Awaitable
 from typing import TypeAlias
 
 import grpc
@@ -9,8 +11,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import server.rpc.service
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from music.score import Score
 from server.app import App, LoadModels, serve
 from server.catalogue import ServedModel
 from server.engine.errors import EngineFailedError
@@ -186,25 +190,43 @@ async def test_a_broken_engine_ends_the_server(settings: Settings, load: LoadMod
 
 async def test_every_scrape_adds_up_whatever_happens(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
     runner.seconds_a_run = 0.005
+    given_up = [stub.Generate(pb.GenerateRequest(bars=32)) for _ in range(2)]
+    await scrape_until(app, "fantasia_slots_used", 2)
 
-    async def call(number: int) -> None:
+    def call(number: int) -> Awaitable[object]:
         request = pb.GenerateRequest(bars=-1 if number % 5 == 0 else 1 + number % 8)
-        outgoing = stub.Generate(request, timeout=0.2 if number % 7 == 0 else 10)
-        if number % 3 == 0:
-            await asyncio.sleep(0.1)
-            outgoing.cancel()
-        await asyncio.gather(outgoing, return_exceptions=True)
+        return stub.Generate(request, timeout=0.2 if number % 7 == 0 else 10)
 
-    storm = asyncio.gather(*(call(number) for number in range(60)))
+    storm = asyncio.gather(*map(call, range(60)), return_exceptions=True)
     while not storm.done():
         found = await scrape(app)
         for noun, entered in (("requests", "received"), ("sequences", "admitted")):
             entries = found.sum(f"fantasia_{noun}_{entered}_total")
             exits = found.sum(f"fantasia_{noun}_finished_total")
             assert entries == exits + found.sum(f"fantasia_{noun}_in_flight")
-    found = await scrape_until(app, "fantasia_requests_in_flight", 0)
+        for outgoing in given_up:
+            outgoing.cancel()
     await scrape_until(app, "fantasia_sequences_in_flight", 0)
+    found = await scrape_until(app, "fantasia_requests_in_flight", 0)
 
-    assert 0 < found.sum("fantasia_requests_received_total", method="Generate") <= 60
-    for code in ("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "CANCELLED"):
+    # A call whose deadline passes on its way is never received.
+    assert 2 < found.sum("fantasia_requests_received_total", method="Generate") <= 62
+    assert found.sum("fantasia_requests_finished_total", code="CANCELLED") == 2
+    for code in ("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"):
         assert found.sum("fantasia_requests_finished_total", code=code) > 0, code
+
+
+async def test_draining_waits_for_the_last_piece_to_be_written_down(
+    settings: Settings, load: LoadModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(score: Score) -> bytes:
+        time.sleep(1.0)
+        return b"MThd"
+
+    monkeypatch.setattr(server.rpc.service, "write_midi", slow)
+    app = await App(settings, load).__aenter__()
+    async with grpc.aio.insecure_channel(app.address) as channel:
+        running = asyncio.ensure_future(pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest(bars=1)))
+        await scrape_until(app, "fantasia_sequences_finished_total", 1)
+        await app.__aexit__(None, None, None)
+        assert (await running).midi == b"MThd"
