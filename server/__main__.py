@@ -11,7 +11,7 @@ from server.settings import parse_settings
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve until told to stop, and return the exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short."""
+    """Serve until told to stop; the exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short."""
     try:
         settings = parse_settings(arguments)
     except SettingError as error:

@@ -1,0 +1,89 @@
+"""`python -m server` with a real network in ONNX Runtime."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import onnxruntime
+import pytest
+
+from fantasia.v1 import generation_pb2 as pb
+from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from music.midi import read_midi
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
+COMMAND = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
+
+
+@pytest.fixture(scope="module")
+def stub(small_bundle: Path) -> Iterator[pb_grpc.GenerationServiceStub]:
+    command = [*COMMAND, "--models", str(small_bundle), "--provider", "cpu", "--slots", "16"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:  # noqa: S603
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "msg=serving" in line)
+        found = re.search(r" address=(\S+)", line)
+        assert found is not None
+        with grpc.insecure_channel(found[1]) as channel:
+            yield pb_grpc.GenerationServiceStub(channel)
+        process.terminate()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(10) == 0
+
+
+def refusal(*arguments: str) -> str:
+    """What a server says that must not start."""
+    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)  # noqa: S603
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("python -m server: error: ")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr
+
+
+def test_the_model_is_the_bundle(stub: pb_grpc.GenerationServiceStub) -> None:
+    model = stub.GetModel(pb.GetModelRequest()).model
+
+    assert (model.name, model.voices, model.provider) == ("small", 2, "CPUExecutionProvider")
+    assert len(model.digest) == 64
+
+
+def test_a_piece_has_the_length_asked_for(stub: pb_grpc.GenerationServiceStub) -> None:
+    piece = stub.Generate(pb.GenerateRequest(bars=4, seed=1))
+
+    assert piece.length_ticks == 4 * 4 * 480 == read_midi(piece.midi).length_ticks
+    assert len(piece.notes) == len(read_midi(piece.midi).notes) > 0
+    assert piece.model_digest == stub.GetModel(pb.GetModelRequest()).model.digest
+
+
+def test_a_seed_gives_the_same_bytes_alone_and_with_32_others(stub: pb_grpc.GenerationServiceStub) -> None:
+    request = pb.GenerateRequest(bars=8, seed=7)
+    alone = stub.Generate(request)
+    with ThreadPoolExecutor(33) as pool:
+        others = [pool.submit(stub.Generate, pb.GenerateRequest(bars=1 + n % 9, seed=n)) for n in range(100, 132)]
+        together = pool.submit(stub.Generate, request).result()
+        pieces = {other.result().midi for other in others}
+
+    assert together.midi == alone.midi
+    assert len(pieces) == 32
+
+
+def test_a_bundle_with_a_wrong_hash_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(small_bundle, tmp_path / "damaged")
+    graph = damaged / "decode_1.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+
+    assert f"{damaged}: decode_1.onnx has sha256" in refusal("--models", str(tmp_path))
+
+
+def test_an_unknown_default_model_is_refused(small_bundle: Path) -> None:
+    assert "'nemo' is not loaded; loaded: small" in refusal("--models", str(small_bundle), "--default-model", "nemo")
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may really be here")
+def test_cuda_is_refused_where_there_is_none(small_bundle: Path) -> None:
+    assert "CUDA" in refusal("--models", str(small_bundle), "--provider", "cuda")
