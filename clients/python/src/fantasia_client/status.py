@@ -102,11 +102,8 @@ def _access_denied(failure: _Failure) -> FantasiaClientError:
 
 
 def _busy(failure: _Failure) -> FantasiaClientError:
-    wait = failure.retry_after_seconds()
     text = f"{failure.server} is busy: {failure.text or 'it has no room for more work'}"
-    if wait is not None:
-        text += f" (it asks to try again in {wait:.3g} s)"
-    return ServerBusyError(text, retry_after_seconds=wait, code=failure.code)
+    return ServerBusyError(text, retry_after_seconds=failure.retry_after_seconds(), code=failure.code)
 
 
 def _unavailable(failure: _Failure) -> FantasiaClientError:
