@@ -18,9 +18,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stubs(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in folder.rglob("*_pb2*.py*")
-        if path.suffix != ".pyc"
+        str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*_pb2*.py*") if path.suffix != ".pyc"
     }
 
 
