@@ -41,9 +41,7 @@ class Engine:
         name: the model's name, for messages and the thread.
     """
 
-    def __init__(
-        self, runner: Runner, *, queue_limit: int, observer: EngineObserver = silent, name: str
-    ) -> None:
+    def __init__(self, runner: Runner, *, queue_limit: int, observer: EngineObserver = silent, name: str) -> None:
         self.name = name
         self._runner = runner
         self._vocabulary = runner.vocabulary
