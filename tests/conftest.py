@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from music.bundle import Bundle, Defaults, Graphs, Manifest, Network, TokenizerEntry
+from music.score import Meter, Note, Score
 from music.tokenizers import GridTokenizer
+from training.config import load_config
+from training.corpus import CompactScore, Corpus
+from training.run import export_run, train
+
+torch.set_num_threads(1)  # networks this small only lose by more, above all on a busy machine
 
 
 @pytest.fixture
@@ -34,3 +42,39 @@ def bundle() -> Bundle:
         files=dict.fromkeys(("prefill.onnx", "decode_1.onnx", "decode_8.onnx"), "0" * 64),
     )
     return Bundle(Path("quartet"), manifest, "d" * 64, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An array file of nine little two-voice pieces, some in 3/4 with a pickup."""
+    names, scores = [], []
+    for index in range(9):
+        meter, pickup = (Meter(3, 4), 480) if index % 3 else (Meter(4, 4), 0)
+        notes = []
+        for step in range(0, 60, 2):
+            notes.append(Note(step * 120, 240, 67 + (step * 7 + index) % 12, 80, 0))
+            if step % 4 == 0:
+                notes.append(Note(step * 120, 480, 48 + (step * 5 + index) % 10, 80, 1))
+        names.append(f"piece{index}")
+        scores.append(CompactScore.of(Score(tuple(sorted(notes)), 7200, meter, pickup)))
+    splits = np.array([0, 0, 0, 0, 0, 1, 1, 2, 2], np.uint8)
+    path = tmp_path_factory.mktemp("corpus") / "small.npz"
+    Corpus(names, splits, scores, "made up for tests").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the smoke configuration, two epochs long."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    config = load_config("smoke", {"tokenizer.parameters.voices": "2", "training.epochs": "2"})
+    train(config, small_corpus, folder, device="cpu", progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle with a real, if unmusical, network: two voices, 32 hidden units."""
+    path = tmp_path_factory.mktemp("models") / "small"
+    export_run(small_run, path, name="small")
+    return path

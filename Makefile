@@ -1,0 +1,79 @@
+# The one entry point, for people, hooks and CI alike. `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# 2.13.0 is the version the shipped models were trained with. Where an index offers a CPU build, this takes it.
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+MODELS ?= models
+CONFIG ?= chorales
+NAME ?= $(CONFIG)
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test serve train proto lint format bench lock setup clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/base:
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Fantasia needs Python 3.11 or later with its venv module (Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# What serving and calling takes: neither torch nor music21.
+$(VENV)/served: $(VENV)/base requirements/demo.txt pyproject.toml clients/python/pyproject.toml
+	$(PIP) -r requirements/demo.txt
+	$(PIP) --no-deps -e . -e clients/python
+	@touch $@
+
+# Everything: training, tests, linters.
+$(VENV)/developed: $(VENV)/served requirements/dev.txt
+	$(PIP) $(TORCH)
+	$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/developed  ## install everything into .venv
+
+demo: $(VENV)/served  ## serve the shipped model, generate out/demo.mid and out/demo.png, stop
+	$(BIN)/python tools/demo.py
+
+test: $(VENV)/developed lint  ## lint, then every test
+	$(BIN)/pytest
+
+serve: $(VENV)/served  ## serve models/ on localhost:50051
+	$(BIN)/python -m server --models $(MODELS)
+
+train: $(VENV)/developed  ## train CONFIG (chorales) and export it as models/NAME; goes on where it stopped
+	@test -e data/$(CONFIG).npz || $(BIN)/python -m training prepare $(or $(MIDI),chorales) --out data/$(CONFIG).npz
+	$(BIN)/python -m training train $(CONFIG) --corpus data/$(CONFIG).npz --run runs/$(NAME)
+	$(BIN)/python -m training export runs/$(NAME) --out $(MODELS)/$(NAME)
+
+proto: $(VENV)/developed  ## generate the stubs from proto/
+	$(BIN)/python proto/generate.py
+
+lint: $(VENV)/developed  ## format check, ruff, mypy, import contract
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/developed  ## format the code, fix what can be fixed
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/served  ## engine and service against a bare decode loop
+	$(BIN)/python -m bench
+
+lock: $(VENV)/developed  ## resolve the locked requirements anew
+	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
+	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
+	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot \
+		--unsafe-package torch pyproject.toml clients/python/pyproject.toml
+
+clean:  ## remove what was built, the environment included
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,57 @@
+"""Hypothesis strategies for scores."""
+
+from hypothesis import strategies as st
+
+from music.score import Meter, Note, Score
+
+METERS = (Meter(4, 4), Meter(3, 4), Meter(6, 8))
+
+
+@st.composite
+def grid_scores(draw: st.DrawFn, voices: int = 3, lowest: int = 40, highest: int = 80, step: int = 120) -> Score:
+    """Scores that the grid tokenizer can say exactly: monophonic voices on the grid, in range."""
+    meter = draw(st.sampled_from(METERS))
+    pickup = draw(st.integers(0, meter.bar_ticks // step - 1)) * step
+    steps = draw(st.integers(1, 40))
+    notes = []
+    for voice in range(voices):
+        position = 0
+        for rest, length in draw(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9)), max_size=8)):
+            position += rest
+            if position + length > steps:
+                break
+            pitch = draw(st.integers(lowest, highest))
+            notes.append(Note(position * step, length * step, pitch, 80, voice))
+            position += length
+    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+    return Score(
+        notes=tuple(notes),
+        length_ticks=steps * step,
+        meter=meter,
+        pickup_ticks=pickup,
+        tempo_bpm=float(draw(st.integers(10, 400))),
+        key_sharps=draw(st.none() | st.integers(-6, 6)),
+        program=draw(st.integers(0, 127)),
+    )
+
+
+@st.composite
+def any_scores(draw: st.DrawFn) -> Score:
+    """Scores of any shape: polyphonic, off the grid, out of range, too many voices."""
+    notes = draw(
+        st.lists(
+            st.builds(
+                Note,
+                onset=st.integers(0, 4000),
+                duration=st.integers(1, 2000),
+                pitch=st.integers(0, 127),
+                velocity=st.integers(1, 127),
+                voice=st.integers(0, 5),
+            ),
+            min_size=1,
+            max_size=30,
+        )
+    )
+    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+    meter = draw(st.none() | st.sampled_from((*METERS, Meter(5, 4))))
+    return Score(tuple(notes), max(note.end for note in notes), meter, draw(st.integers(0, 900)))

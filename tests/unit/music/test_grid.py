@@ -1,0 +1,130 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from music.errors import UnsupportedMeterError
+from music.score import Meter, Note, Score
+from music.tokenizers import GridTokenizer, Setting
+from music.tokenizers.grid import END, HOLD, REST
+from tests.unit.music.strategies import METERS, grid_scores
+
+GRID = GridTokenizer(voices=3, lowest_pitch=40, highest_pitch=80, voice_order=(0, 2, 1), meters=METERS)
+
+
+def setting_of(score: Score) -> Setting:
+    return Setting(score.meter, score.pickup_ticks, score.tempo_bpm, score.key_sharps, score.program)
+
+
+@given(score=grid_scores())
+def test_a_score_on_the_grid_survives_the_round_trip_whole(score: Score) -> None:
+    encoding = GRID.encode(score)
+    assert not encoding.dropped
+    assert GRID.decode(encoding.tokens, setting_of(score)) == score
+    assert encoding.clock_start == GRID.clock.start(score.meter, score.pickup_ticks)
+
+
+def test_voices_are_interleaved_in_the_order_asked_for() -> None:
+    score = Score((Note(0, 240, 60, 80, 0), Note(0, 120, 50, 80, 1), Note(120, 120, 40, 80, 2)), 240)
+    names = [GRID.token_name(token) for token in GRID.encode(score).tokens]
+    assert names == ["PITCH_60", "REST", "PITCH_50", "HOLD", "PITCH_40", "REST", "END"]
+
+
+@pytest.mark.parametrize(
+    ("note", "reason"),
+    [
+        (Note(0, 240, 39, 80, 0), "out_of_range"),
+        (Note(0, 240, 81, 80, 0), "out_of_range"),
+        (Note(0, 240, 60, 80, 3), "extra_voice"),
+        (Note(30, 240, 60, 80, 0), "off_grid"),
+        (Note(0, 200, 60, 80, 0), "off_grid"),
+    ],
+)
+def test_what_the_grid_cannot_say_is_counted(note: Note, reason: str) -> None:
+    assert GRID.encode(Score((note,), 960)).dropped == {reason: 1}
+
+
+def test_a_voice_keeps_the_highest_of_notes_that_start_together_and_cuts_what_overlaps() -> None:
+    together = GRID.encode(Score((Note(0, 480, 50), Note(0, 240, 60)), 480))
+    assert together.dropped == {"simultaneous": 1}
+    assert GRID.decode(together.tokens).notes == (Note(0, 240, 60),)
+    cut = GRID.encode(Score((Note(0, 480, 50), Note(240, 120, 60)), 480))
+    assert cut.dropped == {"overlapping": 1}
+    assert GRID.decode(cut.tokens).notes == (Note(0, 240, 50), Note(240, 120, 60))
+
+
+def test_the_grammar_knows_the_grid() -> None:
+    grammar = GRID.grammar
+
+    def after(*tokens: int) -> Any:
+        state = grammar.start
+        for token in tokens:
+            assert grammar.allowed[state, token]
+            state = int(grammar.successor[state, token])
+        return grammar.allowed[state]
+
+    assert not after()[END], "a piece has at least one step"
+    assert not after()[HOLD], "nothing sounds yet"
+    assert not after(30)[END], "a step is whole before the end"
+    assert after(30, REST, REST)[HOLD]
+    assert after(30, REST, REST)[END]
+    assert not after(30, REST, REST, HOLD)[HOLD], "the second voice was silent"
+    assert not after(REST, REST, REST)[HOLD]
+    assert after(30, REST, REST, END).tolist() == [token == END for token in range(GRID.vocabulary_size)]
+
+
+def test_the_clock_counts_bars_from_the_pickup_on() -> None:
+    clock = GRID.clock
+    start = clock.start(Meter(3, 4), 240)
+    rows = clock.rows(start, 3 * 3)
+    places = clock.features[rows]
+    assert places[:, 0].tolist() == [0, 1, 2] * 3
+    downbeat = clock.features[clock.start(Meter(3, 4)), 2]
+    assert places[:, 2].tolist() == [downbeat + 10] * 3 + [downbeat + 11] * 3 + [downbeat] * 3
+    assert len(clock.rows(start, 1000)) == 1000
+
+
+def test_an_unknown_meter_still_tells_the_beat() -> None:
+    encoding = GRID.encode(Score((Note(0, 480, 60),), 960, Meter(5, 4), 360))
+    assert encoding.clock_start == encoding.unmetered_start
+    assert GRID.clock.features[encoding.clock_start, 1] == 1
+    with pytest.raises(UnsupportedMeterError, match="5/4 is not one this model counts: 4/4, 3/4, 6/8"):
+        GRID.clock.start(Meter(5, 4))
+    with pytest.raises(UnsupportedMeterError, match="pickup of 100 ticks"):
+        GRID.clock.start(Meter(4, 4), 100)
+
+
+def test_a_step_cut_short_is_filled_with_silence() -> None:
+    score = GRID.decode([30, 31])
+    assert score.length_ticks == 120
+    assert len(score.notes) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"voices": 0},
+        {"voices": 9},
+        {"lowest_pitch": 81},
+        {"highest_pitch": 128},
+        {"lowest_pitch": -1},
+        {"steps_per_quarter": 7},
+        {"voice_order": (0, 1, 1)},
+        {"meters": ()},
+        {"meters": (Meter(4, 4), Meter(4, 4))},
+        {"meters": (Meter(3, 32),)},
+    ],
+)
+def test_impossible_parameters_are_refused(change: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"voices": 3, "lowest_pitch": 40, "highest_pitch": 80}
+    with pytest.raises(ValueError, match="must|whole number"):
+        GridTokenizer(**(arguments | change))
+
+
+def test_the_range_is_taken_from_the_scores_where_it_is_left_open() -> None:
+    scores = [Score((Note(0, 120, 50), Note(120, 120, 70)), 240)]
+    grid = GridTokenizer.fit({"voices": 1}, scores)
+    assert (grid.lowest_pitch, grid.highest_pitch) == (50, 70)
+    assert GridTokenizer.fit({"voices": 1, "lowest_pitch": 40}, scores).lowest_pitch == 40
+    with pytest.raises(ValueError, match="no note"):
+        GridTokenizer.fit({"voices": 1}, [])

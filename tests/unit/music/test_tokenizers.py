@@ -1,0 +1,144 @@
+"""Laws that every tokenizer keeps."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from music.score import Score
+from music.tokenizers import (
+    TOKENIZERS,
+    GridTokenizer,
+    NoteChordTokenizer,
+    Setting,
+    Tokenizer,
+    tokenizer_class,
+    tokenizer_from_parameters,
+)
+from tests.unit.music.strategies import METERS, any_scores
+
+GRID = GridTokenizer(voices=3, lowest_pitch=40, highest_pitch=80, voice_order=(0, 2, 1), meters=METERS)
+MELODY = GridTokenizer(voices=1, lowest_pitch=55, highest_pitch=90)
+NOTECHORD = NoteChordTokenizer(names=sorted(["C4", "C4.E4.G4", "F#3.B-3", "G9", "C-1"]))
+EVERY = pytest.mark.parametrize("tokenizer", [GRID, MELODY, NOTECHORD], ids=["grid", "melody", "notechord"])
+
+
+@st.composite
+def legal_tokens(draw: st.DrawFn, tokenizer: Tokenizer) -> list[int]:
+    """Sequences that the grammar accepts, closed by the end token where a step is whole."""
+    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.start, []
+    for _ in range(draw(st.integers(1, 30)) * tokenizer.tokens_per_step):
+        choices = [int(t) for t in np.flatnonzero(grammar.allowed[state]) if t != tokenizer.end_token]
+        token = draw(st.sampled_from(choices))
+        tokens.append(token)
+        state = int(grammar.successor[state, token])
+    assert grammar.allowed[state, tokenizer.end_token]
+    return [*tokens, tokenizer.end_token]
+
+
+@EVERY
+@given(data=st.data())
+def test_decoding_and_encoding_again_gives_the_same_tokens(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    tokens = data.draw(legal_tokens(tokenizer))
+    encoding = tokenizer.encode(tokenizer.decode(tokens))
+    assert encoding.tokens.tolist() == tokens
+    assert not encoding.dropped
+
+
+@EVERY
+@given(score=any_scores())
+def test_any_score_becomes_tokens_that_the_grammar_accepts(tokenizer: Tokenizer, score: Score) -> None:
+    encoding = tokenizer.encode(score)
+    tokens = encoding.tokens
+    assert tokens[-1] == tokenizer.end_token
+    assert tokenizer.start_token not in tokens
+    if len(tokens) > 1:
+        assert tokenizer.grammar.accepts(tokens)
+        decoded = tokenizer.decode(tokens, Setting(score.meter, score.pickup_ticks))
+        again = tokenizer.encode(decoded)
+        assert again.tokens.tolist() == tokens.tolist()
+        assert not again.dropped
+    assert 0 <= encoding.clock_start < len(tokenizer.clock.successor)
+
+
+@EVERY
+@given(data=st.data())
+def test_an_incremental_decoder_says_the_same_in_pieces_of_any_size(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    tokens = data.draw(legal_tokens(tokenizer))
+    decoder, notes, rest = tokenizer.decoder(), [], tokens
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        told = decoder.feed(rest[:size])
+        assert all(note.end <= decoder.length_ticks for note in told)  # only what is decided
+        notes, rest = notes + told, rest[size:]
+    notes += decoder.finish()
+    score = tokenizer.decode(tokens)
+    assert sorted(notes) == sorted(score.notes)
+    assert decoder.length_ticks == score.length_ticks
+    assert tokenizer.token_count(score.length_ticks) == len(tokens) - 1
+
+
+@EVERY
+def test_every_state_of_the_grammar_allows_something_and_the_start_token_never(tokenizer: Tokenizer) -> None:
+    grammar = tokenizer.grammar
+    assert grammar.allowed.any(axis=1).all()
+    assert not grammar.allowed[:, tokenizer.start_token].any()
+    assert grammar.allowed.shape == grammar.successor.shape == (len(grammar.allowed), tokenizer.vocabulary_size)
+    assert ((0 <= grammar.successor) & (grammar.successor < len(grammar.allowed))).all()
+
+
+@EVERY
+def test_the_clock_stays_inside_its_tables(tokenizer: Tokenizer) -> None:
+    clock = tokenizer.clock
+    assert ((0 <= clock.successor) & (clock.successor < len(clock.successor))).all()
+    assert (clock.features < np.array(clock.feature_sizes)).all()
+    for meter in clock.meters:
+        assert clock.start(meter) in clock.beat_starts
+
+
+@EVERY
+def test_parameters_make_the_same_tokenizer_again(tokenizer: Tokenizer) -> None:
+    stored = json.loads(json.dumps(tokenizer.parameters))
+    again = tokenizer_from_parameters(tokenizer.name, tokenizer.version, stored)
+    assert again.hash == tokenizer.hash
+    assert again.vocabulary_size == tokenizer.vocabulary_size
+
+
+@EVERY
+def test_every_token_has_a_name_of_its_own(tokenizer: Tokenizer) -> None:
+    names = [tokenizer.token_name(token) for token in range(tokenizer.vocabulary_size)]
+    assert len(set(names)) == len(names)
+
+
+@EVERY
+@given(score=any_scores())
+def test_transposed_tokens_stay_inside_the_vocabulary(tokenizer: Tokenizer, score: Score) -> None:
+    tokens = tokenizer.encode(score).tokens
+    shifts = tokenizer.shifts(tokens)
+    assert 0 in shifts
+    for shift in (shifts.start, shifts.stop - 1):
+        shifted = tokenizer.shifted(tokens, shift)
+        assert ((0 <= shifted) & (shifted < tokenizer.vocabulary_size)).all()
+        if len(tokens) > 1:
+            assert tokenizer.grammar.accepts(shifted)
+
+
+def test_the_hash_tells_tokenizers_apart() -> None:
+    assert len({GRID.hash, MELODY.hash, NOTECHORD.hash}) == 3
+    moved = GridTokenizer(voices=3, lowest_pitch=41, highest_pitch=81, voice_order=(0, 2, 1), meters=METERS)
+    assert moved.vocabulary_size == GRID.vocabulary_size
+    assert moved.hash != GRID.hash
+
+
+def test_unknown_names_versions_and_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match="known are grid, notechord"):
+        tokenizer_class("events2")
+    with pytest.raises(ValueError, match="version 1 here, not 2"):
+        tokenizer_from_parameters("grid", 2, GRID.parameters)
+    with pytest.raises(ValueError, match="grid"):
+        tokenizer_from_parameters("grid", 1, {"voices": 4, "colour": "blue"})
+    with pytest.raises(ValueError, match="notechord"):
+        tokenizer_from_parameters("notechord", 1, {})
+    assert set(TOKENIZERS) == {"grid", "notechord"}
