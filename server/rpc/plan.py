@@ -20,6 +20,7 @@ MAX_TEMPERATURE: Final = 10.0
 MAX_TOP_K: Final = 1024
 MIN_TEMPO_BPM: Final = 10.0
 MAX_TEMPO_BPM: Final = 400.0
+_DRAWN_SEED_BITS: Final = 53  # a caller may give 64; what we draw survives JSON readers that know only doubles
 _ROUNDING: Final = 1e-6  # of a step: 0.1 s at 100 bpm is a whole number of ticks on paper, not in binary
 
 
@@ -54,7 +55,7 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
     assert meter is not None
     tokenizer = bundle.tokenizer
     engine_request = EngineRequest(
-        seed=request.seed if request.HasField("seed") else secrets.randbits(64),
+        seed=request.seed if request.HasField("seed") else secrets.randbits(_DRAWN_SEED_BITS),
         max_tokens=tokenizer.token_count((steps or bundle.max_steps) * tokenizer.step_ticks),
         clock_row=tokenizer.clock.start(meter),
         sampling=sampling,
