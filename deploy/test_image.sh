@@ -20,6 +20,7 @@ mkdir -p "$STORE"
 export IMAGE_ENGINE_OPTIONS="--root $STORE/storage --runroot $STORE/run --storage-driver overlay"
 # shellcheck disable=SC2086
 if ! podman $IMAGE_ENGINE_OPTIONS image exists "$BASE"; then
+    # shellcheck disable=SC2016  # apt expands it
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/\?$' || true)
     rm -rf "$STORE/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip \
