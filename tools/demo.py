@@ -51,7 +51,7 @@ def _wait_until_serving(server: "subprocess.Popen[str]", log: TextIO) -> tuple[s
 
 def _metrics(port: int) -> list[str]:
     """The samples that this one request left behind: counts and sums, without empty ones and buckets."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:  # noqa: S310 -- our own server
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
         lines = response.read().decode().splitlines()
     shown = re.compile(r"fantasia_\w+_(total|sum|count)(\{|\s)")
     return [line for line in lines if shown.match(line) and not line.endswith(" 0.0")]
@@ -61,7 +61,9 @@ def _report(piece: Piece, metrics: list[str]) -> None:
     timing = piece.timing
     write = sys.stdout.write
     write(f"wrote {OUT / 'demo.mid'} and {OUT / 'demo.png'}\n")
-    write(f"{BARS} bars, {len(piece.notes)} notes, {piece.duration_seconds:.1f} s of music by {piece.model}, seed {piece.seed}\n")
+    write(
+        f"{BARS} bars, {len(piece.notes)} notes, {piece.duration_seconds:.1f} s of music by {piece.model}, seed {piece.seed}\n"
+    )
     write(
         f"{piece.token_count} tokens in {timing.total_seconds:.3f} s "
         f"(queue {timing.queue_seconds:.4f} s, first token {timing.first_token_seconds:.4f} s)\n"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        return asdict(self) | {"nats_per_note_step": self.nats_per_note_step, "accuracy": self.accuracy}
+        totals = {item.name: getattr(self, item.name) for item in fields(self)}
+        return totals | {"nats_per_note_step": self.nats_per_note_step, "accuracy": self.accuracy}
 
 
 def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threads: int = 0) -> Evaluation:

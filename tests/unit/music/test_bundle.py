@@ -69,7 +69,7 @@ def test_no_manifest_and_no_folder_are_named(copy: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "not json", "[]", "null", "{}", '{"format_version": 99}'])
 def test_a_manifest_of_no_known_format_is_refused(copy: Path, text: str) -> None:
     (copy / MANIFEST).write_text(text)
-    with pytest.raises(BundleFormatError, match="format|JSON"):
+    with pytest.raises(BundleFormatError, match=r"format|JSON"):
         load_bundle(copy)
 
 

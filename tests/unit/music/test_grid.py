@@ -117,7 +117,7 @@ def test_a_step_cut_short_is_filled_with_silence() -> None:
 )
 def test_impossible_parameters_are_refused(change: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"voices": 3, "lowest_pitch": 40, "highest_pitch": 80}
-    with pytest.raises(ValueError, match="must|whole number"):
+    with pytest.raises(ValueError, match=r"must|whole number"):
         GridTokenizer(**(arguments | change))
 
 

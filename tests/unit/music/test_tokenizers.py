@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from music.score import Score
+from music.score import Note, Score
 from music.tokenizers import (
     TOKENIZERS,
     GridTokenizer,
@@ -67,7 +67,8 @@ def test_any_score_becomes_tokens_that_the_grammar_accepts(tokenizer: Tokenizer,
 @given(data=st.data())
 def test_an_incremental_decoder_says_the_same_in_pieces_of_any_size(tokenizer: Tokenizer, data: st.DataObject) -> None:
     tokens = data.draw(legal_tokens(tokenizer))
-    decoder, notes, rest = tokenizer.decoder(), [], tokens
+    notes: list[Note] = []
+    decoder, rest = tokenizer.decoder(), tokens
     while rest:
         size = data.draw(st.integers(1, len(rest)))
         told = decoder.feed(rest[:size])
@@ -86,13 +87,13 @@ def test_every_state_of_the_grammar_allows_something_and_the_start_token_never(t
     assert grammar.allowed.any(axis=1).all()
     assert not grammar.allowed[:, tokenizer.start_token].any()
     assert grammar.allowed.shape == grammar.successor.shape == (len(grammar.allowed), tokenizer.vocabulary_size)
-    assert ((0 <= grammar.successor) & (grammar.successor < len(grammar.allowed))).all()
+    assert ((grammar.successor >= 0) & (grammar.successor < len(grammar.allowed))).all()
 
 
 @EVERY
 def test_the_clock_stays_inside_its_tables(tokenizer: Tokenizer) -> None:
     clock = tokenizer.clock
-    assert ((0 <= clock.successor) & (clock.successor < len(clock.successor))).all()
+    assert ((clock.successor >= 0) & (clock.successor < len(clock.successor))).all()
     assert (clock.features < np.array(clock.feature_sizes)).all()
     for meter in clock.meters:
         assert clock.start(meter) in clock.beat_starts
@@ -120,7 +121,7 @@ def test_transposed_tokens_stay_inside_the_vocabulary(tokenizer: Tokenizer, scor
     assert 0 in shifts
     for shift in (shifts.start, shifts.stop - 1):
         shifted = tokenizer.shifted(tokens, shift)
-        assert ((0 <= shifted) & (shifted < tokenizer.vocabulary_size)).all()
+        assert ((shifted >= 0) & (shifted < tokenizer.vocabulary_size)).all()
         if len(tokens) > 1:
             assert tokenizer.grammar.accepts(shifted)
 

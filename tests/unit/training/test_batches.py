@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from music.score import Meter
+from music.tokenizers import GridTokenizer
+from training.batches import PADDING, EncodedPiece, Lanes, training_lanes
+from training.config import load_config
+
+GRID = GridTokenizer(voices=2, lowest_pitch=40, highest_pitch=80)
+
+
+def piece(length: int, start: int = 0) -> EncodedPiece:
+    tokens = np.array([*np.arange(length - 1) % 30 + 4, GRID.end_token], np.int32)
+    return EncodedPiece(f"{length}", tokens, start, GRID.clock.start(None))
+
+
+@given(
+    lengths=st.lists(st.integers(2, 90), min_size=1, max_size=12), lanes=st.integers(1, 5), window=st.integers(2, 40)
+)
+@settings(max_examples=60)
+def test_every_token_is_predicted_once_from_the_one_before_it(lengths: list[int], lanes: int, window: int) -> None:
+    pieces = [piece(length, start=index % 4) for index, length in enumerate(lengths)]
+    batches = Lanes(pieces, GRID, lanes=lanes, window=window)
+    windows = list(batches)
+    assert len(windows) == batches.windows
+    seen = []
+    for lane in range(windows[0].targets.shape[1]):
+        current: list[tuple[int, int, int]] = []
+        for part in windows:
+            if part.fresh[lane] and current:
+                seen.append(current)
+                current = []
+            for step in range(window):
+                if part.targets[step, lane] != PADDING:
+                    current.append(
+                        (
+                            int(part.previous[step, lane]),
+                            int(part.clock_rows[step, lane]),
+                            int(part.targets[step, lane]),
+                        )
+                    )
+        if current:
+            seen.append(current)
+    expected = []
+    for item in pieces:
+        tokens = item.tokens.tolist()
+        previous = [GRID.start_token, *tokens[:-1]]
+        expected.append(
+            list(zip(previous, GRID.clock.rows(item.clock_start, len(tokens)).tolist(), tokens, strict=True))
+        )
+    assert sorted(seen) == sorted(expected)
+    assert batches.tokens == sum(lengths)
+
+
+def test_an_epoch_is_a_function_of_the_seed_and_its_number() -> None:
+    config = load_config("smoke").training
+    pieces = [piece(length) for length in range(20, 60)]
+
+    def targets(seed: int, epoch: int) -> list[int]:
+        lanes = training_lanes(pieces, GRID, config.model_copy(update={"seed": seed}), epoch)
+        return [int(token) for window in lanes for token in window.targets.reshape(-1)]
+
+    assert targets(1, 0) == targets(1, 0)
+    assert targets(1, 0) != targets(1, 1)
+    assert targets(1, 0) != targets(2, 0)
+
+
+def test_transposition_stays_inside_the_vocabulary_and_the_range_asked_for() -> None:
+    config = load_config("smoke", {"training.transpose": "[-6, 5]", "training.unknown_meter": "0.5"}).training
+    low = EncodedPiece("low", np.array([4, 9, 1], np.int32), GRID.clock.start(Meter(3, 4)), GRID.clock.start(None))
+    shifts, starts = set(), set()
+    for epoch in range(60):
+        (window,) = training_lanes([low], GRID, config, epoch)
+        shifts.add(int(window.targets[0, 0]) - 4)
+        starts.add(int(window.clock_rows[0, 0]))
+        assert window.targets[1, 0] - window.targets[0, 0] == 5
+        assert window.targets[2, 0] == GRID.end_token
+    assert shifts == set(range(6)), "the lowest pitch cannot go down"
+    assert starts == {low.clock_start, low.unmetered_start}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_meter_is_hidden_as_often_as_asked_for(share: float) -> None:
+    config = load_config("smoke", {"training.unknown_meter": str(share)}).training
+    item = EncodedPiece("x", np.array([4, 1], np.int32), GRID.clock.start(Meter(3, 4)), GRID.clock.start(None))
+    starts = {int(next(iter(training_lanes([item], GRID, config, epoch))).clock_rows[0, 0]) for epoch in range(20)}
+    assert starts == {item.unmetered_start if share else item.clock_start}

@@ -1,0 +1,128 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from music.bundle import Bundle, load_bundle
+from music.midi import write_midi
+from music.score import Meter, Note, Score
+from server.engine.onnx_runner import OnnxScorer
+from training.__main__ import main
+from training.corpus import Corpus, Split
+from training.errors import CorpusError
+from training.evaluation import ClockMode, evaluate, evaluate_folder, evaluate_split
+
+
+@pytest.fixture(scope="module")
+def small(small_bundle: Path) -> Bundle:
+    return load_bundle(small_bundle)
+
+
+def piece(shift: int = 0) -> Score:
+    notes = [Note(step * 480, 360, 67 + (step + shift) % 5, 80, 0) for step in range(8)]
+    notes += [Note(step * 960, 960, 50 + step, 80, 1) for step in range(4)]
+    return Score(tuple(sorted(notes)), 3840, Meter(4, 4))
+
+
+def test_every_token_is_charged_and_nothing_else(small: Bundle) -> None:
+    """Against the sum written out: rests, holds, frame 0 and the end included."""
+    score = piece()
+    encoding = small.tokenizer.encode(score)
+    (logits,) = OnnxScorer(small).logits([encoding.tokens], [encoding.clock_start])
+    grammar, state, nats = small.tokenizer.grammar, small.tokenizer.grammar.start, 0.0
+    for token, row in zip(encoding.tokens.tolist(), logits.astype(np.float64), strict=True):
+        legal = grammar.allowed[state]
+        nats -= row[token] - math.log(np.exp(row[legal]).sum())
+        state = int(grammar.successor[state, token])
+    result = evaluate(small, [score], ClockMode.STATED)
+    assert result.nats == pytest.approx(nats, rel=1e-6)
+    assert (result.pieces, result.steps, result.tokens) == (1, 32, 65)
+    assert result.nats_per_note_step == pytest.approx(nats / (2 * 32))
+
+
+def test_totals_add_up_whatever_the_batches(small: Bundle) -> None:
+    scores = [piece(shift) for shift in range(5)]
+    single = [evaluate(small, [score], ClockMode.STATED) for score in scores]
+    together = evaluate(small, scores, ClockMode.STATED)
+    assert together.nats == pytest.approx(sum(result.nats for result in single), rel=1e-5)
+    assert together.steps == sum(result.steps for result in single)
+    assert together.correct == sum(result.correct for result in single)
+
+
+def test_a_mixture_is_the_mean_of_likelihoods_and_never_gains_more_than_it_pays(small: Bundle) -> None:
+    score = piece()
+    tokens = small.tokenizer.encode(score).tokens
+    starts = small.tokenizer.clock.beat_starts
+    assert len(starts) == 7  # four quarters of 4/4, three of 3/4
+    charges = []
+    for start, logits in zip(starts, OnnxScorer(small).logits([tokens] * len(starts), starts), strict=True):
+        del start
+        legal = small.tokenizer.grammar.allowed[small.tokenizer.grammar.states(tokens)]
+        masked = np.where(legal, logits.astype(np.float64), -np.inf)
+        charges.append(sum(math.log(np.exp(row).sum()) - row[token] for row, token in zip(masked, tokens, strict=True)))
+    expected = -math.log(sum(math.exp(min(charges) - charge) for charge in charges) / len(charges)) + min(charges)
+    assert evaluate(small, [score], ClockMode.MIXTURE).nats == pytest.approx(expected, rel=1e-6)
+    stated = evaluate(small, [score], ClockMode.STATED).nats
+    assert expected <= stated + math.log(len(starts)) + 1e-6
+
+
+def test_the_manifest_says_what_evaluation_says(small: Bundle, small_corpus: Path) -> None:
+    result = evaluate_split(small, Corpus.load(small_corpus), Split.TEST, ClockMode.STATED)
+    assert small.metrics["test_nats_per_note_step"] == pytest.approx(result.nats_per_note_step, abs=1e-4)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for shift in range(3):
+        (tmp_path / f"{shift}.mid").write_bytes(write_midi(piece(shift)))
+    (tmp_path / "broken.mid").write_bytes(b"no")
+    wide = Score((Note(0, 480, 67), Note(0, 480, 20, 80, 1), Note(0, 480, 10, 80, 2)), 480)
+    (tmp_path / "wide.mid").write_bytes(write_midi(wide))
+    return tmp_path
+
+
+def test_a_folder_is_evaluated_and_its_losses_reported(small: Bundle, folder: Path) -> None:
+    result = evaluate_folder(small, folder, ClockMode.STATED)
+    assert result.pieces == 4
+    assert result.steps == 3 * 32 + 4
+    assert list(result.skipped) == ["broken.mid"]
+    assert result.dropped == {"out_of_range": 1, "extra_voice": 1}
+
+
+def test_a_folder_without_midi_is_a_sentence(small: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no readable MIDI file"):
+        evaluate_folder(small, tmp_path, ClockMode.STATED)
+    with pytest.raises(CorpusError, match="is no folder"):
+        evaluate_folder(small, tmp_path / "missing", ClockMode.STATED)
+
+
+def test_the_command_prints_json(small_bundle: Path, folder: Path) -> None:
+    ended = CliRunner().invoke(main, ["evaluate", str(small_bundle), "--midi", str(folder), "--json"])
+    assert ended.exit_code == 0, ended.output
+    report = json.loads(ended.output)
+    assert report["clock"] == "mixture"
+    assert report["pieces"] == 4
+    assert report["nats_per_note_step"] == pytest.approx(report["nats"] / (2 * report["steps"]))
+
+
+def test_wrong_use_of_the_command_is_a_sentence(small_bundle: Path, tmp_path: Path) -> None:
+    for arguments, words, code in (
+        (["evaluate", str(small_bundle)], "either --midi or --corpus", 2),
+        (["evaluate", str(tmp_path), "--midi", str(tmp_path)], "no readable manifest", 1),
+        (["evaluate", str(small_bundle), "--midi", str(tmp_path)], "no readable MIDI file", 1),
+        (["prepare", str(tmp_path), "--out", str(tmp_path / "x.npz")], "no score in", 1),
+        (
+            ["train", "smoke", "--corpus", str(tmp_path / "x.npz"), "--run", str(tmp_path / "run")],
+            "there is no corpus",
+            1,
+        ),
+        (["train", "opera", "--corpus", "x", "--run", "y"], "no configuration 'opera'", 1),
+        (["export", str(tmp_path), "--out", str(tmp_path / "out")], "is no run", 1),
+    ):
+        ended = CliRunner().invoke(main, arguments)
+        assert ended.exit_code == code, ended.output
+        assert words in ended.output
+        assert "Traceback" not in ended.output

@@ -1,0 +1,130 @@
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import symusic
+from music21 import corpus as music21_corpus
+
+from music.errors import InvalidScoreError
+from music.midi import write_midi
+from music.score import Meter, Note, Score
+from training.corpus import Split
+from training.errors import CorpusError
+from training.prepare import chorale_sources, folder_sources, prepare, split_by_piece
+from training.readers import CHORALE_PARTS, read_scores
+
+PIECE = Score((Note(0, 480, 72, 90, 0), Note(0, 960, 48, 70, 1), Note(480, 160, 74, 90, 0)), 960, tempo_bpm=90)
+
+TUNES = """X:1
+T:One
+M:3/4
+L:1/8
+K:G
+G2A2B2|c2d2e2|
+X:2
+T:Two
+M:3/4
+L:1/8
+K:D
+d2c2B2|A6|
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six readable files of three kinds, and two that are not."""
+    (tmp_path / "deep").mkdir()
+    for index in range(4):
+        path = tmp_path / ("deep" if index % 2 else "") / f"piece{index}.mid"
+        path.write_bytes(write_midi(PIECE.transposed(index)))
+    (tmp_path / "tunes.abc").write_text(TUNES)
+    (tmp_path / "shout.MID").write_bytes(write_midi(PIECE))
+    (tmp_path / "broken.mid").write_bytes(b"MThd is all that is right here")
+    (tmp_path / "empty.musicxml").write_text("")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    return tmp_path
+
+
+def test_a_folder_is_read_split_and_reported(folder: Path) -> None:
+    corpus, report = prepare(folder_sources(folder), None, description="test", workers=2, progress=False)
+    names = [piece.name for piece in corpus.pieces()]
+    assert names == [
+        "deep/piece1.mid", "deep/piece3.mid", "piece0.mid", "piece2.mid", "shout.MID", "tunes.abc#1", "tunes.abc#2",
+    ]  # fmt: skip
+    assert report.read == 6
+    assert set(report.skipped) == {"broken.mid", "empty.musicxml"}
+    assert all(report.skipped.values())
+    assert all(corpus.count(split) >= 1 for split in Split)
+
+
+def test_midi_is_read_exactly_triplets_included(folder: Path) -> None:
+    (reading,) = read_scores(folder / "piece0.mid", "piece0.mid")
+    assert reading.score.notes == PIECE.notes
+    assert reading.score.tempo_bpm == pytest.approx(90, abs=0.01)
+    assert not reading.dropped
+
+
+def test_abc_with_several_tunes_gives_several_scores(folder: Path) -> None:
+    first, second = read_scores(folder / "tunes.abc", "tunes")
+    assert (first.name, second.name) == ("tunes#1", "tunes#2")
+    assert first.score.meter == Meter(3, 4)
+    assert [note.pitch for note in first.score.notes] == [67, 69, 71, 72, 74, 76]
+    assert second.score.key_sharps == 2
+
+
+def test_a_chorale_has_its_four_voices_meter_and_pickup() -> None:
+    path = Path(music21_corpus.__file__).parent / "bach" / "bwv10.7.mxl"
+    (reading,) = read_scores(path, "bwv10.7.mxl", CHORALE_PARTS)
+    score = reading.score
+    assert (score.voices, score.meter, score.pickup_ticks, score.key_sharps) == (4, Meter(4, 4), 0, -2)
+    assert [max(n.pitch for n in score.notes if n.voice == voice) for voice in range(4)] == [77, 72, 67, 62]
+    upbeat = read_scores(path.with_name("bwv269.mxl"), "bwv269.mxl", CHORALE_PARTS)[0].score
+    assert (upbeat.meter, upbeat.pickup_ticks) == (Meter(3, 4), 480)
+
+
+def test_the_chorale_split_is_the_canonical_one() -> None:
+    lists = json.loads(files("training").joinpath("chorale_split.json").read_text())
+    sources, sides = chorale_sources()
+    names = {source.name for source in sources}
+    assert not names & set(lists["never_train"])
+    assert {name for name, side in sides.items() if side == Split.TEST} == set(lists["test"])
+    assert {name for name, side in sides.items() if side == Split.VALID} == set(lists["valid"])
+    assert set(lists["train"]) <= {name for name, side in sides.items() if side == Split.TRAIN}
+
+
+def test_a_split_depends_on_the_names_alone() -> None:
+    names = [f"piece{index}" for index in range(40)]
+    sides = split_by_piece(names)
+    assert sides == split_by_piece(list(reversed(names)))
+    assert [sum(side == split for side in sides.values()) for split in Split] == [32, 4, 4]
+    tunes = split_by_piece([*names, "book#1", "book#2", "book#3"])
+    assert len({tunes[f"book#{index}"] for index in (1, 2, 3)}) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_corpus_too_small_to_split_is_a_sentence(count: int) -> None:
+    with pytest.raises(CorpusError, match=f"3 readable files are the least, not {count}"):
+        split_by_piece([f"piece{index}" for index in range(count)])
+
+
+def test_nothing_to_read_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="is no folder"):
+        folder_sources(tmp_path / "missing")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(CorpusError, match="no score in"):
+        folder_sources(tmp_path / "bare")
+    broken = [source for source in folder_sources(folder) if source.name == "broken.mid"]
+    with pytest.raises(CorpusError, match=r"none of 1 files could be read \(broken.mid: "):
+        prepare(broken, None, description="", workers=1, progress=False)
+
+
+def test_drums_alone_are_no_music(tmp_path: Path) -> None:
+    file: Any = symusic.Score(480)
+    track: Any = symusic.Track(is_drum=True)
+    track.notes.append(symusic.Note(0, 240, 38, 90))
+    file.tracks.append(track)
+    (tmp_path / "drums.mid").write_bytes(file.dumps_midi())
+    with pytest.raises(InvalidScoreError, match="no pitched note"):
+        read_scores(tmp_path / "drums.mid", "drums.mid")

@@ -1,0 +1,163 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from music.tokenizers import GridTokenizer
+from training import trainer as trainer_module
+from training.batches import EncodedPiece
+from training.config import Config, load_config
+from training.errors import CheckpointError
+from training.history import HISTORY, read_history
+from training.run import Run, train
+from training.trainer import BEST, LAST, Trainer, load_checkpoint
+
+GRID = GridTokenizer(voices=2, lowest_pitch=48, highest_pitch=80)
+
+
+def pieces(count: int, seed: int) -> list[EncodedPiece]:
+    random = np.random.default_rng(seed)
+    tokens = [np.array([*random.integers(4, 12, 40).tolist(), GRID.end_token], np.int32) for _ in range(count)]
+    return [EncodedPiece(str(index), line, 0, GRID.clock.start(None)) for index, line in enumerate(tokens)]
+
+
+def config(**changes: object) -> Config:
+    overrides = {f"training.{name}": str(value) for name, value in changes.items()}
+    return load_config("smoke", {"tokenizer.parameters.voices": "2", "training.window": "16"} | overrides)
+
+
+def make(folder: Path, settings: Config) -> Trainer:
+    return Trainer(settings, GRID, pieces(12, 1), pieces(4, 2), folder, device="cpu", progress=False)
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """The process dies while it writes its last checkpoint for the `saves`-th time."""
+    save, count = trainer_module._save, 0
+
+    def dying(path: Path, checkpoint: dict[str, object]) -> None:
+        nonlocal count
+        count += path.name == LAST
+        if count == saves:
+            path.with_name(path.name + ".partial").write_bytes(b"half")
+            raise KilledError
+        save(path, checkpoint)
+
+    monkeypatch.setattr(trainer_module, "_save", dying)
+
+
+@pytest.mark.parametrize("saves", [1, 2, 4])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    settings = config(epochs=4, patience=4)
+    best = make(tmp_path / "whole", settings).run()
+    with monkeypatch.context() as patch:
+        kill_after(patch, saves)
+        with pytest.raises(KilledError):
+            make(tmp_path / "killed", settings).run()
+    assert make(tmp_path / "killed", settings).run().valid_loss == best.valid_loss
+    for name in (LAST, BEST):
+        whole, resumed = (load_checkpoint(tmp_path / run / name)["model"] for run in ("whole", "killed"))
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    whole_history, history = (read_history(tmp_path / run / HISTORY) for run in ("whole", "killed"))
+    assert [r.epoch for r in history] == [1, 2, 3, 4]
+    assert [r.train_loss for r in history] == [r.train_loss for r in whole_history]
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    trainer = make(tmp_path, config(epochs=12, patience=12))
+    before = trainer.score(pieces(4, 2))
+    trainer.run()
+    after = trainer.score(pieces(4, 2))
+    assert before.loss > np.log(30)  # about uniform over the vocabulary of 37
+    assert after.loss < np.log(30) * 0.75  # eight tokens come, each as likely as the others: log(8) is the floor
+    assert after.loss > np.log(8) * 0.98
+    assert 0 <= after.accuracy <= 1
+    assert after.tokens == after.note_steps + 4
+
+
+def test_patience_ends_a_run_that_no_longer_improves_and_the_best_weights_stay(tmp_path: Path) -> None:
+    trainer = make(tmp_path, config(epochs=60, patience=2, learning_rate=0.05))
+    best = trainer.run()
+    records = read_history(tmp_path / HISTORY)
+    assert len(records) == best.epoch + 2 < 60
+    assert best.valid_loss == min(record.valid_loss for record in records)
+    assert load_checkpoint(tmp_path / BEST)["epoch"] == best.epoch
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    settings = config(epochs=2)
+    best = make(tmp_path, settings).run()
+    stamp = (tmp_path / LAST).stat().st_mtime_ns
+    assert make(tmp_path, settings).run() == best
+    assert (tmp_path / LAST).stat().st_mtime_ns == stamp
+
+
+def test_tensorboard_and_csv_hold_loss_and_accuracy_of_both_sides(tmp_path: Path) -> None:
+    make(tmp_path, config(epochs=2)).run()
+    header = (tmp_path / HISTORY).read_text().splitlines()[0].split(",")
+    assert header[:5] == ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy"]
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    for tag in (b"train/loss", b"train/accuracy", b"valid/loss", b"valid/accuracy"):
+        assert tag in events
+
+
+def test_another_run_in_the_folder_is_not_resumed(tmp_path: Path) -> None:
+    make(tmp_path, config(epochs=1)).run()
+    with pytest.raises(CheckpointError, match="another corpus or configuration"):
+        make(tmp_path, config(epochs=2))
+
+
+def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    make(tmp_path, config(epochs=1)).run()
+    (tmp_path / LAST).write_bytes(b"half a checkpoint")
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        make(tmp_path, config(epochs=1))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(epochs=3)
+    make(tmp_path / "whole", settings).run()
+    real = torch.save
+
+    def full(state: dict[str, object], path: Path) -> None:
+        if state["epoch"] == 2:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(state, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(CheckpointError, match="the last good checkpoint is intact"):
+            make(tmp_path / "full", settings).run()
+    assert load_checkpoint(tmp_path / "full" / LAST)["epoch"] == 1
+    assert not list((tmp_path / "full").glob("*.partial"))
+    make(tmp_path / "full", settings).run()
+    whole, resumed = (load_checkpoint(tmp_path / run / LAST)["model"] for run in ("whole", "full"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_a_run_knows_what_it_was_made_from(small_run: Path, small_corpus: Path, tmp_path: Path) -> None:
+    run = Run.load(small_run)
+    assert run.tokenizer.name == "grid"
+    assert run.corpus_path == small_corpus
+    with pytest.raises(CheckpointError, match="is no run"):
+        Run.load(tmp_path)
+    copy = Path(shutil.copytree(small_run, tmp_path / "copy"))
+    (copy / BEST).unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        load_checkpoint(copy / BEST)
+
+
+def test_the_origin_configuration_trains_on_notes_and_chords(small_corpus: Path, tmp_path: Path) -> None:
+    small = {"network.layers": "3", "network.hidden": "16", "network.embedding": "8", "training.epochs": "1"}
+    trained = train(load_config("origin", small), small_corpus, tmp_path / "run", device="cpu", progress=False)
+    assert Run.load(tmp_path / "run").tokenizer.name == "notechord"
+    assert trained.best.epoch == 1
+    assert trained.dropped["retimed"] > 0
