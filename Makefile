@@ -69,7 +69,8 @@ format: $(VENV)/developed  ## format the code, fix what can be fixed
 bench: $(VENV)/served  ## engine and service against a bare decode loop
 	$(BIN)/python -m bench
 
-lock: $(VENV)/developed  ## resolve the locked requirements anew
+lock: $(VENV)/base  ## resolve the locked requirements anew
+	$(PIP) pip-tools
 	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot \

@@ -61,9 +61,8 @@ def _report(piece: Piece, metrics: list[str]) -> None:
     timing = piece.timing
     write = sys.stdout.write
     write(f"wrote {OUT / 'demo.mid'} and {OUT / 'demo.png'}\n")
-    write(
-        f"{BARS} bars, {len(piece.notes)} notes, {piece.duration_seconds:.1f} s of music by {piece.model}, seed {piece.seed}\n"
-    )
+    length = f"{BARS} bars, {len(piece.notes)} notes, {piece.duration_seconds:.1f} s of music"
+    write(f"{length} by {piece.model}, seed {piece.seed}\n")
     write(
         f"{piece.token_count} tokens in {timing.total_seconds:.3f} s "
         f"(queue {timing.queue_seconds:.4f} s, first token {timing.first_token_seconds:.4f} s)\n"
