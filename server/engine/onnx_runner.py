@@ -1,11 +1,15 @@
 """Runs a bundle's graphs with ONNX Runtime; the only module that imports it."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+# Its Linux wheels report to Microsoft unless told not to, and only what is set before the import is heard in time.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 from music.bundle import Bundle
 from music.errors import BundleMismatchError

@@ -1,7 +1,10 @@
 """The real graph in ONNX Runtime, against a NumPy reference and against itself in other company."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +240,18 @@ def test_graphs_that_are_not_what_the_manifest_says_are_refused(small_bundle: Pa
     (swapped / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleMismatchError, match=r"decode_1.onnx does not load"):
         OnnxRunner(load_bundle(swapped), slots=1)
+
+
+def test_onnx_runtime_is_told_to_keep_to_itself_before_it_is_imported() -> None:
+    """In a fresh process, since this one has imported it long ago."""
+    spy = (
+        "import builtins, os; real = builtins.__import__\n"
+        "def spy(name, *rest, **more):\n"
+        "    if name == 'onnxruntime': print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "    return real(name, *rest, **more)\n"
+        "builtins.__import__ = spy\n"
+        "import server.engine.onnx_runner"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    ended = subprocess.run([sys.executable, "-c", spy], capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+    assert ended.stdout.splitlines()[0] == "1"

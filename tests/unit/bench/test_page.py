@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.page import BEGIN, END, recorded, render, rendered
+
+from .reports import report
+
+PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
+
+
+def test_the_page_shows_what_is_recorded() -> None:
+    text = PAGE.read_text()
+
+    assert rendered(text, recorded()) == text, "run python -m bench --render docs/performance.md"
+
+
+def test_only_what_is_between_the_marks_changes() -> None:
+    page = rendered(f"before\n{BEGIN}\nold\n{END}\nafter\n", {"quiet": report()})
+
+    assert page.startswith(f"before\n{BEGIN}\n\n### quiet\n")
+    assert page.endswith(f"\n{END}\nafter\n")
+    assert "old" not in page
+    assert "| 0.900 |" in page
+
+
+def test_rendering_twice_changes_nothing() -> None:
+    once = rendered(f"{BEGIN}{END}", {"quiet": report()})
+
+    assert rendered(once, {"quiet": report()}) == once
+
+
+def test_without_results_the_page_says_so() -> None:
+    assert "No result has been recorded yet." in rendered(f"{BEGIN}{END}", {})
+
+
+def test_the_newest_result_comes_first(tmp_path: Path) -> None:
+    report(date="2030-01-01T00:00:00+00:00").save(tmp_path / "a.json")
+    report(date="2031-01-01T00:00:00+00:00").save(tmp_path / "b.json")
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}{END}")
+    render(page, tmp_path)
+
+    assert page.read_text().index("### b") < page.read_text().index("### a")
+
+
+@pytest.mark.parametrize("page", ["nothing", BEGIN, END, f"{END}{BEGIN}"])
+def test_a_page_without_a_place_for_results_is_refused(page: str) -> None:
+    with pytest.raises(BenchError, match="no place"):
+        rendered(page, {})
+
+
+def test_a_page_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="cannot be read"):
+        render(tmp_path / "none.md", tmp_path)
