@@ -4,8 +4,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.page import BEGIN, END, recorded, render, rendered
-
-from .reports import report
+from tests.unit.bench.reports import report
 
 PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
 

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError
 from bench.report import Comparison, Percentiles, load_report
-
-from .reports import report
+from tests.unit.bench.reports import report
 
 
 def test_the_result_is_the_median_of_the_ratios_and_not_the_ratio_of_the_medians() -> None:

@@ -22,13 +22,13 @@ def test_one_command_measures_engine_and_service(small_bundle: Path) -> None:
     ]
     rows = [line.split() for line in ended.stdout.splitlines() if line[:1] == " " and line.split()[0].isdigit()]
     assert [row[0] for row in rows] == ["1", "2", "2"]
-    assert all(0.0 < float(row[1]) < 2.0 for row in rows)
+    assert all(float(row[1]) > 0.0 for row in rows)
     assert "wrote the same tokens at every width" in ended.stdout
 
 
 def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     with (
-        pytest.raises(BenchError, match="the server did not start: python -m server: error: .* holds no bundle"),
+        pytest.raises(BenchError, match=r"the server did not start: python -m server: error: .* holds no bundle"),
         running_server(tmp_path, slots=1, provider="cpu", threads=1),
     ):
         pass

@@ -1,6 +1,5 @@
 from bench.table import as_markdown, as_text
-
-from .reports import report
+from tests.unit.bench.reports import report
 
 
 def test_the_text_holds_what_the_numbers_were_measured_with() -> None:
