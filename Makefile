@@ -14,10 +14,10 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format bench lock setup clean
+.PHONY: help demo test serve train proto lint format bench lock setup image-test clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(VENV)/base:
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -43,7 +43,7 @@ demo: $(VENV)/served  ## serve the shipped model, generate out/demo.mid and out/
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/developed lint  ## lint, then every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 serve: $(VENV)/served  ## serve models/ on localhost:50051
 	$(BIN)/python -m server --models $(MODELS)
@@ -75,6 +75,9 @@ lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot \
 		--unsafe-package torch pyproject.toml clients/python/pyproject.toml
+
+image-test: $(VENV)/developed  ## build the container image and run it for real (root, Debian)
+	deploy/test_image.sh
 
 clean:  ## remove what was built, the environment included
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
