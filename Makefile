@@ -2,14 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# 2.13.0 is the version the shipped models were trained with. Where an index offers a CPU build, this takes it.
-TORCH ?= torch==2.13.0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MODELS ?= models
 CONFIG ?= chorales
 NAME ?= $(CONFIG)
-COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe \
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
@@ -32,8 +30,8 @@ $(VENV)/served: $(VENV)/base requirements/demo.txt pyproject.toml clients/python
 	@touch $@
 
 # Everything: training, tests, linters.
-$(VENV)/developed: $(VENV)/served requirements/dev.txt
-	$(PIP) $(TORCH)
+$(VENV)/developed: $(VENV)/served requirements/torch.in requirements/dev.txt
+	$(PIP) -r requirements/torch.in
 	$(PIP) -r requirements/dev.txt
 	@touch $@
 
@@ -49,8 +47,8 @@ serve: $(VENV)/served  ## serve models/ on localhost:50051
 	$(BIN)/python -m server --models $(MODELS)
 
 train: $(VENV)/developed  ## train CONFIG (chorales) and export it as models/NAME; goes on where it stopped
-	@test -e data/$(CONFIG).npz || $(BIN)/python -m training prepare $(or $(MIDI),chorales) --out data/$(CONFIG).npz
-	$(BIN)/python -m training train $(CONFIG) --corpus data/$(CONFIG).npz --run runs/$(NAME)
+	@test -e data/$(NAME).npz || $(BIN)/python -m training prepare $(or $(MIDI),chorales) --out data/$(NAME).npz
+	$(BIN)/python -m training train $(CONFIG) --corpus data/$(NAME).npz --run runs/$(NAME)
 	$(BIN)/python -m training export runs/$(NAME) --out $(MODELS)/$(NAME)
 
 proto: $(VENV)/developed  ## generate the stubs from proto/
@@ -74,7 +72,7 @@ lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot \
-		--unsafe-package torch pyproject.toml clients/python/pyproject.toml
+		--unsafe-package torch requirements/torch.in pyproject.toml clients/python/pyproject.toml
 
 image-test: $(VENV)/developed  ## build the container image and run it for real (root, Debian)
 	deploy/test_image.sh
