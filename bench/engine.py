@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from bench.rounds import interleaved
 from server.engine.engine import Engine
 from server.engine.observer import SilentObserver
 from server.engine.request import EngineRequest
+
+_CONTROL_SHARE: Final = 1 / 3
 
 
 class RunClock(SilentObserver):
@@ -26,12 +29,20 @@ class RunClock(SilentObserver):
 
 
 def measure_engine(
-    bare: BareLoop, engine: Engine, run_clock: RunClock, requests: Sequence[EngineRequest], *, seconds: float
+    bare: BareLoop,
+    twin: BareLoop,
+    engine: Engine,
+    run_clock: RunClock,
+    requests: Sequence[EngineRequest],
+    *,
+    seconds: float,
 ) -> EngineRow:
     """Compare them on the same requests, as many as the width.
 
     Args:
         bare: the reference.
+        twin: another one, for the control. Equal sessions of one process were seen to differ in speed by some
+            per cent, and to keep to it.
         engine: started, with a slot for each request and nothing else to do.
         run_clock: the engine's observer.
         requests: all of one length, at most as many as there are slots.
@@ -39,6 +50,7 @@ def measure_engine(
     """
     count = sum(request.max_tokens for request in requests)
     same = bool(np.array_equal(bare.run(requests)[0], _decode(engine, requests)))  # which warms up both
+    twin.run(requests)
     run_clock.seconds = spent = 0.0
 
     def rate() -> float:
@@ -49,8 +61,18 @@ def measure_engine(
         spent += took
         return count / took
 
-    comparison = interleaved(lambda: count / bare.run(requests)[1], rate, seconds=seconds)
-    return EngineRow(width=len(requests), comparison=comparison, run_share=run_clock.seconds / spent, same_tokens=same)
+    def bare_rate() -> float:
+        return count / bare.run(requests)[1]
+
+    comparison = interleaved(bare_rate, rate, seconds=seconds * (1 - _CONTROL_SHARE))
+    control = interleaved(bare_rate, lambda: count / twin.run(requests)[1], seconds=seconds * _CONTROL_SHARE)
+    return EngineRow(
+        width=len(requests),
+        comparison=comparison,
+        control=control,
+        run_share=run_clock.seconds / spent,
+        same_tokens=same,
+    )
 
 
 def _decode(engine: Engine, requests: Sequence[EngineRequest]) -> NDArray[np.int32]:

@@ -66,6 +66,8 @@ class EngineRow(_Table):
 
     width: int
     comparison: Comparison
+    control: Comparison
+    """A second bare loop in the engine's place: two equal things, compared in the same way."""
     run_share: float
     """Part of the engine's time that the runner took, 0 to 1; the rest is the engine's own."""
     same_tokens: bool

@@ -61,13 +61,14 @@ def _measure_engine(
     if not options.widths:
         return ()
     runner = OnnxRunner(bundle, slots=options.widths[-1], provider=options.provider, threads=options.threads)
+    twin = BareLoop(bundle, provider=options.provider, threads=options.threads)
     run_clock = RunClock()
     engine = Engine(runner, queue_limit=0, observer=run_clock, name=bundle.name)
     try:
         engine.warm_up()
         engine.start()
         return tuple(
-            measure_engine(bare, engine, run_clock, requests[:width], seconds=seconds)
+            measure_engine(bare, twin, engine, run_clock, requests[:width], seconds=seconds)
             for width in _told("engine, width", options.widths)
         )
     finally:

@@ -24,6 +24,7 @@ _ENGINE_HEADER: Final = (
     "bare tok/s",
     "noise",
     "rounds",
+    "control",
     "in runs",
 )
 _SERVICE_HEADER: Final = (
@@ -95,7 +96,11 @@ def _sections(report: Report) -> list[Section]:
 
 
 def _engine_row(row: EngineRow) -> tuple[str, ...]:
-    return (*_compared(row.width, row.comparison, ENGINE_GOALS.get(row.width)), f"{row.run_share:.1%}")
+    return (
+        *_compared(row.width, row.comparison, ENGINE_GOALS.get(row.width)),
+        f"{row.control.ratio:.3f}",
+        f"{row.run_share:.1%}",
+    )
 
 
 def _service_row(row: ServiceRow) -> tuple[str, ...]:

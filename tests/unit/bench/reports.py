@@ -40,7 +40,15 @@ def report(
         piece_tokens=256,
         load_before=(load, 0.0, 0.0),
         load_after=(1.0, 0.5, 0.25),
-        engine=(EngineRow(width=64, comparison=comparison, run_share=0.75, same_tokens=same_tokens),),
+        engine=(
+            EngineRow(
+                width=64,
+                comparison=comparison,
+                control=Comparison(bare_rates=bare_rates, rates=bare_rates),
+                run_share=0.75,
+                same_tokens=same_tokens,
+            ),
+        ),
         service=(
             ServiceRow(
                 clients=8,

@@ -46,17 +46,18 @@ def engine(small: Bundle, run_clock: RunClock) -> Iterator[Engine]:
 @pytest.mark.parametrize("width", [1, 3])
 def test_engine_and_bare_loop_do_the_same_work(small: Bundle, engine: Engine, run_clock: RunClock, width: int) -> None:
     requests = plan_requests(small, STEPS, range(width))
-    row = measure_engine(BareLoop(small, provider="cpu", threads=1), engine, run_clock, requests, seconds=0.01)
+    bare, twin = (BareLoop(small, provider="cpu", threads=1) for _ in range(2))
+    row = measure_engine(bare, twin, engine, run_clock, requests, seconds=0.01)
 
     assert row.same_tokens
     assert row.width == width
-    assert len(row.comparison.rates) == LEAST_ROUNDS
+    assert len(row.comparison.rates) == len(row.control.rates) == LEAST_ROUNDS
     assert 0.0 < row.run_share < 1.0
 
 
 def test_other_tokens_are_noticed(small: Bundle, engine: Engine, run_clock: RunClock) -> None:
     bare = OffByOne(small, provider="cpu", threads=1)
-    row = measure_engine(bare, engine, run_clock, plan_requests(small, STEPS, [7]), seconds=0.01)
+    row = measure_engine(bare, bare, engine, run_clock, plan_requests(small, STEPS, [7]), seconds=0.01)
 
     assert not row.same_tokens
 

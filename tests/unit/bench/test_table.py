@@ -15,7 +15,7 @@ def test_columns_are_aligned_and_hold_the_ratio_beside_its_goal() -> None:
     row = lines[lines.index(header) + 1]
 
     assert len(header) == len(row)
-    assert row.split() == ["64", "0.900", "0.900", "to", "0.900", "0.95", "900", "1,000", "0.0%", "3", "75.0%"]
+    assert row.split() == ["64", "0.900", "0.900", "to", "0.900", "0.95", "900", "1,000", "0.0%", "3", "1.000", "75.0%"]
 
 
 def test_every_markdown_row_has_as_many_cells_as_its_header() -> None:
