@@ -3,10 +3,12 @@
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,6 +116,8 @@ class Trainer:
                     _save(self._folder / BEST, self._checkpoint())
                 self._history.append(record)
                 _save(self._folder / LAST, self._checkpoint(resumable=True))
+                if self._progress:
+                    tqdm.write(self._summary(record), file=sys.stderr)
         return self._history.records[self._best_epoch - 1]
 
     def score(self, pieces: Sequence[EncodedPiece]) -> Score:
@@ -165,6 +169,16 @@ class Trainer:
                 ends += int((window.targets == self._tokenizer.end_token).sum())
                 bar.update(count)
         return Score(nats.item(), int(correct.item()), lanes.tokens, lanes.tokens - ends)
+
+    def _summary(self, record: EpochRecord) -> str:
+        """One line an epoch for whoever watches."""
+        epochs = self._config.training.epochs
+        left = timedelta(seconds=round(record.seconds * (epochs - record.epoch)))
+        return (
+            f"epoch {record.epoch}/{epochs}: train {record.train_loss:.4f} ({record.train_accuracy:.2%}), "
+            f"valid {record.valid_loss:.4f} ({record.valid_accuracy:.2%}), best {self._best:.4f}, "
+            f"{record.tokens_per_second:,.0f} tokens/s, at most {left} left"
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """bf16 on CUDA; on the CPU float32 is as fast here and exact."""

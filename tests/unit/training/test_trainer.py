@@ -108,6 +108,17 @@ def test_tensorboard_and_csv_hold_loss_and_accuracy_of_both_sides(tmp_path: Path
         assert tag in events
 
 
+def test_whoever_watches_sees_both_losses_the_speed_and_the_time_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(config(epochs=2), GRID, pieces(12, 1), pieces(4, 2), tmp_path, device="cpu").run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "tokens/s" in line]
+    assert [line.split(":")[0].split()[-1] for line in lines] == ["1/2", "2/2"]
+    assert "train " in lines[0]
+    assert "valid " in lines[0]
+    assert "at most 0:00:00 left" in lines[1]
+
+
 def test_another_run_in_the_folder_is_not_resumed(tmp_path: Path) -> None:
     make(tmp_path, config(epochs=1)).run()
     with pytest.raises(CheckpointError, match="another corpus or configuration"):
