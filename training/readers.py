@@ -2,7 +2,6 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
 
 SUFFIXES: Final = frozenset((".mid", ".midi", ".mxl", ".xml", ".musicxml", ".krn", ".abc"))
+_DRUM_CHANNEL: Final = 9  # counted from 0, as music21 does
 CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
 
 
@@ -64,7 +64,7 @@ def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
     if part_names is not None:
         parts = _named(parts, part_names)
     meter, pickup_ticks = _meter_and_pickup(parts[0])
-    voices = [list(_notes(part, dropped)) for part in parts]
+    voices = [_notes(part, dropped) for part in parts]
     if part_names is None:
         voices = [voice for voice in voices if voice]
         voices.sort(key=lambda voice: -sum(pitch for _, _, pitch, _ in voice) / len(voice))
@@ -103,29 +103,40 @@ def _named(parts: list[Any], names: tuple[str, ...]) -> list[Any]:
     raise InvalidScoreError(f"has no parts called {', '.join(names)}")
 
 
-def _notes(part: Any, dropped: Counter[str]) -> Iterator[tuple[int, int, int, int]]:
+def _notes(part: Any, dropped: Counter[str]) -> list[tuple[int, int, int, int]]:
     """(onset, duration, pitch, velocity) of every note of a part, ties joined and chords taken apart."""
     from music21 import chord, note, percussion
 
-    for element in part.stripTies().flatten().notes:
+    flat = part.flatten()
+    drums = any(getattr(instrument, "midiChannel", None) == _DRUM_CHANNEL for instrument in flat["Instrument"])
+    notes: list[tuple[int, int, int, int]] = []
+    tied: dict[int, int] = {}  # where in `notes` the pitch stands that a tie leads on from
+    for element in flat.notes:
         size = len(getattr(element, "pitches", ())) or 1
         if element.duration.isGrace or element.quarterLength == 0:
             dropped["grace"] += size
             continue
-        if isinstance(element, note.Unpitched | percussion.PercussionChord) or _is_drum(element):
+        if drums or isinstance(element, note.Unpitched | percussion.PercussionChord):
             dropped["percussion"] += size
             continue
         onset = _ticks(element.offset)
-        duration = max(_ticks(element.offset + element.quarterLength) - onset, 1)
+        end = max(_ticks(element.offset + element.quarterLength), onset + 1)
         for tone in element.notes if isinstance(element, chord.Chord) else (element,):
-            loudness = tone.volume.velocity or element.volume.velocity
-            velocity = min(max(int(loudness), 1), 127) if loudness else 80
-            yield onset, duration, int(tone.pitch.midi), velocity
-
-
-def _is_drum(element: Any) -> bool:
-    instrument = element.getContextByClass("Instrument") if element.activeSite is not None else None
-    return getattr(instrument, "midiChannel", None) == 9
+            pitch = int(tone.pitch.midi)
+            tie = (tone.tie or element.tie).type if tone.tie or element.tie else None
+            before = tied.pop(pitch, None)
+            if tie in ("continue", "stop") and before is not None and sum(notes[before][:2]) == onset:
+                first, _, _, velocity = notes[before]
+                notes[before] = (first, end - first, pitch, velocity)
+                place = before
+            else:
+                place = len(notes)
+                loudness = tone.volume.velocity or element.volume.velocity
+                velocity = min(max(int(loudness), 1), 127) if loudness else 80
+                notes.append((onset, end - onset, pitch, velocity))
+            if tie in ("start", "continue"):
+                tied[pitch] = place
+    return notes
 
 
 def _meter_and_pickup(part: Any) -> tuple[Meter | None, int]:

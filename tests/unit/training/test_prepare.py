@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import symusic
+from music21 import chord, meter, note, stream, tie
 from music21 import corpus as music21_corpus
 
 from music.errors import InvalidScoreError
@@ -118,6 +119,25 @@ def test_nothing_to_read_is_a_sentence(folder: Path, tmp_path: Path) -> None:
     broken = [source for source in folder_sources(folder) if source.name == "broken.mid"]
     with pytest.raises(CorpusError, match=r"none of 1 files could be read \(broken.mid: "):
         prepare(broken, None, description="", workers=1, progress=False)
+
+
+def test_ties_are_one_note_across_bars_and_inside_chords(tmp_path: Path) -> None:
+    held, moving = note.Note("C4", quarterLength=2), note.Note("E4", quarterLength=2)
+    held.tie = tie.Tie("start")
+    first = chord.Chord([held, moving])
+    last, other = note.Note("C4", quarterLength=1), note.Note("F4", quarterLength=1)
+    last.tie = tie.Tie("stop")
+    part = stream.Part([meter.TimeSignature("4/4"), note.Rest(quarterLength=2), first, chord.Chord([last, other])])
+    long = note.Note("C5", quarterLength=7)  # over a bar line: written as two tied notes
+    part.append(long)
+    path = part.write("musicxml", tmp_path / "ties.musicxml")
+    (reading,) = read_scores(path, "ties")
+    assert [(n.onset, n.duration, n.pitch) for n in reading.score.notes] == [
+        (960, 1440, 60),
+        (960, 960, 64),
+        (1920, 480, 65),
+        (2400, 3360, 72),
+    ]
 
 
 def test_drums_alone_are_no_music(tmp_path: Path) -> None:
