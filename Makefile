@@ -12,7 +12,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format bench lock setup image-test clean
+.PHONY: help demo test serve train proto lint format bench record figures lock setup image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -66,6 +66,14 @@ format: $(VENV)/developed  ## format the code, fix what can be fixed
 
 bench: $(VENV)/served  ## engine and service against a bare decode loop
 	$(BIN)/python -m bench
+
+record: $(VENV)/served  ## run the benchmarks for longer and put the result into docs/performance.md
+	$(BIN)/python -m bench --seconds 240 --record $(NAME)
+	$(BIN)/python -m bench --render docs/performance.md
+
+figures: demo  ## regenerate the README's piano roll
+	mkdir -p docs/images
+	cp out/demo.png docs/images/piano-roll.png
 
 lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(PIP) pip-tools
