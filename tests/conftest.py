@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from music.bundle import Bundle, Defaults, Graphs, Manifest, Network, TokenizerEntry
 from music.score import Meter, Note, Score
@@ -13,6 +14,8 @@ from training.config import load_config
 from training.corpus import CompactScore, Corpus
 from training.run import export_run, train
 
+settings.register_profile("fantasia", deadline=None)  # no test is timed: machines are busy when they like
+settings.load_profile("fantasia")
 torch.set_num_threads(1)  # networks this small only lose by more, above all on a busy machine
 
 
