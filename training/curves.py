@@ -28,9 +28,17 @@ def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
         axes.plot(epochs, valid, color=_VALID, label="validation")
         chosen = valid[best.epoch - records[0].epoch]
         axes.plot([best.epoch], [chosen], "o", color=_VALID)
-        axes.annotate(f"{chosen:.3f}", (best.epoch, chosen), textcoords="offset points", xytext=(-4, 8), ha="right")
+        below = title == "Accuracy"  # where the curve leaves room
+        axes.annotate(
+            f"{chosen:.3f}",
+            (best.epoch, chosen),
+            textcoords="offset points",
+            xytext=(0, -16 if below else 8),
+            ha="center",
+        )
         axes.set_title(title)
         axes.set_xlabel("epoch")
+        axes.margins(y=0.08)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
