@@ -3,6 +3,7 @@
 FantasiaError
 ├── StartupError           the server cannot start as it was asked to
 │   └── SettingError       a flag or environment variable has a value that it cannot have
+├── MalformedRequestError  bytes that are not the request that the method takes
 ├── InvalidRequestError    fields of a request are out of range; tells all of them
 ├── ModelNotFoundError     no model of that name is loaded
 └── NotServingError        the server is starting or draining; says when to come back
@@ -51,6 +52,17 @@ class InvalidRequestError(FantasiaError):
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__("; ".join(f"{violation.field} {violation.description}" for violation in violations))
         self.violations = tuple(violations)
+
+
+class MalformedRequestError(FantasiaError):
+    """The bytes that came are not the request that the method takes.
+
+    Args:
+        expected: full name of that request's message.
+    """
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"the request is not a valid {expected} message")
 
 
 class ModelNotFoundError(FantasiaError):

@@ -22,7 +22,7 @@ class Account(UnaryInterceptor):
     def __init__(self, observer: CallObserver) -> None:
         self._observer = observer
 
-    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+    async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
         """Answer with what the handler answers, or raise what it raises."""
         self._observer.received(method)
         start = time.perf_counter()

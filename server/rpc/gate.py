@@ -33,7 +33,7 @@ class Gate(UnaryInterceptor):
             return False
         return True
 
-    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+    async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
         """Answer the call, if it may come in.
 
         Raises:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # where it is generic; at run time it is not
 else:
     MethodHandler = grpc.RpcMethodHandler | None
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = Callable[[Message, Context], Awaitable[Message]]
+Handler = Callable[[bytes, Context], Awaitable[Message]]
+"""Takes a request as it came over the wire: `Parsing`, innermost, is who reads it."""
 
 
 class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
@@ -36,11 +37,11 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
             return handler
         inner = cast(Handler, handler.unary_unary)
 
-        async def wrapped(request: Message, context: Context) -> Message:
+        async def wrapped(request: bytes, context: Context) -> Message:
             return await self.around(method, inner, request, context)
 
         return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
 
     @abstractmethod
-    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+    async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
         """Answer the call, as a rule with what `handler(request, context)` answers."""

@@ -13,6 +13,7 @@ from server.rpc.account import Account
 from server.rpc.gate import Gate
 from server.rpc.interceptor import SERVICE
 from server.rpc.observer import CallObserver
+from server.rpc.parsing import Parsing
 from server.rpc.service import GenerationService
 from server.rpc.translation import ErrorTranslation
 
@@ -49,7 +50,7 @@ class RpcServer:
         self._gate = Gate()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[Account(observer), ErrorTranslation(), self._gate],
+            interceptors=[Account(observer), ErrorTranslation(), self._gate, Parsing()],
             options=[*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes)],
         )
         pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer), self._server)

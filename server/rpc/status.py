@@ -18,7 +18,13 @@ from server.engine.errors import (
     ProviderUnavailableError,
     QueueFullError,
 )
-from server.errors import InvalidRequestError, ModelNotFoundError, NotServingError, StartupError
+from server.errors import (
+    InvalidRequestError,
+    MalformedRequestError,
+    ModelNotFoundError,
+    NotServingError,
+    StartupError,
+)
 
 MODEL_TYPE: Final = "fantasia.v1.Model"
 _RETRY_AFTER_STOP_SECONDS: Final = 1.0
@@ -69,6 +75,10 @@ def _invalid_request(error: InvalidRequestError) -> Status:
     return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [_bad_request(*violations)])
 
 
+def _malformed_request(error: MalformedRequestError) -> Status:
+    return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [])  # there are no fields yet to name
+
+
 def _invalid_meter(error: FantasiaError) -> Status:
     return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [_bad_request(("meter", str(error)))])
 
@@ -93,6 +103,7 @@ def _engine_stopped(error: EngineStoppedError) -> Status:
 
 _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     InvalidRequestError: _invalid_request,
+    MalformedRequestError: _malformed_request,
     ModelNotFoundError: _model_not_found,
     # Requests are checked before music is touched; what a check missed is still the caller's mistake. The
     # meter is the only thing of a score that a caller chooses.

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 class ErrorTranslation(UnaryInterceptor):
     """The one place where errors meet gRPC."""
 
-    async def around(self, method: str, handler: Handler, request: Message, context: Context) -> Message:
+    async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
         """Answer with the handler's response, or with the status that its error has."""
         try:
             return await handler(request, context)

@@ -19,6 +19,7 @@ from tests.integration.failures import failure
 from tests.integration.scraping import scrape_until
 
 Stub: TypeAlias = "pb_grpc.GenerationServiceAsyncStub"  # known to type checkers only
+Bytes: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 async def test_every_invalid_field_is_named(stub: Stub) -> None:
@@ -113,6 +114,30 @@ async def test_a_message_that_is_too_long_is_refused(stub: Stub) -> None:
         await stub.Generate(pb.GenerateRequest(model="x" * (2 << 20)))
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("method", "data"),
+    [
+        ("Generate", b"\xff\xff\xff"),
+        ("Generate", b"\x0a\x02\xc3\x28"),  # a model's name that is not UTF-8
+        ("GetModel", b"\x0a\x05no"),  # a name that ends too soon
+        ("ListModels", b"\x07"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_the_callers_mistake(
+    app: App, channel: grpc.aio.Channel, caplog: pytest.LogCaptureFixture, method: str, data: bytes
+) -> None:
+    with caplog.at_level(logging.INFO):
+        call: Bytes = channel.unary_unary(f"/fantasia.v1.GenerationService/{method}")
+        code, status = await failure(call(data))
+        found = await scrape_until(app, "fantasia_requests_finished_total", 1, method=method, code="INVALID_ARGUMENT")
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert status.message == f"the request is not a valid fantasia.v1.{method}Request message"
+    assert found.sum("fantasia_requests_received_total", method=method) == 1
+    assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == []
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_method_that_is_not_there_is_unimplemented(channel: grpc.aio.Channel) -> None:
