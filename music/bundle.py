@@ -19,7 +19,8 @@ FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class _Table(BaseModel):
@@ -156,10 +157,7 @@ def load_bundle(path: Path) -> Bundle:
         BundleIntegrityError: a file is missing or its content is not what the manifest says.
         BundleMismatchError: tokenizer, vocabulary and network do not belong together.
     """
-    try:
-        data = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleFormatError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
+    data = _manifest_bytes(path)
     manifest = _parse(path, data)
     for name, expected in sorted(manifest.files.items()):
         try:
@@ -169,6 +167,15 @@ def load_bundle(path: Path) -> Bundle:
         if actual != expected:
             raise BundleIntegrityError(f"{path}: {name} has sha256 {actual}, the manifest says {expected}")
     return Bundle(path, manifest, hashlib.sha256(data).hexdigest(), _tokenizer(path, manifest))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a bundle's manifest alone; nothing else of the bundle is looked at.
+
+    Raises:
+        BundleFormatError: no manifest, not a manifest, or a format version that this code does not know.
+    """
+    return _parse(path, _manifest_bytes(path))
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -181,6 +188,13 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest_bytes(path: Path) -> bytes:
+    try:
+        return (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleFormatError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
 
 
 def _parse(path: Path, data: bytes) -> Manifest:

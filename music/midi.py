@@ -1,11 +1,13 @@
 """Standard MIDI Files to scores and back, through symusic."""
 
+import math
+from collections import Counter
 from typing import Any, Final
 
 import symusic
 
 from music.errors import InvalidScoreError
-from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from music.score import MAX_LENGTH_TICKS, TICKS_PER_QUARTER, Meter, Note, Score
 
 _END_MARKER: Final = "end"
 
@@ -37,27 +39,32 @@ def write_midi(score: Score) -> bytes:
     return bytes(file.dumps_midi())
 
 
-def read_midi(data: bytes) -> Score:
+def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
     """The score in a Standard MIDI File: every pitched track is a voice, the highest (by mean pitch) first.
 
     Ticks are rescaled to `TICKS_PER_QUARTER`. The first meter, tempo, key and program count; a file whose
     meter changes later has meter None, since no clock could follow it, except that a first bar written in a
-    meter of its own is a pickup. Percussion is left out.
+    meter of its own is a pickup. Percussion is left out, and counted in `dropped`.
 
     Raises:
-        InvalidScoreError: the bytes are no MIDI file, or hold no pitched note.
+        InvalidScoreError: the bytes are no MIDI file, hold no pitched note, or last too long.
     """
     try:
         file: Any = symusic.Score.from_midi(data)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise InvalidScoreError(f"not a Standard MIDI File: {error}") from error
+        raise InvalidScoreError("not a readable Standard MIDI File") from error
     if file.ticks_per_quarter <= 0:
         raise InvalidScoreError("the MIDI file counts no ticks in a quarter note")
     scale = TICKS_PER_QUARTER / file.ticks_per_quarter
 
+    percussion = sum(len(track.notes) for track in file.tracks if track.is_drum)
+    if dropped is not None and percussion:
+        dropped["percussion"] += percussion
     tracks = [track for track in file.tracks if not track.is_drum and len(track.notes)]
     if not tracks:
         raise InvalidScoreError("the MIDI file holds no pitched note")
+    if file.end() * scale > MAX_LENGTH_TICKS:
+        raise InvalidScoreError(f"lasts longer than {MAX_LENGTH_TICKS // Meter().bar_ticks} bars of 4/4")
     tracks.sort(key=lambda track: -sum(note.pitch for note in track.notes) / len(track.notes))
     notes: list[Note] = []
     for voice, track in enumerate(tracks):
@@ -79,10 +86,16 @@ def read_midi(data: bytes) -> Score:
         length_ticks=length,
         meter=meter,
         pickup_ticks=pickup_ticks,
-        tempo_bpm=round(float(file.tempos[0].qpm), 3) if len(file.tempos) else 120.0,  # 120 is the standard's default
+        tempo_bpm=_tempo([float(tempo.qpm) for tempo in file.tempos]),
         key_sharps=int(file.key_signatures[0].key) if len(file.key_signatures) else None,
         program=tracks[0].program,
     )
+
+
+def _tempo(tempos: list[float]) -> float:
+    """The first tempo, to a thousandth; the standard's own default where there is none or it is none."""
+    usable = tempos and math.isfinite(tempos[0]) and tempos[0] > 0
+    return round(tempos[0], 3) if usable else 120.0
 
 
 def _meter_of(ticks: int) -> Meter:

@@ -8,6 +8,9 @@ from music.errors import InvalidScoreError
 TICKS_PER_QUARTER = 480
 """Resolution of every `Score`: divisible by 2^5, 3 and 5, so 32nds, triplets and 12-per-quarter grids are exact."""
 
+MAX_LENGTH_TICKS = 10_000 * 4 * TICKS_PER_QUARTER
+"""Longest piece that is read, 10,000 bars of 4/4: a damaged file may claim any length, and a grid fills it."""
+
 
 class Note(NamedTuple):
     """One sounding note."""

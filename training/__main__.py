@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -39,8 +40,15 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
     MusicXML, ABC or Humdrum files, split by piece.
     """
     from training.corpus import Split
+    from training.errors import CorpusError
     from training.prepare import chorale_sources, folder_sources, prepare
 
+    try:  # before the reading, which may take long
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise CorpusError(f"cannot write {out}: {error.strerror}") from error
     if source == "chorales":
         sources, splits = chorale_sources()
         description = "Bach chorales bundled with music21, canonical JSB Chorales split"

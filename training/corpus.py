@@ -1,11 +1,13 @@
 """A corpus of scores in one array file, which training reads without music21."""
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,13 +124,14 @@ class Corpus:
             CorpusError: the file is missing, damaged, or of another format version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
+            # Opened here: NumPy leaves a file that is no archive open.
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                about = dict(json.loads(str(file["about"])))
                 names, splits, offsets = file["names"].tolist(), file["splits"], file["note_offsets"]
                 notes, headers = file["notes"], file["headers"]
         except FileNotFoundError as error:
             raise CorpusError(f"there is no corpus at {path}; make one with `python -m training prepare`") from error
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error) as error:
             raise CorpusError(f"{path} is no corpus that `python -m training prepare` wrote: {error}") from error
         if about.get("format_version") != FORMAT_VERSION:
             raise CorpusError(f"{path} has corpus format {about.get('format_version')}; this is {FORMAT_VERSION}")

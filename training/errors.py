@@ -4,6 +4,7 @@ FantasiaError (music.errors)
 └── TrainingError
     ├── CorpusError           no readable file, too few pieces to split, a damaged cache
     ├── ConfigurationError    an unknown configuration or a value out of range
+    ├── DivergenceError       the loss is no number any more
     ├── CheckpointError       a run's checkpoint is missing or belongs to something else
     └── ExportError           the ONNX graphs do not agree with PyTorch
 """
@@ -21,6 +22,10 @@ class CorpusError(TrainingError):
 
 class ConfigurationError(TrainingError):
     """An unknown configuration, or a value out of range."""
+
+
+class DivergenceError(TrainingError):
+    """The loss is no number any more."""
 
 
 class CheckpointError(TrainingError):

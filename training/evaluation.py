@@ -18,9 +18,9 @@ from music.tokenizers import Encoding
 from server.engine.onnx_runner import OnnxScorer
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
+from training.readers import MIDI_SUFFIXES, printable
 
 _TOKENS_AT_ONCE = 32_768
-_MIDI_SUFFIXES = (".mid", ".midi")
 
 
 class ClockMode(StrEnum):
@@ -76,15 +76,23 @@ class Evaluation:
 def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threads: int = 0) -> Evaluation:
     """Charge every token of every score: rests, holds and the end too, from the first step on.
 
-    The grammar's mask is applied, as it is when the bundle is served.
+    The grammar's mask is applied, as it is when the bundle is served. A piece of which the tokenizer keeps
+    nothing is reported as dropped notes and not charged.
+
+    Raises:
+        CorpusError: the tokenizer keeps nothing of any piece.
     """
     tokenizer = bundle.tokenizer
     scorer = OnnxScorer(bundle, threads=threads)
     result = Evaluation(tokens_per_step=tokenizer.tokens_per_step)
     encodings = [tokenizer.encode(score) for score in scores]
+    if all(len(encoding.tokens) <= 1 for encoding in encodings):
+        raise CorpusError(f"{bundle.name} has no token for any of this music: nothing to charge")
     encodings.sort(key=lambda encoding: len(encoding.tokens))
     for encoding in encodings:
         result.dropped.update(encoding.dropped)
+    encodings = [encoding for encoding in encodings if len(encoding.tokens) > 1]
+    for encoding in encodings:
         result.pieces += 1
         result.tokens += len(encoding.tokens)
         result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
@@ -113,12 +121,12 @@ def evaluate_folder(bundle: Bundle, folder: Path, clock: ClockMode, *, threads: 
     scores: list[Score] = []
     skipped: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in _MIDI_SUFFIXES:
+        if path.suffix.lower() not in MIDI_SUFFIXES or not path.is_file():
             continue
         try:
             scores.append(read_midi(path.read_bytes()))
         except (InvalidScoreError, OSError) as error:
-            skipped[path.relative_to(folder).as_posix()] = str(error)
+            skipped[printable(path.relative_to(folder))] = str(error)
     if not scores:
         raise CorpusError(
             f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else "")

@@ -1,5 +1,6 @@
 """`export`: a trained run as an ONNX bundle, checked against PyTorch before it is called one."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import torch
 
 from music.bundle import (
     MANIFEST,
+    NAME_PATTERN,
     Bundle,
     Defaults,
     Graphs,
@@ -22,10 +24,13 @@ from music.bundle import (
     TokenizerEntry,
     file_sha256,
     load_bundle,
+    read_manifest,
     write_manifest,
 )
+from music.errors import BundleFormatError
 from music.tokenizers import Tokenizer
-from server.engine.onnx_runner import OnnxScorer
+from server.engine.onnx_runner import OnnxRunner, OnnxScorer
+from server.engine.runner import Chunk
 from training.batches import EncodedPiece
 from training.config import Config
 from training.curves import CURVES, draw_curves
@@ -36,6 +41,7 @@ from training.model import MusicLSTM
 from training.trainer import BEST, load_checkpoint
 
 CHUNK_SIZES: Final = (1, 4, 16)
+_SAMPLED_ROWS: Final = 4
 TOLERANCE: Final = 1e-4
 """Largest difference between a logit of the graph and the same logit of PyTorch."""
 
@@ -60,8 +66,7 @@ def export(
         CheckpointError: the run has no checkpoint.
         ExportError: the graphs do not agree with PyTorch, or `target` is something else than a bundle.
     """
-    if target.exists() and not (target / MANIFEST).exists() and any(target.iterdir()):
-        raise ExportError(f"{target} exists and is no bundle; choose another --out")
+    check_target(target, name)
     checkpoint = load_checkpoint(run / BEST)
     model = MusicLSTM.for_tokenizer(config.network, tokenizer)
     model.load_state_dict(checkpoint["model"])
@@ -108,11 +113,36 @@ def export(
         write_manifest(folder, manifest)
         bundle = load_bundle(folder)
         _compare(model, tokenizer, bundle, check)
+        _sample(bundle)
         write_manifest(folder, manifest.model_copy(update={"metrics": measure(bundle)}))
         if target.exists():
-            shutil.rmtree(target)
+            target.replace(Path(scratch) / "replaced")  # goes with the scratch folder, once the new one stands
         folder.replace(target)
     return load_bundle(target)
+
+
+def check_target(target: Path, name: str) -> None:
+    """Make sure, before any work is done, that a bundle called `name` may be written to `target`.
+
+    Raises:
+        ExportError: the name is none, or the folder holds something else than one bundle.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ExportError(
+            f"a model cannot be called {name!r}: lower-case letters, digits, '.', '_' and '-', "
+            "at most 63, the first a letter or digit; say another --name"
+        )
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ExportError(f"{target} exists and is no folder; choose another --out")
+    present = {path.name for path in target.iterdir()}
+    try:
+        listed = {MANIFEST, *read_manifest(target).files} if present else set()
+    except BundleFormatError:
+        listed = set()
+    if present - listed:
+        raise ExportError(f"{target} exists and is no bundle, or holds more than one; choose another --out")
 
 
 def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path) -> Graphs:
@@ -131,6 +161,28 @@ def _write_curves(run: Path, folder: Path) -> None:
     if records:
         shutil.copyfile(run / HISTORY, folder / HISTORY)
         draw_curves(records, folder / CURVES)
+
+
+def _sample(bundle: Bundle) -> None:
+    """Every decode graph must load and draw tokens that the grammar accepts."""
+    runner = OnnxRunner(bundle, slots=_SAMPLED_ROWS, provider="cpu")
+    random = np.random.default_rng(0)
+    for steps in runner.chunk_sizes:
+        for slot in range(_SAMPLED_ROWS):
+            runner.reset(slot, 0)
+        tokens = runner.decode(
+            Chunk(
+                rows=np.arange(_SAMPLED_ROWS),
+                uniforms=random.random((_SAMPLED_ROWS, steps), dtype=np.float32),
+                forced=np.full((_SAMPLED_ROWS, steps), -1, np.int64),
+                temperature=np.ones(_SAMPLED_ROWS, np.float32),
+                top_k=np.zeros(_SAMPLED_ROWS, np.int64),
+                top_p=np.ones(_SAMPLED_ROWS, np.float32),
+                allowed=np.ones((_SAMPLED_ROWS, runner.vocabulary), np.bool_),
+            )
+        )
+        if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
+            raise ExportError(f"the decode graph of {steps} steps draws tokens that the grammar forbids")
 
 
 def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:

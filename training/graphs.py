@@ -22,6 +22,7 @@ from training.model import MusicLSTM
 OPSET: Final = 17
 WEIGHTS: Final = "weights.bin"
 _ALIGNMENT: Final = 64
+_INLINE_BYTES: Final = 1024
 FORBIDDEN: Final = -1e30
 """Added to the logits of tokens that may not come: exp() of it is exactly 0, and unlike -inf it never makes a NaN."""
 
@@ -76,8 +77,14 @@ class Weights:
         self._size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None, alias: str | None = None) -> TensorProto:
-        """An initializer that points into the file; `shape` may view the same bytes in another way."""
+        """An initializer that points into the file; `shape` may view the same bytes in another way.
+
+        Short integer arrays lie in the graph itself: shape inference may want to read them, and cannot read them
+        from another file.
+        """
         span = self._spans[name]
+        if span.array.dtype.kind == "i" and span.array.nbytes < _INLINE_BYTES:
+            return numpy_helper.from_array(span.array, alias or name)
         tensor = TensorProto(
             name=alias or name,
             data_type=helper.np_dtype_to_tensor_dtype(span.array.dtype),

@@ -1,6 +1,7 @@
 """The record of a run: one line an epoch, to CSV and TensorBoard."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -30,27 +31,30 @@ class EpochRecord:
     """Training and validation together."""
 
 
+_COLUMNS: Final = [field.name for field in fields(EpochRecord)]
+
+
 class History:
     """Appends records to `history.csv` and TensorBoard events in a run folder.
 
-    Use as a context manager. Records past `keep_epochs`, which a killed run wrote after its last checkpoint,
-    are dropped at once.
+    Use as a context manager. What the files say past `records`, or not at all, is put right at once: the
+    checkpoint, which holds the records, is the truth, and a killed run may have written more or less than it.
     """
 
-    def __init__(self, folder: Path, keep_epochs: int) -> None:
+    def __init__(self, folder: Path, records: Sequence[EpochRecord]) -> None:
         self._path = folder / HISTORY
-        self.records = [record for record in read_history(self._path) if record.epoch <= keep_epochs]
-        with self._path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        partial = self._path.with_name(HISTORY + ".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(asdict(record) for record in self.records)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=keep_epochs + 1)
+            writer.writerows(asdict(record) for record in records)
+        partial.replace(self._path)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=len(records) + 1)
 
     def append(self, record: EpochRecord) -> None:
         """Write one epoch's record."""
-        self.records.append(record)
         with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, [field.name for field in fields(EpochRecord)]).writerow(asdict(record))
+            csv.DictWriter(file, _COLUMNS, lineterminator="\n").writerow(asdict(record))
         for name, value in asdict(record).items():
             if name != "epoch":
                 self._board.add_scalar(

@@ -14,7 +14,7 @@ from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
 from training.errors import CheckpointError, CorpusError
 from training.evaluation import ClockMode, evaluate_split
-from training.export import export
+from training.export import check_target, export
 from training.history import HISTORY, EpochRecord, read_history
 from training.trainer import Trainer
 
@@ -100,6 +100,7 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
         CorpusError: the corpus of the run cannot be read.
         ExportError: the graphs do not agree with PyTorch.
     """
+    check_target(target, name)
     run = Run.load(folder)
     corpus = Corpus.load(corpus_path or run.corpus_path)
     check, _ = _encode(corpus, run.tokenizer, Split.VALID)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from music.tokenizers import Tokenizer
 from training.batches import PADDING, EncodedPiece, Lanes, Window, training_lanes
 from training.config import Config
-from training.errors import CheckpointError
+from training.errors import CheckpointError, DivergenceError
 from training.history import EpochRecord, History
 from training.model import MusicLSTM, State
 
@@ -86,10 +86,11 @@ class Trainer:
         self._epoch = 0
         self._best = math.inf
         self._best_epoch = 0
+        self._records: list[EpochRecord] = []
         self._identity = _identity(config, tokenizer, train, valid)
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
-        self._history = History(folder, keep_epochs=self._epoch)
+        self._history = History(folder, self._records)
 
     def run(self) -> EpochRecord:
         """Train until the last epoch or until patience runs out; the record of the best epoch."""
@@ -100,6 +101,11 @@ class Trainer:
                 trained = self._train_epoch(self._epoch)
                 trained_seconds = time.monotonic() - started
                 validated = self.score(self._valid)
+                if not math.isfinite(validated.loss):
+                    raise DivergenceError(
+                        f"epoch {self._epoch + 1}: the validation loss is {validated.loss}; lower the learning rate "
+                        "(the checkpoint of the epoch before is intact)"
+                    )
                 self._epoch += 1
                 record = EpochRecord(
                     epoch=self._epoch,
@@ -114,11 +120,12 @@ class Trainer:
                 if validated.loss < self._best:
                     self._best, self._best_epoch = validated.loss, self._epoch
                     _save(self._folder / BEST, self._checkpoint())
+                self._records.append(record)
                 self._history.append(record)
                 _save(self._folder / LAST, self._checkpoint(resumable=True))
                 if self._progress:
                     tqdm.write(self._summary(record), file=sys.stderr)
-        return self._history.records[self._best_epoch - 1]
+        return self._records[self._best_epoch - 1]
 
     def score(self, pieces: Sequence[EncodedPiece]) -> Score:
         """Loss and accuracy without dropout or transposition, each piece from its own start."""
@@ -204,7 +211,10 @@ class Trainer:
             "best_epoch": self._best_epoch,
             "model": self.model.state_dict(),
         }
-        return state | {"optimizer": self._optimizer.state_dict()} if resumable else state
+        if resumable:
+            state["optimizer"] = self._optimizer.state_dict()
+            state["records"] = [asdict(record) for record in self._records]
+        return state
 
     def _resume(self) -> None:
         path = self._folder / LAST
@@ -219,6 +229,7 @@ class Trainer:
         self._optimizer.load_state_dict(checkpoint["optimizer"])
         self._epoch, self._best = checkpoint["epoch"], checkpoint["best"]
         self._best_epoch = checkpoint["best_epoch"]
+        self._records = [EpochRecord(**record) for record in checkpoint["records"]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class GridTokenizer(Tokenizer):
             if arguments.get("voice_order") is not None:
                 arguments["voice_order"] = tuple(arguments["voice_order"])
             return cls(**arguments)
-        except (TypeError, InvalidScoreError) as error:
+        except (TypeError, AttributeError, InvalidScoreError) as error:
             raise ValueError(f"grid: {error}") from error
 
     @classmethod

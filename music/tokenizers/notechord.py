@@ -85,7 +85,7 @@ class NoteChordTokenizer(Tokenizer):
         """See `Tokenizer.from_parameters`."""
         try:
             return cls(**parameters)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"notechord: {error}") from error
 
     @classmethod

@@ -87,6 +87,7 @@ def test_a_manifest_of_no_known_format_is_refused(copy: Path, text: str) -> None
         ({"tokenizer.version": 7}, BundleMismatchError, "version 1 here, not 7"),
         ({"tokenizer.parameters.lowest_pitch": 10}, BundleMismatchError, "trained on other tokens"),
         ({"tokenizer.parameters.voices": "many"}, BundleError, "grid"),
+        ({"tokenizer.parameters.meters": [4, 3]}, BundleMismatchError, "grid"),
         ({"tokenizer.hash": "0" * 64}, BundleMismatchError, "trained on other tokens"),
         ({"network.vocabulary": 5}, BundleMismatchError, "vocabulary"),
         ({"network.clock_rows": 5}, BundleMismatchError, "clock rows"),

@@ -26,12 +26,19 @@ def test_a_corpus_comes_back_from_its_file(small_corpus: Path, tmp_path: Path) -
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_corpus_is_refused(small_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="there is no corpus at"):
         Corpus.load(tmp_path / "missing.npz")
     (tmp_path / "text.npz").write_text("text")
     with pytest.raises(CorpusError, match="is no corpus"):
         Corpus.load(tmp_path / "text.npz")
+    for size in (30, 400, 1200):
+        (tmp_path / "cut.npz").write_bytes(small_corpus.read_bytes()[:size])
+        with pytest.raises(CorpusError, match="is no corpus"):
+            Corpus.load(tmp_path / "cut.npz")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    with pytest.raises(CorpusError, match="is no corpus"):
+        Corpus.load(tmp_path / "single.npy")
     np.savez(tmp_path / "other.npz", something=np.zeros(3))
     with pytest.raises(CorpusError, match="is no corpus"):
         Corpus.load(tmp_path / "other.npz")

@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from music.bundle import load_bundle
-from server.engine.onnx_runner import OnnxScorer
+from music.midi import write_midi
+from music.score import Meter, Note, Score
+from server.engine.onnx_runner import OnnxRunner, OnnxScorer
+from server.engine.runner import Chunk
 from training import export as export_module
+from training.config import load_config
 from training.corpus import Corpus, Split
 from training.errors import CheckpointError, CorpusError, ExportError
+from training.evaluation import ClockMode, evaluate_folder
 from training.model import MusicLSTM
-from training.run import Run, export_run
+from training.run import Run, export_run, train
 from training.trainer import BEST, load_checkpoint
 
 
@@ -58,14 +63,55 @@ def test_a_bundle_is_replaced_and_anything_else_is_left_alone(
     small_run: Path, small_bundle: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(small_bundle, tmp_path / "small"))
-    (copy / "stray").write_text("from another day")
+    (copy / "weights.bin").write_bytes(b"damaged")
     assert export_run(small_run, copy, name="small").digest == load_bundle(small_bundle).digest
-    assert not (copy / "stray").exists()
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "thesis.txt").write_text("three years")
-    with pytest.raises(ExportError, match="is no bundle"):
-        export_run(small_run, tmp_path / "precious", name="small")
-    assert (tmp_path / "precious" / "thesis.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+    app = tmp_path / "web-app"  # they have a manifest.json too
+    (app / "src").mkdir(parents=True)
+    (app / "manifest.json").write_text('{"name": "my app"}')
+    (app / "src" / "app.js").write_text("precious")
+    (copy / "thesis.txt").write_text("three years")
+    (tmp_path / "file").write_text("no folder")
+    for target in (app, copy, tmp_path / "file"):
+        with pytest.raises(ExportError, match=r"choose another --out"):
+            export_run(small_run, target, name="small")
+    assert (app / "src" / "app.js").exists()
+    assert (copy / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["MyModel", "my model", "", "-x", "a" * 64, "../up"])
+def test_a_name_that_no_model_can_have_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="say another --name"):
+        export_run(tmp_path / "there is no run here", tmp_path / "out", name=name)
+
+
+def test_notes_and_chords_can_be_exported_and_sampled(small_corpus: Path, tmp_path: Path) -> None:
+    """Its clock has a single row, which ONNX Runtime's shape inference looks into."""
+    changes = {"network.layers": "1", "network.hidden": "16", "network.embedding": "8", "training.epochs": "1"}
+    train(load_config("origin", changes), small_corpus, tmp_path / "run", device="cpu", progress=False)
+    bundle = export_run(tmp_path / "run", tmp_path / "origin", name="origin")
+    runner = OnnxRunner(bundle, slots=2, provider="cpu")
+    runner.reset(1, bundle.tokenizer.clock.start(Meter(4, 4)))
+    ones = np.ones(1, np.float32)
+    tokens = runner.decode(
+        Chunk(
+            rows=np.array([1]),
+            uniforms=np.linspace(0, 0.99, 16, dtype=np.float32)[None, :],
+            forced=np.full((1, 16), -1, np.int64),
+            temperature=ones,
+            top_k=np.zeros(1, np.int64),
+            top_p=ones,
+            allowed=np.ones((1, runner.vocabulary), np.bool_),
+        )
+    )
+    assert bundle.tokenizer.grammar.accepts(tokens[0])
+    assert bundle.tokenizer.decode(tokens[0]).notes
+    (tmp_path / "midi").mkdir()
+    unknown = Score((Note(0, 240, 20), Note(0, 240, 21), Note(0, 240, 22)), 240)
+    (tmp_path / "midi" / "unknown.mid").write_bytes(write_midi(unknown))
+    with pytest.raises(CorpusError, match="nothing to charge"):
+        evaluate_folder(bundle, tmp_path / "midi", ClockMode.STATED)
 
 
 def test_graphs_that_do_not_agree_are_not_written(

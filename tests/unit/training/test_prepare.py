@@ -1,8 +1,10 @@
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import mido
 import pytest
 import symusic
 from music21 import chord, meter, note, stream, tie
@@ -11,7 +13,7 @@ from music21 import corpus as music21_corpus
 from music.errors import InvalidScoreError
 from music.midi import write_midi
 from music.score import Meter, Note, Score
-from training.corpus import Split
+from training.corpus import Corpus, Split
 from training.errors import CorpusError
 from training.prepare import chorale_sources, folder_sources, prepare, split_by_piece
 from training.readers import CHORALE_PARTS, read_scores
@@ -97,17 +99,59 @@ def test_the_chorale_split_is_the_canonical_one() -> None:
 
 def test_a_split_depends_on_the_names_alone() -> None:
     names = [f"piece{index}" for index in range(40)]
-    sides = split_by_piece(names)
-    assert sides == split_by_piece(list(reversed(names)))
+    sides = split_by_piece({name: name for name in names})
+    assert sides == split_by_piece({name: name for name in reversed(names)})
     assert [sum(side == split for side in sides.values()) for split in Split] == [32, 4, 4]
-    tunes = split_by_piece([*names, "book#1", "book#2", "book#3"])
+    tunes = split_by_piece({name: name for name in names} | {f"book#{index}": "book" for index in (1, 2, 3)})
     assert len({tunes[f"book#{index}"] for index in (1, 2, 3)}) == 1
+
+
+def test_file_names_may_hold_anything(tmp_path: Path) -> None:
+    for name in (b"Etude #1.mid", b"Etude #2.mid", b"caf\xe9.mid", "C\u266f minor.MID".encode()):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(write_midi(PIECE))  # noqa: PTH118
+    corpus, report = prepare(folder_sources(tmp_path), None, description="", workers=1, progress=False)
+    assert [piece.name for piece in corpus.pieces()] == [
+        "C\u266f minor.MID", "Etude #1.mid", "Etude #2.mid", "caf\\xe9.mid",
+    ]  # fmt: skip
+    assert not report.skipped
+    assert all(corpus.count(split) for split in Split)
+    assert len({piece.score for piece in corpus.pieces()}) == 1, "a suffix in capitals is read alike"
+    corpus.save(tmp_path / "corpus.npz")
+    assert [piece.name for piece in Corpus.load(tmp_path / "corpus.npz").pieces()] == sorted(
+        piece.name for piece in corpus.pieces()
+    )
+
+
+def test_a_file_that_claims_to_last_for_ever_is_skipped(tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.mid").write_bytes(write_midi(PIECE))
+    far = Score((Note(0, 480, 60), Note(2**27, 480, 60)), 2**27 + 480)
+    (tmp_path / "far.mid").write_bytes(write_midi(far))
+    corpus, report = prepare(folder_sources(tmp_path), None, description="", workers=1, progress=False)
+    assert len(corpus) == 3
+    assert report.skipped == {"far.mid": "lasts longer than 10000 bars of 4/4"}
+
+
+def test_one_track_with_four_channels_is_four_voices(tmp_path: Path) -> None:
+    file, track = mido.MidiFile(type=0), mido.MidiTrack()
+    file.tracks.append(track)
+    for on in (64, 0):
+        for channel, pitch in enumerate((72, 67, 60, 48)):
+            track.append(
+                mido.Message("note_on", note=pitch, velocity=on, channel=channel, time=480 * (not on and not channel))
+            )
+    file.save(tmp_path / "type0.mid")
+    (reading,) = read_scores(tmp_path / "type0.mid", "type0.mid")
+    assert [(note.voice, note.pitch, note.duration) for note in reading.score.notes] == [
+        (0, 72, 480), (1, 67, 480), (2, 60, 480), (3, 48, 480),
+    ]  # fmt: skip
+    assert reading.score.meter is None, "nobody stated one"
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_corpus_too_small_to_split_is_a_sentence(count: int) -> None:
     with pytest.raises(CorpusError, match=f"3 readable files are the least, not {count}"):
-        split_by_piece([f"piece{index}" for index in range(count)])
+        split_by_piece({f"piece{index}": f"piece{index}" for index in range(count)})
 
 
 def test_nothing_to_read_is_a_sentence(folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from music.tokenizers import GridTokenizer
 from training import trainer as trainer_module
 from training.batches import EncodedPiece
 from training.config import Config, load_config
-from training.errors import CheckpointError
+from training.errors import CheckpointError, DivergenceError
 from training.history import HISTORY, read_history
 from training.run import Run, train
 from training.trainer import BEST, LAST, Trainer, load_checkpoint
@@ -117,6 +117,26 @@ def test_whoever_watches_sees_both_losses_the_speed_and_the_time_left(
     assert "train " in lines[0]
     assert "valid " in lines[0]
     assert "at most 0:00:00 left" in lines[1]
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_run_does_not_need_its_history_to_go_on(tmp_path: Path, damage: str) -> None:
+    make(tmp_path / "whole", config(epochs=3)).run()
+    shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    history = tmp_path / "run" / HISTORY
+    text = history.read_text()
+    history.unlink() if damage == "gone" else history.write_text(text[: len(text) // 2])
+    make(tmp_path / "run", config(epochs=3)).run()
+    assert history.read_text() == text
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    trainer = make(tmp_path, config(epochs=3))
+    with torch.no_grad():
+        trainer.model.output.bias[0] = float("nan")
+    with pytest.raises(DivergenceError, match="lower the learning rate"):
+        trainer.run()
+    assert not (tmp_path / LAST).exists()
 
 
 def test_another_run_in_the_folder_is_not_resumed(tmp_path: Path) -> None:
