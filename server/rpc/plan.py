@@ -111,7 +111,7 @@ def _steps(
                 return request.steps
         case "bars":
             if meter is None:
-                checks.between("bars", request.bars, 1, max_steps)
+                checks.at_least("bars", request.bars, 1)
             elif checks.between("bars", request.bars, 1, max_steps * step_ticks // meter.bar_ticks):
                 return -(-request.bars * meter.bar_ticks // step_ticks)
         case "seconds":

@@ -1,6 +1,7 @@
 """What a caller asks becomes what the engine is asked."""
 
 import math
+import re
 
 import pytest
 
@@ -158,8 +159,27 @@ def test_all_that_is_wrong_is_told_at_once(bundle: Bundle) -> None:
 def test_bars_are_checked_as_far_as_that_goes_without_a_meter(bundle: Bundle) -> None:
     meter = pb.Meter(numerator=5, denominator=4)
 
-    assert violations(pb.GenerateRequest(bars=-1, meter=meter), bundle).keys() == {"bars", "meter"}
-    assert violations(pb.GenerateRequest(bars=40, meter=meter), bundle).keys() == {"meter"}
+    told = violations(pb.GenerateRequest(bars=-1, meter=meter), bundle)
+    assert told.keys() == {"bars", "meter"}
+    assert told["bars"] == "must be at least 1, not -1"
+    assert violations(pb.GenerateRequest(bars=2**31 - 1, meter=meter), bundle).keys() == {"meter"}
+
+
+def test_seconds_are_checked_as_far_as_that_goes_without_a_tempo(bundle: Bundle) -> None:
+    told = violations(pb.GenerateRequest(seconds=-1, tempo_bpm=0), bundle)
+    assert told["seconds"] == "must be finite and above 0, not -1.0"
+    assert violations(pb.GenerateRequest(seconds=1e300, tempo_bpm=0), bundle).keys() == {"tempo_bpm"}
+
+
+@pytest.mark.parametrize("tempo_bpm", [57.6, 10, 400, 97.3, 33.3, 70 / 3, 123.456789, 96])
+def test_the_limit_that_is_told_is_allowed(bundle: Bundle, tempo_bpm: float) -> None:
+    told = violations(pb.GenerateRequest(seconds=1e9, tempo_bpm=tempo_bpm), bundle)["seconds"]
+    found = re.fullmatch(r"must be above 0 and at most (\S+), not 1000000000.0", told)
+    assert found is not None
+    limit = float(found[1])
+
+    assert limit == pytest.approx(512 / 4 / tempo_bpm * 60, rel=1e-4)
+    assert plan_piece(pb.GenerateRequest(seconds=limit, tempo_bpm=tempo_bpm), bundle).engine_request.max_tokens > 0
 
 
 def test_an_echoed_value_is_what_the_caller_sent(bundle: Bundle) -> None:
