@@ -1,7 +1,9 @@
 import pickle
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -147,7 +149,32 @@ async def test_details_that_make_no_sense_hide_nothing(
         ({"sampling": Sampling(top_k=2**33)}, "sampling.top_k"),
         ({"meter": "waltz"}, "meter"),
         ({"meter": "3/0"}, "meter"),
-        ({"meter": Meter(2**31, 4)}, "meter"),
+        ({"meter": Meter(2**31, 4)}, "meter.numerator"),
+        ({"meter": Meter(3, "4")}, "meter.denominator"),  # type: ignore[arg-type]
+        ({"meter": (3, 4)}, "meter"),
+        ({"meter": "9" * 5000 + "/4"}, "meter"),
+        ({"bars": True}, "bars"),
+        ({"bars": "8"}, "bars"),
+        ({"bars": 10**5000}, "bars"),
+        ({"steps": np.array([1, 2])}, "steps"),
+        ({"seed": False}, "seed"),
+        ({"program": b"0"}, "program"),
+        ({"seconds": "3"}, "seconds"),
+        ({"seconds": True}, "seconds"),
+        ({"seconds": 10**400}, "seconds"),
+        ({"tempo_bpm": "fast"}, "tempo_bpm"),
+        ({"tempo_bpm": 1j}, "tempo_bpm"),
+        ({"model": 5}, "model"),
+        ({"model": 0}, "model"),
+        ({"model": b"chorales"}, "model"),
+        ({"model": "\ud800"}, "model"),
+        ({"sampling": {"top_k": 5}}, "sampling"),
+        ({"sampling": {}}, "sampling"),
+        ({"sampling": Sampling(temperature="hot")}, "sampling.temperature"),  # type: ignore[arg-type]
+        ({"sampling": np.array([1, 2])}, "sampling"),
+        ({"sampling": Sampling(top_k=np.array([1, 2]))}, "sampling.top_k"),  # type: ignore[arg-type]
+        ({"sampling": Sampling(top_k=True)}, "sampling.top_k"),
+        ({"sampling": Sampling(top_p=[0.5])}, "sampling.top_p"),  # type: ignore[arg-type]
     ],
 )
 async def test_what_the_message_cannot_hold_is_refused_at_once(
@@ -157,7 +184,38 @@ async def test_what_the_message_cannot_hold_is_refused_at_once(
         await connect(server.address)("generate", **options)
     assert [violation.field for violation in caught.value.violations] == [field]
     assert caught.value.code is None
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isascii()
     assert server.requests == []
+
+
+async def test_a_number_too_large_for_its_field_is_told_no_range(server: "ScriptedServer", connect: "Connect") -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await connect(server.address)("generate", bars=99_999_999_999)
+    assert str(caught.value) == "bars: 99999999999 does not fit the field, which holds at most 2147483647"
+
+
+async def test_all_that_does_not_fit_is_told_at_once(server: "ScriptedServer", connect: "Connect") -> None:
+    wrong = {"model": 5, "bars": True, "seconds": "3", "tempo_bpm": "fast", "meter": (3, 4), "sampling": {"top_k": 1}}
+    with pytest.raises(InvalidRequestError) as caught:
+        await connect(server.address)("generate", **wrong)
+    assert {violation.field for violation in caught.value.violations} == {*wrong, "length"}
+
+
+@pytest.mark.parametrize("name", [5, "\ud800"])
+async def test_a_name_that_is_no_text_is_refused_at_once(
+    server: "ScriptedServer", connect: "Connect", name: object
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        await connect(server.address)("get_model", name)
+    assert [violation.field for violation in caught.value.violations] == ["name"]
+    assert server.requests == []
+
+
+async def test_numbers_of_any_type_are_numbers(server: "ScriptedServer", connect: "Connect") -> None:
+    await connect(server.address)("generate", bars=np.int64(3), tempo_bpm=Fraction(181, 2), seed=np.uint64(2**64 - 1))
+    request = server.requests[0]
+    assert (request.bars, request.tempo_bpm, request.seed) == (3, 90.5, 2**64 - 1)
 
 
 async def test_ranges_are_the_servers_to_check(server: "ScriptedServer", connect: "Connect") -> None:

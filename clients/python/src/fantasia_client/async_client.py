@@ -23,7 +23,7 @@ from fantasia_client.health import Health, health_from
 from fantasia_client.meter import Meter
 from fantasia_client.model import ModelInfo
 from fantasia_client.piece import Piece
-from fantasia_client.requests import generate_request
+from fantasia_client.requests import generate_request, get_model_request
 from fantasia_client.responses import model_from, models_from, piece_from
 from fantasia_client.sampling import Sampling
 from fantasia_client.settings import CallSettings
@@ -152,10 +152,11 @@ class AsyncClient:
         """One model; None for the server's default one.
 
         Raises:
+            InvalidRequestError: the name is no text.
             ModelNotFoundError: the server has no such model.
             FantasiaClientError: anything else that went wrong.
         """
-        request = pb.GetModelRequest(name=name or "")
+        request = get_model_request(name)
         response = await self._call(self._stub.GetModel, request, timeout_seconds, wait_for_ready)
         return model_from(response.model)
 

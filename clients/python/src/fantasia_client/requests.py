@@ -1,14 +1,9 @@
 """Builds the messages that the clients send."""
 
-import operator
-
 from fantasia.v1 import generation_pb2 as pb
-from fantasia_client.errors import FieldViolation, InvalidRequestError
+from fantasia_client.fields import INT32, UINT64, Fields, shown
 from fantasia_client.meter import Meter
 from fantasia_client.sampling import Sampling
-
-_INT32 = (-(2**31), 2**31 - 1)
-_UINT64 = (0, 2**64 - 1)
 
 
 def generate_request(
@@ -29,57 +24,71 @@ def generate_request(
     cannot hold.
 
     Raises:
-        InvalidRequestError: two lengths, an integer too large for its field, or a meter that is not like 3/4.
+        InvalidRequestError: two lengths, a value of another type than its field or too large for it, or a
+            meter that is not like 3/4.
     """
-    sampling = sampling or Sampling()
+    fields = Fields()
     lengths = {"bars": bars, "steps": steps, "seconds": seconds}
     given = [name for name, value in lengths.items() if value is not None]
-    violations = [] if len(given) < 2 else [FieldViolation("length", f"give one of {', '.join(given)}, and no more")]
-    whole = (
-        ("bars", bars, _INT32),
-        ("steps", steps, _INT32),
-        ("seed", seed, _UINT64),
-        ("program", program, _INT32),
-        ("sampling.top_k", sampling.top_k, _INT32),
-    )
-    violations += [
-        FieldViolation(name, f"must be an integer from {low} to {high}, not {value}")
-        for name, value, (low, high) in whole
-        if value is not None and not _is_integer(value, low, high)
-    ]
-    try:
-        meter = Meter.parse(meter) if isinstance(meter, str) else meter
-    except ValueError as error:
-        violations.append(FieldViolation("meter", str(error)))
-        meter = None
-    if meter and not (_is_integer(meter.numerator, *_INT32) and _is_integer(meter.denominator, *_INT32)):
-        violations.append(FieldViolation("meter", f"must be two integers like 3/4, not {meter}"))
-    if violations:
-        text = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        raise InvalidRequestError(text, violations=tuple(violations))
+    if len(given) > 1:
+        fields.refuse("length", f"give one of {', '.join(given)}, and no more")
     request = pb.GenerateRequest(
-        model=model or "",
-        seed=seed,
-        sampling=None if sampling == Sampling() else _sampling(sampling),
-        tempo_bpm=tempo_bpm,
-        program=program,
-        meter=None if meter is None else pb.Meter(numerator=meter.numerator, denominator=meter.denominator),
+        model=fields.text("model", model) or "",
+        seed=fields.integer("seed", seed, UINT64),
+        sampling=_sampling(sampling, fields),
+        tempo_bpm=fields.number("tempo_bpm", tempo_bpm),
+        program=fields.integer("program", program, INT32),
+        meter=_meter(meter, fields),
     )
-    if bars is not None:
-        request.bars = bars
-    if steps is not None:
-        request.steps = steps
-    if seconds is not None:
-        request.seconds = seconds
+    if (whole_bars := fields.integer("bars", bars, INT32)) is not None:
+        request.bars = whole_bars
+    if (whole_steps := fields.integer("steps", steps, INT32)) is not None:
+        request.steps = whole_steps
+    if (real_seconds := fields.number("seconds", seconds)) is not None:
+        request.seconds = real_seconds
+    fields.finish()
     return request
 
 
-def _sampling(sampling: Sampling) -> pb.Sampling:
-    return pb.Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+def get_model_request(name: str | None) -> pb.GetModelRequest:
+    """The message for `GetModel`; None for the server's default model.
+
+    Raises:
+        InvalidRequestError: the name is no text.
+    """
+    fields = Fields()
+    request = pb.GetModelRequest(name=fields.text("name", name) or "")
+    fields.finish()
+    return request
 
 
-def _is_integer(value: object, low: int, high: int) -> bool:
-    try:
-        return low <= operator.index(value) <= high  # type: ignore[arg-type]
-    except TypeError:
-        return False
+def _sampling(sampling: object, fields: Fields) -> pb.Sampling | None:
+    if sampling is None:
+        return None
+    if not isinstance(sampling, Sampling):
+        fields.refuse("sampling", f"must be a Sampling, not {shown(sampling)}")
+        return None
+    message = pb.Sampling(
+        temperature=fields.number("sampling.temperature", sampling.temperature),
+        top_k=fields.integer("sampling.top_k", sampling.top_k, INT32),
+        top_p=fields.number("sampling.top_p", sampling.top_p),
+    )
+    return message if message.ByteSize() else None
+
+
+def _meter(meter: object, fields: Fields) -> pb.Meter | None:
+    if meter is None:
+        return None
+    if isinstance(meter, str):
+        try:
+            meter = Meter.parse(meter)
+        except ValueError as error:
+            fields.refuse("meter", str(error))
+            return None
+    if not isinstance(meter, Meter):
+        fields.refuse("meter", f"must be a Meter or a text like '3/4', not {shown(meter)}")
+        return None
+    return pb.Meter(
+        numerator=fields.integer("meter.numerator", meter.numerator, INT32) or 0,
+        denominator=fields.integer("meter.denominator", meter.denominator, INT32) or 0,
+    )
