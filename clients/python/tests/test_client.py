@@ -172,6 +172,12 @@ async def test_a_call_may_have_a_deadline_of_its_own(server: "ScriptedServer", c
         await connect(server.address)("generate", timeout_seconds=0.2)
 
 
+async def test_the_shortest_deadline_is_kept(server: "ScriptedServer", connect: "Connect") -> None:
+    server.script.append(server.hang)
+    with pytest.raises(DeadlineExceededError, match=r"within 0\.01 s"):
+        await connect(server.address)("generate", timeout_seconds=0.01)
+
+
 async def test_the_server_is_told_the_deadline(server: "ScriptedServer", connect: "Connect") -> None:
     remaining: list[float] = []
 
@@ -187,11 +193,13 @@ async def test_the_server_is_told_the_deadline(server: "ScriptedServer", connect
     assert remaining[1] is None or remaining[1] > 1e6
 
 
-@pytest.mark.parametrize("timeout", [0, -1, math.nan])
-async def test_a_timeout_is_above_zero(server: "ScriptedServer", connect: "Connect", timeout: float) -> None:
-    with pytest.raises(ValueError, match="above 0"):
+@pytest.mark.parametrize("timeout", [0, -1, 1e-9, 0.009, math.nan])
+async def test_a_timeout_that_cannot_be_kept_is_refused(
+    server: "ScriptedServer", connect: "Connect", timeout: float
+) -> None:
+    with pytest.raises(ValueError, match=r"at least 0\.01 seconds"):
         connect(server.address, timeout_seconds=timeout)
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match=r"at least 0\.01 seconds"):
         await connect(server.address)("generate", timeout_seconds=timeout)
     assert server.requests == []
 

@@ -17,6 +17,7 @@ from fantasia_client.meter import Meter
 from fantasia_client.model import ModelInfo
 from fantasia_client.piece import FinishReason, Piece
 from fantasia_client.sampling import Sampling
+from fantasia_client.settings import MIN_TIMEOUT_SECONDS
 from fantasia_client.version import VERSION
 
 
@@ -49,9 +50,9 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     return value
 
 
-def _above_zero(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    if not value > 0:
-        raise click.BadParameter(f"{value} is not above 0.")
+def _timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if not value >= MIN_TIMEOUT_SECONDS:
+        raise click.BadParameter(f"{value} is not {MIN_TIMEOUT_SECONDS} or above.")
     return value
 
 
@@ -77,11 +78,11 @@ def _meter(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option(
     "--timeout",
     type=float,
-    callback=_above_zero,
+    callback=_timeout,
     metavar="SECONDS",
     default=DEFAULT_TIMEOUT_SECONDS,
     show_default=True,
-    help="Seconds that the answer may take; inf for no limit.",
+    help="Seconds that the answer may take, 0.01 or more; inf for no limit.",
 )
 @click.option("--wait", is_flag=True, help="Wait, within the timeout, for a server that is not up yet.")
 @click.option("--tls", is_flag=True, help="Encrypt the connection.")

@@ -40,7 +40,7 @@ class Client:
 
     Args:
         server: `HOST:PORT`, or any name that gRPC resolves.
-        timeout_seconds: default deadline of a call, above 0.
+        timeout_seconds: default deadline of a call, at least 0.01.
         wait_for_ready: wait, within the deadline, for a server that cannot be reached yet.
         retry: when a failed call is tried again.
         keepalive: how a lost connection is noticed.
@@ -48,7 +48,7 @@ class Client:
         credentials: encrypt it, for what `tls` does not cover.
 
     Raises:
-        ValueError: the address is empty, the timeout not above 0, or both `tls` and `credentials` are given.
+        ValueError: the address is empty, the timeout is below 0.01, or both `tls` and `credentials` are given.
     """
 
     def __init__(

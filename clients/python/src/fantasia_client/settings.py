@@ -6,6 +6,8 @@ from fantasia_client.errors import ClientClosedError
 
 _FOREVER_SECONDS = 1e9
 """Some thirty years: a longer deadline is none, and would overflow the wire's clock."""
+MIN_TIMEOUT_SECONDS = 0.01
+"""gRPC ends calls a few milliseconds late: what answers that fast would answer within any shorter deadline."""
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class CallSettings:
 
         Raises:
             ClientClosedError: the client has been closed.
-            ValueError: the timeout is not above 0.
+            ValueError: the timeout is below `MIN_TIMEOUT_SECONDS`.
         """
         if self.closed:
             raise ClientClosedError(f"this client of {self.server} has been closed")
@@ -42,5 +44,5 @@ class CallSettings:
 
     @staticmethod
     def _check(timeout_seconds: float) -> None:
-        if not timeout_seconds > 0:
-            raise ValueError(f"a timeout must be above 0 seconds, not {timeout_seconds}")
+        if not timeout_seconds >= MIN_TIMEOUT_SECONDS:
+            raise ValueError(f"a timeout must be at least {MIN_TIMEOUT_SECONDS} seconds, not {timeout_seconds}")
