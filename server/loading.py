@@ -1,6 +1,7 @@
 """From a folder of bundles to engines."""
 
 from pathlib import Path
+from typing import Final
 
 from music.bundle import Bundle, load_bundle
 from server.catalogue import ServedModel
@@ -10,6 +11,8 @@ from server.engine.runner import Runner
 from server.errors import StartupError
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
+
+_NO_BUNDLE: Final = "lost+found"  # at the root of every ext4 volume
 
 
 def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
@@ -34,18 +37,24 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
 
 
 def bundle_folders(models: Path) -> list[Path]:
-    """The folders in `models`, sorted; `models` itself where that is a bundle. Hidden folders do not count.
+    """The folders in `models`, sorted; `models` itself where that is a bundle.
 
-    A folder without a manifest counts: it is refused by name rather than passed over.
+    Hidden folders do not count, nor does the `lost+found` of a volume that is mounted. Any other folder
+    without a manifest counts: it is refused by name rather than passed over.
 
     Raises:
         StartupError: there is none.
     """
     if (models / "manifest.json").exists():
         return [models]
-    folders = sorted(path for path in models.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(
+        path for path in models.iterdir() if not path.name.startswith(".") and path.name != _NO_BUNDLE and path.is_dir()
+    )
     if not folders:
-        raise StartupError(f"{models} holds no bundle: give --models a folder of bundles, or one bundle")
+        raise StartupError(
+            f"{models} holds no bundle: it has no manifest.json, so is none itself, and no folder that could be one; "
+            "give --models a folder of bundles, or one bundle"
+        )
     return folders
 
 

@@ -9,8 +9,8 @@ from server.metrics import Metrics
 from server.settings import Settings
 
 
-def test_every_folder_is_a_bundle_but_hidden_ones(tmp_path: Path) -> None:
-    for name in ("b", "a", ".cache"):
+def test_every_folder_is_a_bundle_but_hidden_ones_and_lost_files(tmp_path: Path) -> None:
+    for name in ("b", "a", ".cache", "lost+found"):
         (tmp_path / name).mkdir()
     (tmp_path / "README.md").touch()
 
@@ -25,6 +25,18 @@ def test_one_bundle_may_be_named_itself(tmp_path: Path) -> None:
 
 def test_a_folder_without_bundles_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="no bundle"):
+        bundle_folders(tmp_path)
+
+
+def test_an_empty_volume_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    with pytest.raises(StartupError, match="no bundle"):
+        bundle_folders(tmp_path)
+
+
+def test_a_bundle_that_lost_its_manifest_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").touch()
+    with pytest.raises(StartupError, match=r"no manifest\.json"):
         bundle_folders(tmp_path)
 
 
