@@ -1,6 +1,7 @@
 """`python -m server`."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,9 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"python -m server: error: {error}\n")
         return 2
     log_to_stderr(settings.log_level)
+    # gRPC reads this once, as it is imported, and writes its own lines among ours: what they say of a fault, our
+    # sentence says. Who wants more sets the variable.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server.app import serve  # only now: a wrong setting is told before ONNX Runtime is loaded
 
     try:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.bundle import Bundle, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("FANTASIA_", "GRPC_"))}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -103,6 +104,18 @@ def test_a_folder_without_bundles_ends_with_one_sentence_and_code_1(tmp_path: Pa
 
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"python -m server: error: {tmp_path} holds no bundle")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_ends_with_one_sentence_and_code_1() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = run("--host", "127.0.0.1", "--port", str(port), "--metrics-port", "0", "--models", "models")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"python -m server: error: cannot listen on 127.0.0.1:{port}: is it taken")
     assert ended.stderr.count("\n") == 1
 
 
