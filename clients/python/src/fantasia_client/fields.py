@@ -85,5 +85,5 @@ def shown(value: object) -> str:
     try:
         text = ascii(value)
     except Exception:  # an integer of more digits than Python prints, or a class that cannot show itself
-        text = f"a {type(value).__name__}"
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
