@@ -29,7 +29,8 @@ class GenerationServiceStub:
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
@@ -60,7 +61,8 @@ class GenerationServiceServicer:
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
@@ -118,7 +120,8 @@ class GenerationService:
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 

@@ -30,7 +30,8 @@ class GenerationServiceStub:
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
@@ -54,7 +55,8 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
@@ -74,7 +76,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Writes new music with the models that the server has loaded.
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT), ResourceInfo (NOT_FOUND), RetryInfo where
+    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
+    name), ResourceInfo (NOT_FOUND), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
     """
 
