@@ -7,7 +7,7 @@ from typing import Any, Final
 import symusic
 
 from music.errors import InvalidScoreError
-from music.score import MAX_LENGTH_TICKS, TICKS_PER_QUARTER, Meter, Note, Score
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score, require_length
 
 _END_MARKER: Final = "end"
 
@@ -29,11 +29,13 @@ def write_midi(score: Score) -> bytes:
         file.time_signatures.append(symusic.TimeSignature(score.pickup_ticks, meter.numerator, meter.denominator))
     if score.key_sharps is not None:
         file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
-    for voice in range(max(score.voices, 1)):
-        track: Any = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
-        for note in score.notes:
-            if note.voice == voice:
-                track.notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
+    tracks: list[Any] = [
+        symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
+        for voice in range(max(score.voices, 1))
+    ]
+    for note in score.notes:
+        tracks[note.voice].notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
+    for track in tracks:
         file.tracks.append(track)
     file.markers.append(symusic.TextMeta(score.length_ticks, _END_MARKER))
     return bytes(file.dumps_midi())
@@ -63,8 +65,7 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
     tracks = [track for track in file.tracks if not track.is_drum and len(track.notes)]
     if not tracks:
         raise InvalidScoreError("the MIDI file holds no pitched note")
-    if file.end() * scale > MAX_LENGTH_TICKS:
-        raise InvalidScoreError(f"lasts longer than {MAX_LENGTH_TICKS // Meter().bar_ticks} bars of 4/4")
+    require_length(file.end() * scale)
     tracks.sort(key=lambda track: -sum(note.pitch for note in track.notes) / len(track.notes))
     notes: list[Note] = []
     for voice, track in enumerate(tracks):

@@ -12,6 +12,16 @@ MAX_LENGTH_TICKS = 10_000 * 4 * TICKS_PER_QUARTER
 """Longest piece that is read, 10,000 bars of 4/4: a damaged file may claim any length, and a grid fills it."""
 
 
+def require_length(ticks: float) -> None:
+    """Refuse a piece longer than `MAX_LENGTH_TICKS`.
+
+    Raises:
+        InvalidScoreError: it is.
+    """
+    if ticks > MAX_LENGTH_TICKS:
+        raise InvalidScoreError(f"lasts longer than {MAX_LENGTH_TICKS // Meter().bar_ticks} bars of 4/4")
+
+
 class Note(NamedTuple):
     """One sounding note."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from music.bundle import Defaults
 from music.tokenizers import TOKENIZERS
 from training.errors import ConfigurationError
 
@@ -64,15 +65,10 @@ class TrainingConfig(_Table):
         return self
 
 
-class BundleConfig(_Table):
+class BundleConfig(_Table, Defaults):
     """What the bundle tells the server: defaults for what a caller leaves open, and its limits."""
 
     description: str
-    temperature: float = Field(default=1.0, ge=0.01, le=10)
-    top_k: int = Field(default=0, ge=0, le=1024)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    tempo_bpm: float = Field(default=100.0, ge=10, le=400)
-    program: int = Field(default=0, ge=0, le=127)
     max_steps: int = Field(default=4096, ge=1, le=65536)
 
 

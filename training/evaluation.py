@@ -85,17 +85,18 @@ def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threa
     tokenizer = bundle.tokenizer
     scorer = OnnxScorer(bundle, threads=threads)
     result = Evaluation(tokens_per_step=tokenizer.tokens_per_step)
-    encodings = [tokenizer.encode(score) for score in scores]
-    if all(len(encoding.tokens) <= 1 for encoding in encodings):
-        raise CorpusError(f"{bundle.name} has no token for any of this music: nothing to charge")
-    encodings.sort(key=lambda encoding: len(encoding.tokens))
-    for encoding in encodings:
+    encodings: list[Encoding] = []
+    for score in scores:
+        encoding = tokenizer.encode(score)
         result.dropped.update(encoding.dropped)
-    encodings = [encoding for encoding in encodings if len(encoding.tokens) > 1]
-    for encoding in encodings:
-        result.pieces += 1
-        result.tokens += len(encoding.tokens)
-        result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
+        if len(encoding.tokens) > 1:
+            encodings.append(encoding)
+            result.tokens += len(encoding.tokens)
+            result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
+    if not encodings:
+        raise CorpusError(f"{bundle.name} has no token for any of this music: nothing to charge")
+    result.pieces = len(encodings)
+    encodings.sort(key=lambda encoding: len(encoding.tokens))
     jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, clock)]
     charges: dict[int, list[tuple[float, int]]] = {}
     for batch in _batches(jobs, encodings):

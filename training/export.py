@@ -29,8 +29,9 @@ from music.bundle import (
 )
 from music.errors import BundleFormatError
 from music.tokenizers import Tokenizer
+from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
-from server.engine.runner import Chunk
+from server.engine.request import EngineRequest
 from training.batches import EncodedPiece
 from training.config import Config
 from training.curves import CURVES, draw_curves
@@ -92,13 +93,7 @@ def export(
                 parameters=model.parameter_count,
             ),
             graphs=graphs,
-            defaults=Defaults(
-                temperature=config.bundle.temperature,
-                top_k=config.bundle.top_k,
-                top_p=config.bundle.top_p,
-                tempo_bpm=config.bundle.tempo_bpm,
-                program=config.bundle.program,
-            ),
+            defaults=Defaults(**config.bundle.model_dump(include=set(Defaults.model_fields))),
             max_steps=config.bundle.max_steps,
             provenance={
                 **provenance,
@@ -166,21 +161,12 @@ def _write_curves(run: Path, folder: Path) -> None:
 def _sample(bundle: Bundle) -> None:
     """Every decode graph must load and draw tokens that the grammar accepts."""
     runner = OnnxRunner(bundle, slots=_SAMPLED_ROWS, provider="cpu")
-    random = np.random.default_rng(0)
     for steps in runner.chunk_sizes:
+        batch = Batch(runner)
         for slot in range(_SAMPLED_ROWS):
-            runner.reset(slot, 0)
-        tokens = runner.decode(
-            Chunk(
-                rows=np.arange(_SAMPLED_ROWS),
-                uniforms=random.random((_SAMPLED_ROWS, steps), dtype=np.float32),
-                forced=np.full((_SAMPLED_ROWS, steps), -1, np.int64),
-                temperature=np.ones(_SAMPLED_ROWS, np.float32),
-                top_k=np.zeros(_SAMPLED_ROWS, np.int64),
-                top_p=np.ones(_SAMPLED_ROWS, np.float32),
-                allowed=np.ones((_SAMPLED_ROWS, runner.vocabulary), np.bool_),
-            )
-        )
+            batch.join(slot, EngineRequest(seed=slot, max_tokens=steps))
+            runner.reset(slot, clock_row=0)
+        tokens = runner.decode(batch.chunk(steps))
         if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
             raise ExportError(f"the decode graph of {steps} steps draws tokens that the grammar forbids")
 

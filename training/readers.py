@@ -1,4 +1,4 @@
-"""Scores from files: MIDI by the reader that serving and evaluation use too, everything else by music21.
+"""Scores from files: MIDI by the reader that evaluation uses too, everything else by music21.
 
 One reader for MIDI means that a file has the same voices, meter and length when a model is trained on it and when
 one is evaluated on it. It is also exact to the tick where music21 quantizes, and a hundred times as fast.
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from music.errors import InvalidScoreError
 from music.midi import read_midi
-from music.score import MAX_LENGTH_TICKS, TICKS_PER_QUARTER, Meter, Note, Score
+from music.score import TICKS_PER_QUARTER, Meter, Note, Score, require_length
 
 MIDI_SUFFIXES: Final = frozenset((".mid", ".midi"))
 SUFFIXES: Final = MIDI_SUFFIXES | frozenset((".mxl", ".xml", ".musicxml", ".krn", ".abc"))
@@ -86,8 +86,7 @@ def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
     ]
     notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
     length = max([_ticks(score.highestTime), *(note.end for note in notes)])
-    if length > MAX_LENGTH_TICKS:
-        raise InvalidScoreError(f"lasts longer than {MAX_LENGTH_TICKS // Meter().bar_ticks} bars of 4/4")
+    require_length(length)
     flat = parts[0].flatten()
     return Reading(
         name,

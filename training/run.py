@@ -20,7 +20,7 @@ from training.trainer import Trainer
 
 ABOUT: Final = "run.json"
 _CHECKED_PIECES: Final = 8
-_SAMPLED_SPLITS: Final = (Split.VALID, Split.TEST)
+_MEASURED_SPLITS: Final = (Split.VALID, Split.TEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
         CorpusError: the corpus of the run cannot be read.
         ExportError: the graphs do not agree with PyTorch.
     """
-    check_target(target, name)
+    check_target(target, name)  # before the corpus is read; `export`, which replaces the target, makes sure again
     run = Run.load(folder)
     corpus = Corpus.load(corpus_path or run.corpus_path)
     check, _ = _encode(corpus, run.tokenizer, Split.VALID)
 
     def measure(bundle: Bundle) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for split in _SAMPLED_SPLITS:
+        for split in _MEASURED_SPLITS:
             if corpus.count(split):
                 result = evaluate_split(bundle, corpus, split, ClockMode.STATED)
                 metrics[f"{split.name.lower()}_nats_per_note_step"] = round(result.nats_per_note_step, 5)

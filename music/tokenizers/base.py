@@ -43,20 +43,41 @@ class Setting:
 
 
 class IncrementalDecoder(ABC):
-    """Turns tokens into notes while they arrive."""
+    """Turns tokens into notes while they arrive; whatever comes after the end token is not heard."""
 
-    @abstractmethod
+    def __init__(self, end_token: int) -> None:
+        self._end_token = end_token
+        self._ended = False
+
     def feed(self, tokens: Iterable[int]) -> list[Note]:
         """Consume tokens; the notes whose end they decided, in the order in which they ended."""
+        notes: list[Note] = []
+        for token in tokens:
+            if self._ended or token == self._end_token:
+                self._ended = True
+                break
+            self._take(int(token), notes)
+        return notes
 
-    @abstractmethod
     def finish(self) -> list[Note]:
         """No more tokens come: the notes that were still sounding end here."""
+        self._ended = True
+        notes: list[Note] = []
+        self._close(notes)
+        return notes
 
     @property
     @abstractmethod
     def length_ticks(self) -> int:
         """Ticks that the tokens so far have filled."""
+
+    @abstractmethod
+    def _take(self, token: int, notes: list[Note]) -> None:
+        """Consume one token that is not the end, appending the notes whose end it decided."""
+
+    @abstractmethod
+    def _close(self, notes: list[Note]) -> None:
+        """Append the notes that were still sounding."""
 
 
 class Tokenizer(ABC):

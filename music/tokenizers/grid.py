@@ -187,43 +187,30 @@ class GridDecoder(IncrementalDecoder):
     """Follows the voices step by step."""
 
     def __init__(self, tokenizer: GridTokenizer) -> None:
+        super().__init__(tokenizer.end_token)
         self._tokenizer = tokenizer
         self._sounding: list[tuple[int, int] | None] = [None] * tokenizer.voices  # (onset in steps, pitch)
         self._count = 0
-        self._ended = False
 
     @property
     def length_ticks(self) -> int:
         """See `IncrementalDecoder.length_ticks`."""
         return -(-self._count // self._tokenizer.voices) * self._tokenizer.step_ticks
 
-    def feed(self, tokens: Iterable[int]) -> list[Note]:
-        """See `IncrementalDecoder.feed`."""
+    def _take(self, token: int, notes: list[Note]) -> None:
         grid = self._tokenizer
-        notes: list[Note] = []
-        for token in tokens:
-            if self._ended:
-                break
-            if token == END:
-                self._ended = True
-                break
-            step, place = divmod(self._count, grid.voices)
-            voice = grid.voice_order[place]
-            self._count += 1
-            if token == HOLD:
-                continue
-            self._release(voice, step, notes)
-            if token >= FIRST_PITCH:
-                self._sounding[voice] = (step, int(token) - FIRST_PITCH + grid.lowest_pitch)
-        return notes
+        step, place = divmod(self._count, grid.voices)
+        voice = grid.voice_order[place]
+        self._count += 1
+        if token == HOLD:
+            return
+        self._release(voice, step, notes)
+        if token >= FIRST_PITCH:
+            self._sounding[voice] = (step, token - FIRST_PITCH + grid.lowest_pitch)
 
-    def finish(self) -> list[Note]:
-        """See `IncrementalDecoder.finish`."""
-        notes: list[Note] = []
-        self._ended = True
+    def _close(self, notes: list[Note]) -> None:
         for voice in range(self._tokenizer.voices):
             self._release(voice, -(-self._count // self._tokenizer.voices), notes)
-        return notes
 
     def _release(self, voice: int, step: int, notes: list[Note]) -> None:
         sounding = self._sounding[voice]

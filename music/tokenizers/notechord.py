@@ -91,7 +91,7 @@ class NoteChordTokenizer(Tokenizer):
     @classmethod
     def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
         """See `Tokenizer.fit`: the vocabulary is every sonority of the scores."""
-        names = {sonority_name(pitches) for score in scores for pitches in _sonorities(score)}
+        names = {sonority_name(note.pitch for note in notes) for score in scores for notes in _sonorities(score)}
         if not names:
             raise ValueError("notechord: the training scores hold no note to make a vocabulary of")
         return cls.from_parameters({**parameters, "names": sorted(names)})
@@ -109,19 +109,15 @@ class NoteChordTokenizer(Tokenizer):
         """
         dropped: Counter[str] = Counter()
         tokens: list[int] = []
-        for pitches in _sonorities(score):
-            token = self._ids.get(sonority_name(pitches))
+        for notes in _sonorities(score):
+            token = self._ids.get(sonority_name(note.pitch for note in notes))
             if token is None:
-                dropped["unknown_sonority"] += len(pitches)
+                dropped["unknown_sonority"] += len(notes)
                 continue
-            dropped["doubled"] += len(pitches) - len(set(pitches))
+            place = len(tokens) * self.step_ticks
+            dropped["doubled"] += len(notes) - len({note.pitch for note in notes})
+            dropped["retimed"] += sum((note.onset, note.duration) != (place, self.step_ticks) for note in notes)
             tokens.append(token)
-        kept = iter(range(0, len(tokens) * self.step_ticks, self.step_ticks))
-        for onset, notes in groupby(sorted(score.notes), key=lambda note: note.onset):
-            group = list(notes)
-            if sonority_name(note.pitch for note in group) in self._ids:
-                place = next(kept)
-                dropped["retimed"] += sum(onset != place or note.duration != self.step_ticks for note in group)
         return Encoding(np.array([*tokens, END], np.int32), 0, 0, +dropped)
 
     def decoder(self) -> "NoteChordDecoder":
@@ -146,40 +142,28 @@ class NoteChordDecoder(IncrementalDecoder):
     """Places each sonority one step after the last."""
 
     def __init__(self, tokenizer: NoteChordTokenizer) -> None:
+        super().__init__(tokenizer.end_token)
         self._tokenizer = tokenizer
         self._count = 0
-        self._ended = False
 
     @property
     def length_ticks(self) -> int:
         """See `IncrementalDecoder.length_ticks`."""
         return self._count * self._tokenizer.step_ticks
 
-    def feed(self, tokens: Iterable[int]) -> list[Note]:
-        """See `IncrementalDecoder.feed`."""
+    def _take(self, token: int, notes: list[Note]) -> None:
         step = self._tokenizer.step_ticks
-        notes: list[Note] = []
-        for token in tokens:
-            if self._ended:
-                break
-            if token == END:
-                self._ended = True
-                break
-            onset = self._count * step
-            notes += [Note(onset, step, pitch, VELOCITY, 0) for pitch in self._tokenizer.pitches(int(token))]
-            self._count += 1
-        return notes
+        onset = self._count * step
+        notes += [Note(onset, step, pitch, VELOCITY, 0) for pitch in self._tokenizer.pitches(token)]
+        self._count += 1
 
-    def finish(self) -> list[Note]:
-        """See `IncrementalDecoder.finish`: every note ended with its step."""
-        self._ended = True
-        return []
+    def _close(self, notes: list[Note]) -> None:
+        """Every note ended with its step."""
 
 
-def _sonorities(score: Score) -> list[list[int]]:
-    """Pitches that start together, in order of onset."""
-    by_onset = groupby(sorted(score.notes), key=lambda note: note.onset)
-    return [[note.pitch for note in notes] for _, notes in by_onset]
+def _sonorities(score: Score) -> list[list[Note]]:
+    """Notes that start together, in order of onset."""
+    return [list(notes) for _, notes in groupby(sorted(score.notes), key=lambda note: note.onset)]
 
 
 def _grammar(vocabulary: int) -> Grammar:
