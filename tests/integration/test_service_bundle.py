@@ -1,10 +1,7 @@
 """`python -m server` with a real network in ONNX Runtime."""
 
-import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,24 +13,14 @@ import pytest
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.midi import read_midi
-
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
-COMMAND = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
+from tests.integration.serving import COMMAND, ENVIRONMENT, serving
 
 
 @pytest.fixture(scope="module")
 def stub(small_bundle: Path) -> Iterator[pb_grpc.GenerationServiceStub]:
-    command = [*COMMAND, "--models", str(small_bundle), "--provider", "cpu", "--slots", "16"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:  # noqa: S603
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if "msg=serving" in line)
-        found = re.search(r" address=(\S+)", line)
-        assert found is not None
-        with grpc.insecure_channel(found[1]) as channel:
+    with serving("--models", str(small_bundle), "--provider", "cpu", "--slots", "16") as (address, _):
+        with grpc.insecure_channel(address) as channel:
             yield pb_grpc.GenerationServiceStub(channel)
-        process.terminate()
-        assert "Traceback" not in process.stderr.read()
-        assert process.wait(10) == 0
 
 
 def refusal(*arguments: str) -> str:

@@ -1,10 +1,6 @@
 """The bundle that a fresh clone plays: what it claims, and that load never changes what it writes."""
 
 import asyncio
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,27 +11,19 @@ from music21 import corpus as music21_corpus
 from fantasia_client import AsyncClient, Client, Piece
 from music.bundle import load_bundle
 from music.midi import read_midi, write_midi
+from tests.integration.serving import serving
 from training.evaluation import ClockMode, evaluate, evaluate_folder
 from training.prepare import chorale_sources
 from training.readers import CHORALE_PARTS, read_scores
 
 BUNDLE = Path("models/chorales")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, int]]:
     """Address and process id of a server on the shipped models."""
-    command = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0", "--provider", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:  # noqa: S603
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if "msg=serving" in line)
-        found = re.search(r" address=(\S+)", line)
-        assert found is not None
-        yield found[1], process.pid
-        process.terminate()
-        process.stderr.read()
-        assert process.wait(20) == 0
+    with serving("--provider", "cpu") as server:
+        yield server
 
 
 def test_it_keeps_its_promises() -> None:

@@ -1,8 +1,6 @@
 """From three scores to MIDI bytes, through every command that a user would type."""
 
 import io
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +12,7 @@ from music21 import converter
 from fantasia_client import Client
 from music.midi import write_midi
 from music.score import Meter, Note, Score
-
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
-ENVIRONMENT["OMP_NUM_THREADS"] = "1"
+from tests.integration.serving import ENVIRONMENT, serving
 
 
 def run(*arguments: str) -> str:
@@ -45,19 +41,10 @@ def test_three_scores_become_a_server_that_writes_music(tmp_path: Path) -> None:
     assert "test_nats_per_note_step" in exported
     assert "nats per note-step" in run("training", "evaluate", str(models / "tiny"), "--midi", str(scores))
 
-    command = [sys.executable, "-m", "server", "--models", str(models), "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as server:  # noqa: S603
-        assert server.stderr is not None
-        serving = next(line for line in server.stderr if "msg=serving" in line)
-        address = re.search(r" address=(\S+)", serving)
-        assert address is not None
-        with Client(address[1]) as client:
-            piece = client.generate(bars=4, seed=11, meter="3/4", tempo_bpm=150, program=24)
-            again = client.generate(bars=4, seed=11, meter="3/4", tempo_bpm=150, program=24)
-            other = client.generate(bars=4, seed=12, meter="3/4", tempo_bpm=150, program=24)
-        server.terminate()
-        server.stderr.read()
-        assert server.wait(20) == 0
+    with serving("--models", str(models)) as (address, _), Client(address) as client:
+        piece = client.generate(bars=4, seed=11, meter="3/4", tempo_bpm=150, program=24)
+        again = client.generate(bars=4, seed=11, meter="3/4", tempo_bpm=150, program=24)
+        other = client.generate(bars=4, seed=12, meter="3/4", tempo_bpm=150, program=24)
 
     assert piece.midi == again.midi != other.midi
     file = mido.MidiFile(file=io.BytesIO(piece.midi))
