@@ -24,7 +24,7 @@ if ! podman $IMAGE_ENGINE_OPTIONS image exists "$BASE"; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/\?$' || true)
     rm -rf "$STORE/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip \
-        trixie "$STORE/rootfs" "${mirror:-http://deb.debian.org/debian}"
+        trixie "$STORE/rootfs" ${mirror:+"$mirror"}  # without one, debootstrap knows its own
     tar -C "$STORE/rootfs" -c . | podman $IMAGE_ENGINE_OPTIONS import - "$BASE"
     rm -rf "$STORE/rootfs"
 fi

@@ -18,9 +18,9 @@ from tests.integration.serving import COMMAND, ENVIRONMENT, serving
 
 @pytest.fixture(scope="module")
 def stub(small_bundle: Path) -> Iterator[pb_grpc.GenerationServiceStub]:
-    with serving("--models", str(small_bundle), "--provider", "cpu", "--slots", "16") as (address, _):
-        with grpc.insecure_channel(address) as channel:
-            yield pb_grpc.GenerationServiceStub(channel)
+    arguments = ("--models", str(small_bundle), "--provider", "cpu", "--slots", "16")
+    with serving(*arguments) as (address, _), grpc.insecure_channel(address) as channel:
+        yield pb_grpc.GenerationServiceStub(channel)
 
 
 def refusal(*arguments: str) -> str:
