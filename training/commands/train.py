@@ -1,0 +1,49 @@
+"""`python -m training train`: a network from an array file."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("config")
+@click.option("--corpus", type=click.Path(path_type=Path), required=True, help="What `prepare` wrote.")
+@click.option("--run", "folder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Run folder.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change the configuration.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def train(
+    config: str, corpus: Path, folder: Path, device: str, threads: int, overrides: tuple[str, ...], quiet: bool
+) -> None:
+    """Train a network, or go on where a killed run stopped.
+
+    CONFIG is a named configuration (`chorales`, `origin`, `smoke`) or a TOML file.
+    """
+    import torch
+
+    from training.config import load_config
+    from training.errors import ConfigurationError
+    from training.run import train
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    changes = {}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{override!r} is not TABLE.KEY=VALUE", param_hint="--set")
+        changes[key] = value
+    try:
+        trained = train(load_config(config, changes), corpus, folder, device=device, progress=not quiet)
+    except KeyboardInterrupt:
+        raise click.ClickException(f"stopped; the same command goes on from the last epoch in {folder}") from None
+    best = trained.best
+    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(trained.dropped.items())) or "none"
+    click.echo(f"pieces: {trained.train_pieces} train, {trained.valid_pieces} valid; notes dropped or moved: {dropped}")
+    click.echo(f"best epoch {best.epoch}: {best.valid_loss:.4f} nats per note-step, accuracy {best.valid_accuracy:.2%}")
+    click.echo(f"next: python -m training export {folder} --out models/NAME")
