@@ -26,6 +26,10 @@ class Grammar:
     """(states, vocabulary): the state after the token; meaningless where it is not allowed."""
     start: int
     """The state before the first token."""
+    features: NDArray[np.int32] | None = None
+    """(states, features): what the network is told of each state; None where it is told nothing."""
+    feature_sizes: tuple[int, ...] = ()
+    """Number of values of each feature."""
 
     def states(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         """The state before each of the tokens, shape (n,)."""

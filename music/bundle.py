@@ -45,6 +45,8 @@ class Network(_Table):
     vocabulary: int = Field(ge=1)
     clock_rows: int = Field(ge=1)
     grammar_states: int = Field(ge=1)
+    registers: int = Field(default=0, ge=0)
+    """Registers of the voices beside the LSTM's state (`music.voicing`); 0 where there are none."""
     parameters: int = Field(ge=1)
     """Trained parameters."""
 
@@ -229,4 +231,7 @@ def _tokenizer(path: Path, manifest: Manifest) -> Tokenizer:
         raise BundleMismatchError(
             f"{path}: the network has (vocabulary, clock rows, grammar states) {shape}, its tokenizer {own}"
         )
+    registers = tokenizer.voicing.size if tokenizer.voicing else 0
+    if network.registers not in (0, registers):
+        raise BundleMismatchError(f"{path}: the network has {network.registers} registers, its tokenizer {registers}")
     return tokenizer

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,27 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[l
     return pieces, dropped
 
 
+def model_inputs(
+    tokens: NDArray[np.integer[Any]], clock_start: int, tokenizer: Tokenizer
+) -> tuple[NDArray[np.int64], ...]:
+    """What the network sees before each token of a piece, each (n, ...), in the order of `MusicLSTM.forward`."""
+    voicing = tokenizer.voicing
+    registers = voicing.registers(tokens) if voicing is not None else np.zeros((len(tokens), 0), np.int64)
+    states = tokenizer.grammar.states(tokens) if tokenizer.grammar.features is not None else np.zeros(len(tokens))
+    return (
+        np.concatenate([[tokenizer.start_token], tokens[:-1]]).astype(np.int64),
+        tokenizer.clock.rows(clock_start, len(tokens)).astype(np.int64),
+        states.astype(np.int64),
+        registers,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One training step: every array is (window, lanes) except `fresh` (lanes,)."""
+    """One training step: targets (window, lanes), and `fresh` (lanes,)."""
 
-    previous: NDArray[np.int64]
-    clock_rows: NDArray[np.int64]
+    inputs: tuple[NDArray[np.int64], ...]
+    """What the network is given before its state, each (window, lanes, ...), in the order of `MusicLSTM.forward`."""
     targets: NDArray[np.int64]
     """`PADDING` where there is no token."""
     fresh: NDArray[np.bool_]
@@ -76,11 +92,10 @@ class Lanes:
             fill[shortest] += -(-len(piece.tokens) // window)
         self.windows = max(fill)
         length = self.windows * window
-        self._previous = np.full((length, lanes), tokenizer.start_token, np.int64)
-        self._clock = np.zeros((length, lanes), np.int64)
         self._targets = np.full((length, lanes), PADDING, np.int64)
         self._fresh = np.zeros((self.windows, lanes), np.bool_)
         self._window = window
+        inputs: list[NDArray[np.int64]] = []
         for lane, indices in enumerate(rows):
             offset = 0
             for index in indices:
@@ -89,19 +104,29 @@ class Lanes:
                 start = piece.clock_start if starts is None else starts[index]
                 self._fresh[offset // window, lane] = True
                 self._targets[offset : offset + count, lane] = piece.tokens
-                self._previous[offset + 1 : offset + count, lane] = piece.tokens[:-1]
-                self._clock[offset : offset + count, lane] = tokenizer.clock.rows(start, count)
+                seen = model_inputs(piece.tokens, start, tokenizer)
+                inputs = inputs or [np.zeros((length, lanes, *array.shape[1:]), np.int64) for array in seen]
+                for array, part in zip(inputs, seen, strict=True):
+                    array[offset : offset + count, lane] = part
                 offset += -(-count // window) * window
+
+        self._inputs = tuple(inputs)
+        self.width = lanes
+        """Lanes side by side."""
+        self.counts: list[int] = (self._targets != PADDING).reshape(self.windows, -1).sum(axis=1).tolist()
+        """Tokens to predict in each window."""
+        self.ends = int((self._targets == tokenizer.end_token).sum())
+        """Tokens that end a piece."""
 
     @property
     def tokens(self) -> int:
         """Tokens to predict."""
-        return int((self._targets != PADDING).sum())
+        return sum(self.counts)
 
     def __iter__(self) -> Iterator[Window]:
         for index in range(self.windows):
             part = slice(index * self._window, (index + 1) * self._window)
-            yield Window(self._previous[part], self._clock[part], self._targets[part], self._fresh[index])
+            yield Window(tuple(array[part] for array in self._inputs), self._targets[part], self._fresh[index])
 
 
 def training_lanes(pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config: TrainingConfig, epoch: int) -> Lanes:

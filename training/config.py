@@ -35,6 +35,7 @@ class NetworkConfig(_Table):
     layers: int = Field(ge=1, le=8)
     hidden: int = Field(ge=8, le=4096)
     embedding: int = Field(ge=4, le=4096)
+    voices: bool = Field(default=True, description="whether the network is told what the voices sound")
     dropout_input: float = Field(ge=0, lt=1)
     dropout_between: float = Field(ge=0, lt=1)
     dropout_output: float = Field(ge=0, lt=1)

@@ -32,7 +32,7 @@ from music.tokenizers import Tokenizer
 from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.request import EngineRequest
-from training.batches import EncodedPiece
+from training.batches import EncodedPiece, model_inputs
 from training.config import Config
 from training.curves import CURVES, draw_curves
 from training.errors import ExportError
@@ -69,7 +69,7 @@ def export(
     """
     check_target(target, name)
     checkpoint = load_checkpoint(run / BEST)
-    model = MusicLSTM.for_tokenizer(config.network, tokenizer)
+    model = MusicLSTM(config.network, tokenizer)
     model.load_state_dict(checkpoint["model"])
     model.eval()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,7 @@ def export(
                 vocabulary=tokenizer.vocabulary_size,
                 clock_rows=len(tokenizer.clock.successor),
                 grammar_states=len(tokenizer.grammar.allowed),
+                registers=model.voices.voicing.size if model.voices is not None else 0,
                 parameters=model.parameter_count,
             ),
             graphs=graphs,
@@ -177,10 +178,9 @@ def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Seq
     worst = 0.0
     for piece in pieces:
         (ours,) = scorer.logits([piece.tokens], [piece.clock_start])
-        previous = torch.tensor([tokenizer.start_token, *piece.tokens[:-1].tolist()])[:, None]
-        rows = torch.as_tensor(tokenizer.clock.rows(piece.clock_start, len(piece.tokens)), dtype=torch.long)[:, None]
+        inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)
         with torch.inference_mode():
-            theirs, _ = model(previous, rows, model.zero_state(1))
+            theirs, _ = model(*(torch.from_numpy(array)[:, None] for array in inputs), model.zero_state(1))
         worst = max(worst, float(np.abs(ours - theirs[:, 0].numpy()).max()))
     if not worst <= TOLERANCE:
         raise ExportError(f"graph and PyTorch differ by {worst:.2e} in a logit; at most {TOLERANCE:.0e} is allowed")

@@ -1,4 +1,4 @@
-"""The network: token and clock embeddings into an LSTM, and a linear layer to the vocabulary."""
+"""The network: an LSTM over embeddings of what was said, and outputs that count from what sounds."""
 
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from music.tokenizers import Tokenizer
 from training.config import NetworkConfig
+from training.voices import Voices
 
 
 class State(NamedTuple):
@@ -30,50 +31,51 @@ class State(NamedTuple):
 class MusicLSTM(nn.Module):
     """Predicts each token from the ones before it and from where in the bar it stands.
 
-    The clock row of the token to be predicted is embedded feature by feature; the embeddings are added to
-    that of the previous token.
+    The clock row of the token to be predicted is embedded feature by feature, and so is the grammar's state if the
+    tokenizer says anything of it; the embeddings are added to that of the previous token. A tokenizer with voices
+    brings registers too (`music.voicing`): each of their features has an embedding for every place in the step, and
+    beside the usual output over the vocabulary there is one for each sounding voice that scores pitches by their
+    interval from it. What is learned of a fourth above the bass then holds for every bass.
     """
 
-    def __init__(
-        self,
-        config: NetworkConfig,
-        vocabulary: int,
-        clock_features: NDArray[np.integer[Any]],
-        feature_sizes: tuple[int, ...],
-    ) -> None:
+    def __init__(self, config: NetworkConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.config = config
-        self.vocabulary = vocabulary
-        self.token = nn.Embedding(vocabulary, config.embedding)
-        self.clock = nn.ModuleList(nn.Embedding(size, config.embedding) for size in feature_sizes)
+        self.vocabulary = tokenizer.vocabulary_size
+        width = config.embedding
+        clock, grammar = tokenizer.clock, tokenizer.grammar
+        self.token = nn.Embedding(self.vocabulary, width)
+        self.clock = nn.ModuleList(nn.Embedding(size, width) for size in clock.feature_sizes)
+        self.grammar = nn.ModuleList(nn.Embedding(size, width) for size in grammar.feature_sizes)
         self.clock_features: Tensor
-        self.register_buffer("clock_features", torch.as_tensor(clock_features, dtype=torch.long), persistent=False)
-        self.dropout_input = nn.Dropout(config.dropout_input)
-        between = config.dropout_between if config.layers > 1 else 0.0
-        self.lstm = nn.LSTM(config.embedding, config.hidden, config.layers, dropout=between)
-        self.dropout_output = nn.Dropout(config.dropout_output)
-        self.output = nn.Linear(config.hidden, vocabulary)
+        self.grammar_features: Tensor
+        self._constant("clock_features", clock.features)
+        if grammar.features is not None:
+            self._constant("grammar_features", grammar.features)
+        self.lstm = nn.ModuleList(
+            nn.LSTM(config.hidden if layer else width, config.hidden) for layer in range(config.layers)
+        )
+        self.output = nn.Linear(config.hidden, self.vocabulary)
+        self.voices: Voices | None = None
+        if tokenizer.voicing is not None and config.voices:
+            self.voices = Voices(config, tokenizer.voicing, clock.features[:, 0])
         self._initialise()
 
-    @classmethod
-    def for_tokenizer(cls, config: NetworkConfig, tokenizer: Tokenizer) -> "MusicLSTM":
-        """A fresh network for a tokenizer's vocabulary and clock."""
-        clock = tokenizer.clock
-        return cls(config, tokenizer.vocabulary_size, clock.features, clock.feature_sizes)
+    def _constant(self, name: str, values: NDArray[np.integer[Any]]) -> None:
+        self.register_buffer(name, torch.as_tensor(values, dtype=torch.long), persistent=False)
 
     def _initialise(self) -> None:
         """Small embeddings, orthogonal recurrence, and forget gates open at first (Jozefowicz et al., 2015)."""
-        for embedding in (self.token, *self.clock):
+        for embedding in (self.token, *self.clock, *self.grammar):
             nn.init.normal_(embedding.weight, std=0.5)
-        for layer in range(self.config.layers):
-            recurrent = getattr(self.lstm, f"weight_hh_l{layer}")
-            for gate in recurrent.chunk(4):
+        hidden = self.config.hidden
+        for layer in self.lstm:
+            for gate in layer.weight_hh_l0.chunk(4):
                 nn.init.orthogonal_(gate)
-            nn.init.xavier_uniform_(getattr(self.lstm, f"weight_ih_l{layer}"))
-            for kind in ("ih", "hh"):
-                nn.init.zeros_(getattr(self.lstm, f"bias_{kind}_l{layer}"))
-            hidden = self.config.hidden
-            nn.init.ones_(getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden])
+            nn.init.xavier_uniform_(layer.weight_ih_l0)
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.zeros_(layer.bias_hh_l0)
+            nn.init.ones_(layer.bias_ih_l0[hidden : 2 * hidden])
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
@@ -85,26 +87,58 @@ class MusicLSTM(nn.Module):
 
     def clock_embedding(self, rows: Tensor) -> Tensor:
         """Sum of the embedded features of clock rows: (...,) int64 to (..., embedding)."""
-        features = self.clock_features[rows]
-        parts = [embedding(features[..., index]) for index, embedding in enumerate(self.clock)]
-        return torch.stack(parts).sum(0)
+        return _embedded(self.clock, self.clock_features[rows])
 
-    def forward(self, previous: Tensor, clock_rows: Tensor, state: State) -> tuple[Tensor, State]:
+    def grammar_embedding(self, states: Tensor) -> Tensor:
+        """Sum of the embedded features of the grammar's states: (...,) int64 to (..., embedding)."""
+        return _embedded(self.grammar, self.grammar_features[states])
+
+    def forward(
+        self, previous: Tensor, clock_rows: Tensor, grammar_states: Tensor, registers: Tensor, state: State
+    ) -> tuple[Tensor, State]:
         """One pass over `time` steps.
 
         Args:
             previous: (time, batch) int64, the token before each one to predict.
             clock_rows: (time, batch) int64, the clock row of each one to predict.
+            grammar_states: (time, batch) int64, the grammar's state before it.
+            registers: (time, batch, registers) int64, what the voices sound before it; not looked at where the network
+                has no voices.
             state: the state before the first step.
 
         Returns:
             logits (time, batch, vocabulary) float32 and the state after the last step.
         """
-        inputs = self.dropout_input(self.token(previous) + self.clock_embedding(clock_rows))
-        outputs, (h, c) = self.lstm(inputs, (state.h, state.c))
-        return self.output(self.dropout_output(outputs)).float(), State(h, c)
+        config = self.config
+        values = self.token(previous) + self.clock_embedding(clock_rows)
+        if self.grammar:
+            values = values + self.grammar_embedding(grammar_states)
+        if self.voices is not None:
+            values = values + self.voices.embedding(registers, clock_rows)
+        values = self._dropped(values, config.dropout_input)
+        h, c = [], []
+        for index, layer in enumerate(self.lstm):
+            if index:
+                values = self._dropped(values, config.dropout_between)
+            values, (last_h, last_c) = layer(values, (state.h[index : index + 1], state.c[index : index + 1]))
+            h.append(last_h)
+            c.append(last_c)
+        values = self._dropped(values, config.dropout_output)
+        logits = self.output(values)
+        if self.voices is not None:
+            logits = logits + self.voices.scores(values, registers)
+        return logits.float(), State(torch.cat(h), torch.cat(c))
 
     @property
     def parameter_count(self) -> int:
         """Trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def _dropped(self, values: Tensor, probability: float) -> Tensor:
+        return nn.functional.dropout(values, probability, self.training)
+
+
+def _embedded(embeddings: nn.ModuleList, features: Tensor) -> Tensor:
+    """Sum over the features (..., features) of what each embedding says of its own."""
+    parts = [embedding(features[..., index]) for index, embedding in enumerate(embeddings)]
+    return torch.stack(parts).sum(0)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from music.automata import Clock, Grammar
 from music.score import Meter, Note, Score
+from music.voicing import Voicing
 
 Tokens = NDArray[np.int32]
 
@@ -101,6 +102,9 @@ class Tokenizer(ABC):
     """Tokens that one step takes."""
     grammar: Grammar
     clock: Clock
+    voicing: Voicing | None = None
+    """What the voices sound, where a step's tokens are one for each voice; the first feature of the clock is then the
+    token's place in the step."""
 
     @property
     @abstractmethod

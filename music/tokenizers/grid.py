@@ -15,6 +15,7 @@ from music.automata import Clock, Grammar
 from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
 from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens
+from music.voicing import Voicing
 
 START: Final = 0
 END: Final = 1
@@ -77,6 +78,9 @@ class GridTokenizer(Tokenizer):
         self.end_token = END
         self.grammar = _grammar(voices, self.vocabulary_size)
         self.clock = _clock(voices, steps_per_quarter, self.step_ticks, self.meters)
+        self.voicing = Voicing(
+            voices=voices, vocabulary=self.vocabulary_size, hold=HOLD, first_pitch=FIRST_PITCH, start=START
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:

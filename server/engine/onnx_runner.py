@@ -27,7 +27,8 @@ class OnnxRunner:
     """State of all slots beside one decode session for each chunk size; see `server.engine.runner.Runner`.
 
     State is h and c (layers, slots, hidden) float32 and, for each slot, the previous token, the clock row and
-    the grammar's state, (slots,) int64.
+    the grammar's state, (slots,) int64, and the registers of the voices (slots, registers) int64 if the network has
+    any.
     """
 
     def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:
@@ -56,7 +57,9 @@ class OnnxRunner:
         self._token = np.full(slots, tokenizer.start_token, np.int64)
         self._clock = np.zeros(slots, np.int64)
         self._grammar = np.full(slots, tokenizer.grammar.start, np.int64)
+        self._registers = np.zeros((slots, network.registers), np.int64)
         self._start = (tokenizer.start_token, tokenizer.grammar.start)
+        self._initial = tokenizer.voicing.initial if tokenizer.voicing is not None and network.registers else None
 
     @property
     def slots(self) -> int:
@@ -84,18 +87,21 @@ class OnnxRunner:
         self._c[:, slot] = 0.0
         self._token[slot], self._grammar[slot] = self._start
         self._clock[slot] = clock_row
+        if self._initial is not None:
+            self._registers[slot] = self._initial
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
         rows = chunk.rows
-        tokens, h, c, token, clock, grammar = self._sessions[chunk.steps].run(
-            ("tokens", "h_next", "c_next", "token_next", "clock_next", "grammar_next"),
+        state = {"token": self._token, "clock": self._clock, "grammar": self._grammar}
+        if self._initial is not None:
+            state["registers"] = self._registers
+        tokens, h, c, *after = self._sessions[chunk.steps].run(
+            ("tokens", "h_next", "c_next", *(f"{name}_next" for name in state)),
             {
                 "h": self._h[:, rows],
                 "c": self._c[:, rows],
-                "token": self._token[rows],
-                "clock": self._clock[rows],
-                "grammar": self._grammar[rows],
+                **{name: values[rows] for name, values in state.items()},
                 "uniforms": chunk.uniforms,
                 "forced": chunk.forced,
                 "temperature": chunk.temperature,
@@ -105,7 +111,8 @@ class OnnxRunner:
             },
         )
         self._h[:, rows], self._c[:, rows] = h, c
-        self._token[rows], self._clock[rows], self._grammar[rows] = token, clock, grammar
+        for values, advanced in zip(state.values(), after, strict=True):
+            values[rows] = advanced
         result: NDArray[np.int64] = tokens
         return result
 
@@ -120,6 +127,7 @@ class OnnxScorer:
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
         self._bundle = bundle
         self._session = open_session(bundle, bundle.manifest.graphs.prefill, provider="cpu", threads=threads)
+        self._inputs = {value.name for value in self._session.get_inputs()}
 
     def logits(
         self, tokens: Sequence[NDArray[np.integer[Any]]], clock_starts: Sequence[int]
@@ -142,11 +150,22 @@ class OnnxScorer:
             previous[1 : len(piece), column] = piece[:-1]
             clock_rows[: len(piece), column] = tokenizer.clock.rows(start, len(piece))
         state = np.zeros((network.layers, len(tokens), network.hidden), np.float32)
-        (logits,) = self._session.run(
-            ("logits",),
-            {"previous": previous, "clock_rows": clock_rows, "lengths": lengths, "h": state, "c": state},
-        )
+        feed = {"previous": previous, "clock_rows": clock_rows, "lengths": lengths, "h": state, "c": state}
+        if "grammar" in self._inputs:
+            feed["grammar"] = _padded([tokenizer.grammar.states(piece) for piece in tokens])
+        if "registers" in self._inputs:
+            assert tokenizer.voicing is not None  # load_bundle has seen to it
+            feed["registers"] = _padded([tokenizer.voicing.registers(piece) for piece in tokens])
+        (logits,) = self._session.run(("logits",), feed)
         return [logits[:length, column] for column, length in enumerate(lengths)]
+
+
+def _padded(columns: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.int64]:
+    """Arrays (n, ...) of different n side by side, (longest, columns, ...), zero after their ends."""
+    padded = np.zeros((max(map(len, columns)), len(columns), *columns[0].shape[1:]), np.int64)
+    for index, column in enumerate(columns):
+        padded[: len(column), index] = column
+    return padded
 
 
 def open_session(bundle: Bundle, name: str, *, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
@@ -194,6 +213,8 @@ def _check_decode(bundle: Bundle, name: str, session: onnxruntime.InferenceSessi
         "uniforms": ["batch", steps],
         "tokens": ["batch", steps],
     }
+    if network.registers:
+        expected["registers"] = ["batch", network.registers]
     for value, shape in expected.items():
         if shapes.get(value) != shape:
             raise BundleMismatchError(

@@ -1,0 +1,71 @@
+"""The graph that reads a whole sequence at once."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from training.graphs.builder import Graph
+from training.graphs.voices import Voices
+from training.graphs.weights import Weights
+
+
+def prefill_graph(weights: Weights) -> onnx.ModelProto:
+    """A whole sequence at once.
+
+    Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
+    (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states,
+    `registers` (time, batch, registers) int64 if it has voices. Outputs: `logits` (time, batch, vocabulary), and
+    `h_next`, `c_next` after each row's own length; logits past it are meaningless.
+    """
+    graph = Graph("prefill", weights)
+    layers, hidden = weights.layers, weights.hidden
+    previous = graph.input("previous", TensorProto.INT64, ("time", "batch"))
+    clock_rows = graph.input("clock_rows", TensorProto.INT64, ("time", "batch"))
+    lengths = graph.input("lengths", TensorProto.INT32, ("batch",))
+    h = graph.split(graph.input("h", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
+    c = graph.split(graph.input("c", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
+    values = graph.op(
+        "Add",
+        graph.op("Gather", graph.weight("token_embedding"), previous),
+        graph.op("Gather", graph.weight("clock_embedding"), clock_rows),
+    )
+    if weights.told_grammar:
+        grammar = graph.input("grammar", TensorProto.INT64, ("time", "batch"))
+        values = graph.op("Add", values, graph.op("Gather", graph.weight("grammar_embedding"), grammar))
+    if weights.voicing is not None:
+        registers = graph.input("registers", TensorProto.INT64, ("time", "batch", weights.voicing.size))
+        values = graph.op("Add", values, Voices(graph).embedding(registers, clock_rows))
+    h_next, c_next = [], []
+    for layer in range(layers):
+        width = hidden if layer else weights.embedding
+        bias = graph.op(
+            "Concat",
+            graph.weight(f"bias_{layer}", (1, 4 * hidden)),
+            graph.constant(np.zeros((1, 4 * hidden), np.float32)),  # ONNX adds two biases; ours are summed
+            axis=1,
+        )
+        values, last_h, last_c = graph.ops(
+            "LSTM",
+            values,
+            graph.weight(f"input_{layer}", (1, 4 * hidden, width)),
+            graph.weight(f"recurrent_{layer}", (1, 4 * hidden, hidden)),
+            bias,
+            lengths,
+            h[layer],
+            c[layer],
+            count=3,
+            hidden_size=hidden,
+        )
+        values = graph.squeezed(values, 1)
+        h_next.append(last_h)
+        c_next.append(last_c)
+    flat = graph.op("Reshape", values, graph.integers(-1, hidden))
+    logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
+    if weights.voicing is not None:
+        logits = Voices(graph).logits(logits, graph.op("Reshape", registers, graph.integers(-1, weights.voicing.size)))
+    shape = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
+    logits = graph.op("Reshape", logits, shape)
+    graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
+    for name, parts in (("h_next", h_next), ("c_next", c_next)):
+        graph.output(graph.op("Concat", *parts, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))
+    return graph.model()

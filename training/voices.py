@@ -1,0 +1,53 @@
+"""The part of the network that sees the voices: embeddings of the registers, and outputs by interval."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from music.voicing import Voicing
+from training.config import NetworkConfig
+
+
+class Voices(nn.Module):
+    """Registers in, scores of pitches out; see `music.voicing.Voicing`."""
+
+    def __init__(self, config: NetworkConfig, voicing: Voicing, places: NDArray[np.integer[Any]]) -> None:
+        """`places` (clock rows,) says at which place of the step each clock row stands."""
+        super().__init__()
+        self.voicing = voicing
+        sizes = voicing.feature_sizes
+        total = sum(sizes)
+        self.table = nn.Embedding(voicing.voices * total, config.embedding)
+        self.span = 2 * voicing.pitches
+        self.output = nn.Linear(config.hidden, voicing.voices * self.span)
+        self.offsets: Tensor
+        self.intervals: Tensor
+        self.pairs: Tensor
+        self.none: Tensor
+        self._constant("offsets", places[:, None].astype(np.int64) * total + np.cumsum((0, *sizes[:-1])))
+        self._constant("intervals", voicing.intervals)
+        self._constant("pairs", np.array(voicing.pairs, np.int64).reshape(-1, 2))
+        self.register_buffer("none", torch.arange(self.span) == 0, persistent=False)
+        nn.init.normal_(self.table.weight, std=0.25)
+        nn.init.normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def _constant(self, name: str, values: NDArray[np.int64]) -> None:
+        self.register_buffer(name, torch.as_tensor(values, dtype=torch.long), persistent=False)
+
+    def embedding(self, registers: Tensor, clock_rows: Tensor) -> Tensor:
+        """Sum of the embedded features: (..., registers) and (...,) to (..., embedding)."""
+        intervals = self.intervals[registers[..., self.pairs[:, 0]], registers[..., self.pairs[:, 1]]]
+        features = torch.cat([registers, intervals], -1)
+        rows = features + self.offsets[clock_rows]
+        embedded = nn.functional.embedding_bag(rows.flatten(0, -2), self.table.weight, mode="sum")
+        return embedded.unflatten(0, rows.shape[:-1])
+
+    def scores(self, values: Tensor, registers: Tensor) -> Tensor:
+        """What every token gains by its interval from what sounds: (..., hidden), (..., registers) to (..., tokens)."""
+        scores = self.output(values).unflatten(-1, (-1, self.span)).masked_fill(self.none, 0.0)
+        columns = self.intervals.T[registers[..., : self.voicing.voices]]  # (..., voices, tokens)
+        return scores.gather(-1, columns).sum(-2)
