@@ -1,9 +1,9 @@
-"""What every voice of an interleaved grid sounds, kept in a few registers beside the LSTM.
+"""What every voice of an interleaved grid sounds, and how often each pitch class was heard: kept beside the LSTM.
 
 A HOLD says nothing of what it holds, and an LSTM that must carry four pitches through dozens of them spends its
-memory on bookkeeping. The registers are a function of the tokens so far, every one of them charged; the network
-sees them, and the intervals between them, before each token. Like the clock and the grammar they step with table
-lookups alone, in NumPy, PyTorch and an ONNX graph alike.
+memory on bookkeeping. Registers and profile are a function of the tokens so far, every one of them charged; the
+network sees them, and the intervals between them, before each token. They step with lookups and one multiplication,
+in NumPy, PyTorch and an ONNX graph alike.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,25 @@ from numpy.typing import NDArray
 
 MAX_AGE: Final = 16
 """Steps after which a held note no longer grows older."""
+DECAYS: Final = (0.85, 0.98)
+"""What is left of the profile after one step: a memory of some six steps, and one of fifty."""
+PITCH_CLASSES: Final = 12
+_BLOCK: Final = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voicing:
-    """Registers over the last `voices` tokens, the newest first, and what the network is told of them.
+    """Registers over the last `voices` tokens, the newest first, a profile, and what the network is told of them.
 
-    Before each token there are `3 * voices` registers, int64. First what the voice of the last token sounds since
+    Before each token there are `4 * voices` registers, int64. First what the voice of the last token sounds since
     then (a pitch token, REST, or START before the voice's first token), that of the token before it, and so on; the
-    `voices`-th is thus the very voice whose token comes next. Then, in the same order, the age of each in steps, and
-    the interval by which each voice last moved.
+    `voices`-th is thus the very voice whose token comes next. Then, in the same order, the age of each in steps; the
+    interval by which each voice last moved; and the pitch token that each voice said last, rests or not (START before
+    its first).
+
+    The profile, (decays, 12) float32, counts for every pitch class the tokens that sounded it, older ones for less. The
+    network is told its shares turned so that the last pitch of the voice whose token comes next is the first: what the
+    key makes of that pitch, whichever key it is.
 
     Intervals are stored as `semitones + pitches`, in 1 .. 2 * pitches - 1; 0 where there is none, one side being
     no pitch.
@@ -47,7 +56,26 @@ class Voicing:
     @property
     def size(self) -> int:
         """Number of registers."""
-        return 3 * self.voices
+        return 4 * self.voices
+
+    @property
+    def decay(self) -> NDArray[np.float32]:
+        """(decays,): what is left of the profile after one token."""
+        return np.power(DECAYS, 1 / self.voices).astype(np.float32)
+
+    @property
+    def pitch_class(self) -> NDArray[np.float32]:
+        """(vocabulary, 12): one at the token's pitch class, counted from the lowest pitch; zero for what is no pitch."""
+        table = np.zeros((self.vocabulary, PITCH_CLASSES), np.float32)
+        pitches = np.arange(self.pitches)
+        table[self.first_pitch + pitches, pitches % PITCH_CLASSES] = 1.0
+        return table
+
+    @property
+    def turned(self) -> NDArray[np.int64]:
+        """(vocabulary, 12): the pitch classes from the token's own upwards."""
+        root = np.maximum(np.arange(self.vocabulary) - self.first_pitch, 0)
+        return (root[:, None] + np.arange(PITCH_CLASSES)) % PITCH_CLASSES
 
     @property
     def intervals(self) -> NDArray[np.int64]:
@@ -69,15 +97,14 @@ class Voicing:
         return (
             *(self.vocabulary,) * self.voices,
             *(MAX_AGE + 1,) * self.voices,
-            *(interval,) * self.voices,
-            *(interval,) * len(self.pairs),
+            *(interval,) * (self.voices + len(self.pairs)),
         )
 
     @property
     def initial(self) -> NDArray[np.int64]:
         """(size,): the registers before the first token."""
         registers = np.zeros(self.size, np.int64)
-        registers[: self.voices] = self.start
+        registers[: self.voices] = registers[-self.voices :] = self.start
         return registers
 
     def registers(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -91,30 +118,55 @@ class Voicing:
         said = np.maximum.accumulate(np.where(grid != self.hold, rows, -1), axis=0)  # when the voice last spoke
         sounding = np.where(said >= 0, np.take_along_axis(grid, np.maximum(said, 0), axis=0), self.start)
         age = np.minimum(np.where(said >= 0, rows - said, rows + 1), MAX_AGE)
-        before = np.vstack([np.full((1, voices), self.start), sounding[:-1]])
         struck = np.maximum.accumulate(np.where(grid >= self.first_pitch, rows, -1), axis=0)
-        moved = self.intervals[sounding, before]
+        heard = np.where(struck >= 0, np.take_along_axis(grid, np.maximum(struck, 0), axis=0), self.start)
+        moved = self.intervals[heard, np.vstack([np.full((1, voices), self.start), heard[:-1]])]
         motion = np.where(struck >= 0, np.take_along_axis(moved, np.maximum(struck, 0), axis=0), 0)
 
         registers = np.empty((count, self.size), np.int64)
-        for offset, (values, nothing) in enumerate(((sounding, self.start), (age, 0), (motion, 0))):
+        groups = ((sounding, self.start), (age, 0), (motion, 0), (heard, self.start))
+        for offset, (values, nothing) in enumerate(groups):
             padded = np.concatenate([np.full(voices, nothing), values.reshape(-1)])
             for lag in range(1, voices + 1):
                 registers[:, offset * voices + lag - 1] = padded[voices - lag : voices - lag + count]
         return registers
 
+    def profile(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """The profile before each of the tokens of a piece: (n,) to (n, decays, 12)."""
+        count = len(tokens)
+        registers = self.registers(np.append(tokens, self.hold))  # one more, so that the last token's is seen
+        sounded = self.pitch_class[registers[1:, 0]].astype(np.float64)
+        profile = np.zeros((count, len(DECAYS), PITCH_CLASSES))
+        for index, decay in enumerate(self.decay.astype(np.float64)):
+            carried = np.zeros(PITCH_CLASSES)
+            for first in range(0, count, _BLOCK):
+                block = sounded[first : first + _BLOCK]
+                lags = np.arange(len(block))[:, None] - np.arange(len(block))[None, :] - 1
+                weights = np.where(lags >= 0, decay ** np.maximum(lags, 0), 0.0)
+                faded = decay ** np.arange(len(block))[:, None] * carried
+                before = weights @ block + faded
+                profile[first : first + _BLOCK, index] = before
+                carried = decay * before[-1] + block[-1]
+        return profile.astype(np.float32)
+
     def step(self, registers: NDArray[np.int64], token: int) -> NDArray[np.int64]:
         """The registers after one more token: (size,) to (size,)."""
-        voices = self.voices
-        sounding, age, motion = (registers[index * voices : (index + 1) * voices] for index in range(3))
-        own = voices - 1
-        held = token == self.hold
+        sounding, age, motion, heard = registers.reshape(4, self.voices)
+        own = self.voices - 1
+        held, pitched = token == self.hold, token >= self.first_pitch
         now = int(sounding[own]) if held else token
-        moved = int(self.intervals[token, sounding[own]]) if token >= self.first_pitch else int(motion[own])
         aged = min(int(age[own]) + 1, MAX_AGE) if held else 0
-        return np.array([now, *sounding[:own], aged, *age[:own], moved, *motion[:own]], np.int64)
+        moved = int(self.intervals[token, heard[own]]) if pitched else int(motion[own])
+        last = token if pitched else int(heard[own])
+        return np.array([now, *sounding[:own], aged, *age[:own], moved, *motion[:own], last, *heard[:own]], np.int64)
+
+    def profile_step(self, profile: NDArray[np.float32], now: int) -> NDArray[np.float32]:
+        """The profile after a token by which the voice sounds `now` (the first register): (decays, 12) likewise."""
+        return profile * self.decay[:, None] + self.pitch_class[now]
 
     def features(self, registers: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the network is told: registers (..., size) to (..., features), each below its `feature_sizes`."""
         newer, older = (np.array([pair[side] for pair in self.pairs], np.intp) for side in range(2))
-        return np.concatenate([registers, self.intervals[registers[..., newer], registers[..., older]]], axis=-1)
+        return np.concatenate(
+            [registers[..., : 3 * self.voices], self.intervals[registers[..., newer], registers[..., older]]], axis=-1
+        )

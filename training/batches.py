@@ -44,18 +44,15 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[l
     return pieces, dropped
 
 
-def model_inputs(
-    tokens: NDArray[np.integer[Any]], clock_start: int, tokenizer: Tokenizer
-) -> tuple[NDArray[np.int64], ...]:
+def model_inputs(tokens: NDArray[np.integer[Any]], clock_start: int, tokenizer: Tokenizer) -> tuple[NDArray[Any], ...]:
     """What the network sees before each token of a piece, each (n, ...), in the order of `MusicLSTM.forward`."""
-    voicing = tokenizer.voicing
-    registers = voicing.registers(tokens) if voicing is not None else np.zeros((len(tokens), 0), np.int64)
-    states = tokenizer.grammar.states(tokens) if tokenizer.grammar.features is not None else np.zeros(len(tokens))
+    count, voicing, grammar = len(tokens), tokenizer.voicing, tokenizer.grammar
     return (
         np.concatenate([[tokenizer.start_token], tokens[:-1]]).astype(np.int64),
-        tokenizer.clock.rows(clock_start, len(tokens)).astype(np.int64),
-        states.astype(np.int64),
-        registers,
+        tokenizer.clock.rows(clock_start, count).astype(np.int64),
+        np.zeros(count, np.int64) if grammar.features is None else grammar.states(tokens).astype(np.int64),
+        np.zeros((count, 0), np.int64) if voicing is None else voicing.registers(tokens),
+        np.zeros((count, 0), np.float32) if voicing is None else voicing.profile(tokens),
     )
 
 
@@ -63,7 +60,7 @@ def model_inputs(
 class Window:
     """One training step: targets (window, lanes), and `fresh` (lanes,)."""
 
-    inputs: tuple[NDArray[np.int64], ...]
+    inputs: tuple[NDArray[Any], ...]
     """What the network is given before its state, each (window, lanes, ...), in the order of `MusicLSTM.forward`."""
     targets: NDArray[np.int64]
     """`PADDING` where there is no token."""
@@ -95,7 +92,7 @@ class Lanes:
         self._targets = np.full((length, lanes), PADDING, np.int64)
         self._fresh = np.zeros((self.windows, lanes), np.bool_)
         self._window = window
-        inputs: list[NDArray[np.int64]] = []
+        inputs: list[NDArray[Any]] = []
         for lane, indices in enumerate(rows):
             offset = 0
             for index in indices:
@@ -105,7 +102,7 @@ class Lanes:
                 self._fresh[offset // window, lane] = True
                 self._targets[offset : offset + count, lane] = piece.tokens
                 seen = model_inputs(piece.tokens, start, tokenizer)
-                inputs = inputs or [np.zeros((length, lanes, *array.shape[1:]), np.int64) for array in seen]
+                inputs = inputs or [np.zeros((length, lanes, *array.shape[1:]), array.dtype) for array in seen]
                 for array, part in zip(inputs, seen, strict=True):
                     array[offset : offset + count, lane] = part
                 offset += -(-count // window) * window

@@ -94,7 +94,13 @@ class MusicLSTM(nn.Module):
         return _embedded(self.grammar, self.grammar_features[states])
 
     def forward(
-        self, previous: Tensor, clock_rows: Tensor, grammar_states: Tensor, registers: Tensor, state: State
+        self,
+        previous: Tensor,
+        clock_rows: Tensor,
+        grammar_states: Tensor,
+        registers: Tensor,
+        profile: Tensor,
+        state: State,
     ) -> tuple[Tensor, State]:
         """One pass over `time` steps.
 
@@ -102,8 +108,9 @@ class MusicLSTM(nn.Module):
             previous: (time, batch) int64, the token before each one to predict.
             clock_rows: (time, batch) int64, the clock row of each one to predict.
             grammar_states: (time, batch) int64, the grammar's state before it.
-            registers: (time, batch, registers) int64, what the voices sound before it; not looked at where the network
-                has no voices.
+            registers: (time, batch, registers) int64, what the voices sound before it.
+            profile: (time, batch, decays, 12) float32, what pitch classes were heard before it. Neither is looked at
+                where the network has no voices.
             state: the state before the first step.
 
         Returns:
@@ -114,7 +121,7 @@ class MusicLSTM(nn.Module):
         if self.grammar:
             values = values + self.grammar_embedding(grammar_states)
         if self.voices is not None:
-            values = values + self.voices.embedding(registers, clock_rows)
+            values = values + self.voices.embedding(registers, profile, clock_rows)
         values = self._dropped(values, config.dropout_input)
         h, c = [], []
         for index, layer in enumerate(self.lstm):

@@ -1,14 +1,18 @@
 """The part of the network that sees the voices: embeddings of the registers, and outputs by interval."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from music.voicing import Voicing
+from music.voicing import DECAYS, PITCH_CLASSES, Voicing
 from training.config import NetworkConfig
+
+SHARES: Final = 3.0
+"""What the shares of the pitch classes add up to: the scale on which the other embeddings are."""
+LEAST_SHARE: Final = 1e-6
 
 
 class Voices(nn.Module):
@@ -22,14 +26,17 @@ class Voices(nn.Module):
         total = sum(sizes)
         self.table = nn.Embedding(voicing.voices * total, config.embedding)
         self.span = 2 * voicing.pitches
+        self.key = nn.Linear(len(DECAYS) * PITCH_CLASSES, config.embedding, bias=False)
         self.output = nn.Linear(config.hidden, voicing.voices * self.span)
         self.offsets: Tensor
         self.intervals: Tensor
         self.pairs: Tensor
+        self.turned: Tensor
         self.none: Tensor
         self._constant("offsets", places[:, None].astype(np.int64) * total + np.cumsum((0, *sizes[:-1])))
         self._constant("intervals", voicing.intervals)
         self._constant("pairs", np.array(voicing.pairs, np.int64).reshape(-1, 2))
+        self._constant("turned", voicing.turned)
         self.register_buffer("none", torch.arange(self.span) == 0, persistent=False)
         nn.init.normal_(self.table.weight, std=0.25)
         nn.init.normal_(self.output.weight, std=0.01)
@@ -38,16 +45,22 @@ class Voices(nn.Module):
     def _constant(self, name: str, values: NDArray[np.int64]) -> None:
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.long), persistent=False)
 
-    def embedding(self, registers: Tensor, clock_rows: Tensor) -> Tensor:
-        """Sum of the embedded features: (..., registers) and (...,) to (..., embedding)."""
+    def embedding(self, registers: Tensor, profile: Tensor, clock_rows: Tensor) -> Tensor:
+        """Sum of the embedded features and of the turned profile.
+
+        Takes (..., registers), (..., decays, 12) and (...,); gives (..., embedding).
+        """
+        voices = self.voicing.voices
         intervals = self.intervals[registers[..., self.pairs[:, 0]], registers[..., self.pairs[:, 1]]]
-        features = torch.cat([registers, intervals], -1)
+        features = torch.cat([registers[..., : 3 * voices], intervals], -1)
         rows = features + self.offsets[clock_rows]
         embedded = nn.functional.embedding_bag(rows.flatten(0, -2), self.table.weight, mode="sum")
-        return embedded.unflatten(0, rows.shape[:-1])
+        places = self.turned[registers[..., -1]].unsqueeze(-2).expand_as(profile)
+        shares = profile.gather(-1, places) * (SHARES / profile.sum(-1, keepdim=True).clamp_min(LEAST_SHARE))
+        return embedded.unflatten(0, rows.shape[:-1]) + self.key(shares.flatten(-2))
 
     def scores(self, values: Tensor, registers: Tensor) -> Tensor:
-        """What every token gains by its interval from what sounds: (..., hidden), (..., registers) to (..., tokens)."""
+        """What every token gains by its interval from each voice: (..., hidden), (..., registers) to (..., tokens)."""
         scores = self.output(values).unflatten(-1, (-1, self.span)).masked_fill(self.none, 0.0)
-        columns = self.intervals.T[registers[..., : self.voicing.voices]]  # (..., voices, tokens)
+        columns = self.intervals.T[registers[..., -self.voicing.voices :]]  # (..., voices, tokens)
         return scores.gather(-1, columns).sum(-2)

@@ -13,6 +13,7 @@ import onnxruntime
 
 from music.bundle import Bundle
 from music.errors import BundleMismatchError
+from music.voicing import DECAYS, PITCH_CLASSES
 from server.engine.errors import ProviderUnavailableError
 from server.engine.runner import Chunk
 
@@ -27,8 +28,8 @@ class OnnxRunner:
     """State of all slots beside one decode session for each chunk size; see `server.engine.runner.Runner`.
 
     State is h and c (layers, slots, hidden) float32 and, for each slot, the previous token, the clock row and
-    the grammar's state, (slots,) int64, and the registers of the voices (slots, registers) int64 if the network has
-    any.
+    the grammar's state, (slots,) int64, and the registers (slots, registers) int64 and profile (slots, decays, 12) float32 of the
+    voices if the network has any.
     """
 
     def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:
@@ -58,6 +59,7 @@ class OnnxRunner:
         self._clock = np.zeros(slots, np.int64)
         self._grammar = np.full(slots, tokenizer.grammar.start, np.int64)
         self._registers = np.zeros((slots, network.registers), np.int64)
+        self._profile = np.zeros((slots, len(DECAYS), PITCH_CLASSES), np.float32)
         self._start = (tokenizer.start_token, tokenizer.grammar.start)
         self._initial = tokenizer.voicing.initial if tokenizer.voicing is not None and network.registers else None
 
@@ -89,13 +91,14 @@ class OnnxRunner:
         self._clock[slot] = clock_row
         if self._initial is not None:
             self._registers[slot] = self._initial
+            self._profile[slot] = 0.0
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
         rows = chunk.rows
-        state = {"token": self._token, "clock": self._clock, "grammar": self._grammar}
+        state: dict[str, NDArray[Any]] = {"token": self._token, "clock": self._clock, "grammar": self._grammar}
         if self._initial is not None:
-            state["registers"] = self._registers
+            state |= {"registers": self._registers, "profile": self._profile}
         tokens, h, c, *after = self._sessions[chunk.steps].run(
             ("tokens", "h_next", "c_next", *(f"{name}_next" for name in state)),
             {
@@ -150,19 +153,26 @@ class OnnxScorer:
             previous[1 : len(piece), column] = piece[:-1]
             clock_rows[: len(piece), column] = tokenizer.clock.rows(start, len(piece))
         state = np.zeros((network.layers, len(tokens), network.hidden), np.float32)
-        feed = {"previous": previous, "clock_rows": clock_rows, "lengths": lengths, "h": state, "c": state}
+        feed: dict[str, NDArray[Any]] = {
+            "previous": previous,
+            "clock_rows": clock_rows,
+            "lengths": lengths,
+            "h": state,
+            "c": state,
+        }
         if "grammar" in self._inputs:
-            feed["grammar"] = _padded([tokenizer.grammar.states(piece) for piece in tokens])
+            feed["grammar"] = _padded([tokenizer.grammar.states(piece).astype(np.int64) for piece in tokens])
         if "registers" in self._inputs:
             assert tokenizer.voicing is not None  # load_bundle has seen to it
             feed["registers"] = _padded([tokenizer.voicing.registers(piece) for piece in tokens])
+            feed["profile"] = _padded([tokenizer.voicing.profile(piece) for piece in tokens])
         (logits,) = self._session.run(("logits",), feed)
         return [logits[:length, column] for column, length in enumerate(lengths)]
 
 
-def _padded(columns: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.int64]:
+def _padded(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Arrays (n, ...) of different n side by side, (longest, columns, ...), zero after their ends."""
-    padded = np.zeros((max(map(len, columns)), len(columns), *columns[0].shape[1:]), np.int64)
+    padded = np.zeros((max(map(len, columns)), len(columns), *columns[0].shape[1:]), columns[0].dtype)
     for index, column in enumerate(columns):
         padded[: len(column), index] = column
     return padded

@@ -3,6 +3,7 @@
 import onnx
 from onnx import TensorProto
 
+from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
 from training.graphs.sampler import Sampler
 from training.graphs.voices import Voices
@@ -14,7 +15,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
 
     Inputs, a row for each sequence: state `h`, `c` (layers, batch, hidden) float32; `token` (batch,) int64 the
     previous token; `clock` and `grammar` (batch,) int64 rows of the automata; `registers` (batch, registers) int64
-    if the network has voices; `uniforms` (batch, steps) float32 in [0, 1); `forced` (batch, steps) int64, a token to
+    and `profile` (batch, decays, 12) float32 if the network has voices; `uniforms` (batch, steps) float32 in [0, 1); `forced` (batch, steps) int64, a token to
     take or -1; `temperature`, `top_p` (batch,) float32; `top_k` (batch,) int64, 0 for no limit; `allowed`
     (batch, vocabulary) bool.
     Outputs: `tokens` (batch, steps) int64 and the state after them, each under its name with `_next`.
@@ -29,11 +30,12 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
     uniforms = graph.split(graph.input("uniforms", TensorProto.FLOAT, ("batch", steps)), steps, axis=1)
     forced = graph.split(graph.input("forced", TensorProto.INT64, ("batch", steps)), steps, axis=1)
     sampler = Sampler(graph)
-    voices, registers, columns = None, "", []
+    voices, registers, columns, profile = None, "", [], ""
     if weights.voicing is not None:
         voices, size = Voices(graph), weights.voicing.size
         registers = graph.input("registers", TensorProto.INT64, ("batch", size))
         columns = graph.split(registers, size, axis=1)
+        profile = graph.input("profile", TensorProto.FLOAT, ("batch", len(DECAYS), PITCH_CLASSES))
 
     tokens = []
     for step in range(steps):
@@ -45,7 +47,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
         if weights.told_grammar:
             values = graph.op("Add", values, graph.op("Gather", graph.weight("grammar_table"), grammar))
         if voices is not None:
-            embedded = voices.embedding(registers, clock)
+            embedded = voices.embedding(registers, profile, clock, leading=1)
             values = graph.op("Gemm", embedded, graph.weight("input_0"), values, transB=1)
         for layer in range(layers):
             if layer:
@@ -62,7 +64,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
         told = graph.op("GreaterOrEqual", forced[step], graph.integers(0))
         drawn = graph.op("Where", told, forced[step], sampled)  # (batch, 1)
         if voices is not None:
-            columns = voices.advanced(columns, drawn)
+            columns, profile = voices.advanced(columns, profile, drawn)
             registers = graph.op("Concat", *columns, axis=1)
         token = graph.squeezed(drawn, 1)
         tokens.append(drawn)
@@ -79,6 +81,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
         graph.output(value, name, TensorProto.INT64, ("batch",))
     if weights.voicing is not None:
         graph.output(registers, "registers_next", TensorProto.INT64, ("batch", weights.voicing.size))
+        graph.output(profile, "profile_next", TensorProto.FLOAT, ("batch", len(DECAYS), PITCH_CLASSES))
     return graph.model()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
 from training.graphs.voices import Voices
 from training.graphs.weights import Weights
@@ -14,7 +15,7 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
 
     Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
     (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states,
-    `registers` (time, batch, registers) int64 if it has voices. Outputs: `logits` (time, batch, vocabulary), and
+    `registers` (time, batch, registers) int64 and `profile` (time, batch, decays, 12) float32 if it has voices. Outputs: `logits` (time, batch, vocabulary), and
     `h_next`, `c_next` after each row's own length; logits past it are meaningless.
     """
     graph = Graph("prefill", weights)
@@ -34,7 +35,9 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
         values = graph.op("Add", values, graph.op("Gather", graph.weight("grammar_embedding"), grammar))
     if weights.voicing is not None:
         registers = graph.input("registers", TensorProto.INT64, ("time", "batch", weights.voicing.size))
-        values = graph.op("Add", values, Voices(graph).embedding(registers, clock_rows))
+        shape = ("time", "batch", len(DECAYS), PITCH_CLASSES)
+        profile = graph.input("profile", TensorProto.FLOAT, shape)
+        values = graph.op("Add", values, Voices(graph).embedding(registers, profile, clock_rows, leading=2))
     h_next, c_next = [], []
     for layer in range(layers):
         width = hidden if layer else weights.embedding
@@ -63,8 +66,8 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
     logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
     if weights.voicing is not None:
         logits = Voices(graph).logits(logits, graph.op("Reshape", registers, graph.integers(-1, weights.voicing.size)))
-    shape = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
-    logits = graph.op("Reshape", logits, shape)
+    whole = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
+    logits = graph.op("Reshape", logits, whole)
     graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
     for name, parts in (("h_next", h_next), ("c_next", c_next)):
         graph.output(graph.op("Concat", *parts, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))

@@ -2,32 +2,41 @@
 
 import numpy as np
 
-from music.voicing import MAX_AGE
+from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES
 from training.graphs.builder import Graph
+from training.voices import LEAST_SHARE
 
 
 class Voices:
-    """Nodes for `music.voicing.Voicing`; registers are (..., registers) int64."""
+    """Nodes for `music.voicing.Voicing`: registers are (..., registers) int64, profiles (..., decays, 12) float32."""
 
     def __init__(self, graph: Graph) -> None:
         assert graph.weights.voicing is not None
         self._graph = graph
         self._voicing = graph.weights.voicing
 
-    def embedding(self, registers: str, clock: str) -> str:
-        """Sum of the embedded features, (..., embedding)."""
+    def embedding(self, registers: str, profile: str, clock: str, *, leading: int) -> str:
+        """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
         graph, voicing = self._graph, self._voicing
-        features = registers
+        features = self._columns(registers, 0, 3 * voicing.voices)
         if voicing.pairs:
             newer, older = zip(*voicing.pairs, strict=True)
             intervals = self.interval(
                 graph.op("Gather", registers, graph.integers(*newer), axis=-1),
                 graph.op("Gather", registers, graph.integers(*older), axis=-1),
             )
-            features = graph.op("Concat", registers, intervals, axis=-1)
+            features = graph.op("Concat", features, intervals, axis=-1)
         rows = graph.op("Add", features, graph.op("Gather", graph.weight("voice_offsets"), clock))
         embedded = graph.op("Gather", graph.weight("voice_table"), rows)
-        return graph.op("ReduceSum", embedded, graph.integers(-2), keepdims=0)
+        summed = graph.op("ReduceSum", embedded, graph.integers(-2), keepdims=0)
+        root = graph.op("Gather", registers, graph.constant(np.array(voicing.size - 1)), axis=-1)
+        places = graph.op("Gather", graph.weight("turned"), root)  # (..., decays, 12)
+        turned = graph.op("GatherElements", profile, places, axis=-1)
+        total = graph.op("ReduceSum", profile, graph.integers(-1), keepdims=1)
+        least = graph.constant(np.array(LEAST_SHARE, np.float32))
+        shares = graph.op("Div", turned, graph.op("Max", total, least))
+        flat = graph.op("Reshape", shares, graph.integers(*[0] * leading, len(DECAYS) * PITCH_CLASSES))
+        return graph.op("Add", summed, graph.op("MatMul", flat, graph.weight("key")))
 
     def interval(self, upper: str, lower: str) -> str:
         """Stored interval from the lower to the upper token, elementwise."""
@@ -42,23 +51,30 @@ class Voices:
         plain, relative = graph.ops(
             "Split", projected, graph.integers(vocabulary, voices * 2 * voicing.pitches), count=2, axis=1
         )
-        sounding = graph.op("Slice", registers, *(graph.integers(value) for value in (0, voices, 1)))
-        rows = graph.op("Add", sounding, graph.constant(np.arange(voices, dtype=np.int64) * vocabulary))
+        heard = self._columns(registers, 3 * voices, 4 * voices)
+        rows = graph.op("Add", heard, graph.constant(np.arange(voices, dtype=np.int64) * vocabulary))
         columns = graph.op("Gather", graph.weight("relative_columns"), rows)  # (batch, voices, vocabulary)
         columns = graph.op("Flatten", columns, axis=1)
         scores = graph.op("GatherElements", relative, columns, axis=1)
         scores = graph.op("Reshape", scores, graph.integers(-1, voices, vocabulary))
         return graph.op("Add", plain, graph.op("ReduceSum", scores, graph.integers(1), keepdims=0))
 
-    def advanced(self, registers: list[str], token: str) -> list[str]:
-        """The registers after `token` (batch, 1), each (batch, 1)."""
+    def advanced(self, registers: list[str], profile: str, token: str) -> tuple[list[str], str]:
+        """Registers (each (batch, 1)) and profile after `token` (batch, 1)."""
         graph, voicing = self._graph, self._voicing
         voices = voicing.voices
-        sounding, age, motion = (registers[index * voices : (index + 1) * voices] for index in range(3))
+        sounding, age, motion, heard = (registers[index * voices : (index + 1) * voices] for index in range(4))
         held = graph.op("Equal", token, graph.integers(voicing.hold))
         pitched = graph.op("GreaterOrEqual", token, graph.integers(voicing.first_pitch))
         now = graph.op("Where", held, sounding[-1], token)
         older = graph.op("Min", graph.op("Add", age[-1], graph.integers(1)), graph.integers(MAX_AGE))
         aged = graph.op("Where", held, older, graph.integers(0))
-        moved = graph.op("Where", pitched, self.interval(token, sounding[-1]), motion[-1])
-        return [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1]]
+        moved = graph.op("Where", pitched, self.interval(token, heard[-1]), motion[-1])
+        last = graph.op("Where", pitched, token, heard[-1])
+        faded = graph.op("Mul", profile, graph.constant(voicing.decay[:, None]))
+        profile = graph.op("Add", faded, graph.op("Gather", graph.weight("pitch_class"), now))  # (batch, 1, 12)
+        return [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1], last, *heard[:-1]], profile
+
+    def _columns(self, registers: str, first: int, end: int) -> str:
+        graph = self._graph
+        return graph.op("Slice", registers, *(graph.integers(value) for value in (first, end, -1)))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from music.tokenizers import Tokenizer
+from music.voicing import DECAYS
 from training.model import MusicLSTM
+from training.voices import SHARES
 
 WEIGHTS: Final = "weights.bin"
 _ALIGNMENT: Final = 64
@@ -51,6 +53,9 @@ class Weights:
                 voices = model.voices
                 self._add("voice_table", voices.table.weight.numpy())
                 self._add("voice_offsets", voices.offsets.numpy())
+                self._add("key", voices.key.weight.numpy().T * np.float32(SHARES))
+                self._add("turned", np.repeat(voices.turned.numpy()[:, None], len(DECAYS), axis=1))
+                self._add("pitch_class", voices.voicing.pitch_class)
                 self._add("intervals", voices.intervals.numpy().reshape(-1))
                 starts = np.arange(voices.voicing.voices)[:, None, None] * voices.span
                 columns = voices.intervals.numpy().T + starts  # (voices, sounding, tokens)
