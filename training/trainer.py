@@ -192,10 +192,12 @@ class Trainer:
         return torch.autocast("cuda", torch.bfloat16) if self._device.type == "cuda" else nullcontext()
 
     def _learning_rate(self, epoch: float) -> float:
-        """Linear warm-up, then a cosine down to a hundredth (Loshchilov and Hutter, 2017)."""
+        """Linear warm-up, then constant or a cosine down to a hundredth (Loshchilov and Hutter, 2017)."""
         training = self._config.training
         if epoch < training.warmup_epochs:
             return training.learning_rate * (epoch + 0.01) / (training.warmup_epochs + 0.01)
+        if training.schedule == "constant":
+            return training.learning_rate
         share = (epoch - training.warmup_epochs) / max(training.epochs - training.warmup_epochs, 1e-9)
         return training.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
 
