@@ -54,6 +54,11 @@ class Window:
     fresh: NDArray[np.bool_]
     """Lanes in which a new piece begins, so that the state starts from zero."""
 
+    @property
+    def inputs(self) -> tuple[NDArray[np.int64], ...]:
+        """What the network is given before its state, in the order of `MusicLSTM.forward`."""
+        return self.previous, self.clock_rows
+
 
 class Lanes:
     """Pieces placed end to end in `lanes` rows, each padded to whole windows so that it starts a window."""
@@ -93,10 +98,17 @@ class Lanes:
                 self._clock[offset : offset + count, lane] = tokenizer.clock.rows(start, count)
                 offset += -(-count // window) * window
 
+        self.width = lanes
+        """Lanes side by side."""
+        self.counts: list[int] = (self._targets != PADDING).reshape(self.windows, -1).sum(axis=1).tolist()
+        """Tokens to predict in each window."""
+        self.ends = int((self._targets == tokenizer.end_token).sum())
+        """Tokens that end a piece."""
+
     @property
     def tokens(self) -> int:
         """Tokens to predict."""
-        return int((self._targets != PADDING).sum())
+        return sum(self.counts)
 
     def __iter__(self) -> Iterator[Window]:
         for index in range(self.windows):

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -109,8 +109,11 @@ class Trainer:
         self._resume()
         self._history = History(folder, self._records) if world.leads else None
 
-    def run(self) -> EpochRecord:
+    def run(self, after_epoch: Callable[[int], None] | None = None) -> EpochRecord:
         """Train until the last epoch or until patience runs out; the record of the best epoch.
+
+        `after_epoch` is called with the number of each epoch (from 1) while its weights are in `model` and before
+        they are saved: a run that was killed may call it twice for one epoch, with the same weights.
 
         Raises:
             DivergenceError: the validation loss is no number any more.
@@ -124,6 +127,8 @@ class Trainer:
                 if better:
                     self._best, self._best_epoch = record.valid_loss, record.epoch
                 self._epoch = record.epoch
+                if after_epoch is not None:
+                    after_epoch(record.epoch)
                 self._records.append(record)
                 if self._history is not None:
                     if better:

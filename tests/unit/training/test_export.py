@@ -12,13 +12,13 @@ from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.runner import Chunk
 from training import export as export_module
+from training.checkpoint import BEST, load_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
 from training.model import MusicLSTM
 from training.run import Run, export_run, train
-from training.trainer import BEST, load_checkpoint
 
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
