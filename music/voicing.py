@@ -65,7 +65,7 @@ class Voicing:
 
     @property
     def pitch_class(self) -> NDArray[np.float32]:
-        """(vocabulary, 12): one at the token's pitch class, counted from the lowest pitch; zero for what is no pitch."""
+        """(vocabulary, 12): one at the token's pitch class, counted from the lowest pitch; all zero for other tokens."""
         table = np.zeros((self.vocabulary, PITCH_CLASSES), np.float32)
         pitches = np.arange(self.pitches)
         table[self.first_pitch + pitches, pitches % PITCH_CLASSES] = 1.0
@@ -111,9 +111,9 @@ class Voicing:
         """The registers before each of the tokens of a piece: (n,) to (n, size)."""
         voices, count = self.voices, len(tokens)
         steps = -(-count // voices)
-        grid = np.full(steps * voices, self.hold, np.int64)
-        grid[:count] = tokens
-        grid = grid.reshape(steps, voices)
+        filled = np.full(steps * voices, self.hold, np.int64)
+        filled[:count] = tokens
+        grid = filled.reshape(steps, voices)
         rows = np.arange(steps)[:, None]
         said = np.maximum.accumulate(np.where(grid != self.hold, rows, -1), axis=0)  # when the voice last spoke
         sounding = np.where(said >= 0, np.take_along_axis(grid, np.maximum(said, 0), axis=0), self.start)
@@ -162,7 +162,8 @@ class Voicing:
 
     def profile_step(self, profile: NDArray[np.float32], now: int) -> NDArray[np.float32]:
         """The profile after a token by which the voice sounds `now` (the first register): (decays, 12) likewise."""
-        return profile * self.decay[:, None] + self.pitch_class[now]
+        after: NDArray[np.float32] = profile * self.decay[:, None] + self.pitch_class[now]
+        return after
 
     def features(self, registers: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the network is told: registers (..., size) to (..., features), each below its `feature_sizes`."""

@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -52,6 +52,8 @@ class TrainingConfig(_Table):
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0)
     warmup_epochs: float = Field(ge=0)
+    average: float = Field(default=0.0, ge=0, lt=1, description="what the moving average of the weights keeps a step")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
     transpose: tuple[int, int] = Field(description="least and greatest transposition, in semitones")
     unknown_meter: float = Field(ge=0, le=1, description="share of pieces heard without their bar lines")
     seed: int = Field(ge=0, lt=2**31)

@@ -6,6 +6,8 @@ FantasiaError (music.errors)
     ├── ConfigurationError    an unknown configuration or a value out of range
     ├── DivergenceError       the loss is no number any more
     ├── CheckpointError       a run's checkpoint is missing or belongs to something else
+    ├── OutOfMemoryError      the network and its lanes do not fit on the device
+    ├── DistributedError      the processes that train together do not reach each other
     └── ExportError           the ONNX graphs do not agree with PyTorch
 """
 
@@ -30,6 +32,14 @@ class DivergenceError(TrainingError):
 
 class CheckpointError(TrainingError):
     """A run's checkpoint is missing, damaged, or belongs to another corpus or configuration."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The network and its lanes do not fit into the device's memory."""
+
+
+class DistributedError(TrainingError):
+    """The processes that train one network together do not reach each other."""
 
 
 class ExportError(TrainingError):

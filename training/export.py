@@ -33,13 +33,13 @@ from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.request import EngineRequest
 from training.batches import EncodedPiece, model_inputs
+from training.checkpoint import BEST, load_checkpoint
 from training.config import Config
 from training.curves import CURVES, draw_curves
 from training.errors import ExportError
 from training.graphs import Weights, decode_graph, prefill_graph
 from training.history import HISTORY, read_history
 from training.model import MusicLSTM
-from training.trainer import BEST, load_checkpoint
 
 CHUNK_SIZES: Final = (1, 4, 16)
 _SAMPLED_ROWS: Final = 4

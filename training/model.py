@@ -28,6 +28,24 @@ class State(NamedTuple):
         return State(self.h * mask, self.c * mask)
 
 
+class Layer(NamedTuple):
+    """Weights of one LSTM layer, the gates along the first axis in the order i, f, g, o."""
+
+    input: Tensor
+    """(4 * hidden, width)."""
+    recurrent: Tensor
+    """(4 * hidden, hidden)."""
+    input_bias: Tensor
+    """(4 * hidden,)."""
+    recurrent_bias: Tensor
+    """(4 * hidden,)."""
+
+    @property
+    def bias(self) -> Tensor:
+        """Both biases together."""
+        return self.input_bias + self.recurrent_bias
+
+
 class MusicLSTM(nn.Module):
     """Predicts each token from the ones before it and from where in the bar it stands.
 
@@ -52,9 +70,8 @@ class MusicLSTM(nn.Module):
         self._constant("clock_features", clock.features)
         if grammar.features is not None:
             self._constant("grammar_features", grammar.features)
-        self.lstm = nn.ModuleList(
-            nn.LSTM(config.hidden if layer else width, config.hidden) for layer in range(config.layers)
-        )
+        widths = [width, *[config.hidden] * (config.layers - 1)]
+        self.lstm = nn.ModuleList(nn.LSTM(width, config.hidden) for width in widths)
         self.output = nn.Linear(config.hidden, self.vocabulary)
         self.voices: Voices | None = None
         if tokenizer.voicing is not None and config.voices:
@@ -69,15 +86,20 @@ class MusicLSTM(nn.Module):
         for embedding in (self.token, *self.clock, *self.grammar):
             nn.init.normal_(embedding.weight, std=0.5)
         hidden = self.config.hidden
-        for layer in self.lstm:
-            for gate in layer.weight_hh_l0.chunk(4):
+        for layer in self.layers:
+            for gate in layer.recurrent.chunk(4):
                 nn.init.orthogonal_(gate)
-            nn.init.xavier_uniform_(layer.weight_ih_l0)
-            nn.init.zeros_(layer.bias_ih_l0)
-            nn.init.zeros_(layer.bias_hh_l0)
-            nn.init.ones_(layer.bias_ih_l0[hidden : 2 * hidden])
+            nn.init.xavier_uniform_(layer.input)
+            nn.init.zeros_(layer.input_bias)
+            nn.init.zeros_(layer.recurrent_bias)
+            nn.init.ones_(layer.input_bias[hidden : 2 * hidden])
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The weights of each LSTM layer."""
+        return [Layer(*lstm.all_weights[0]) for lstm in self.lstm if isinstance(lstm, nn.LSTM)]
 
     def zero_state(self, batch: int) -> State:
         """State before the first token."""

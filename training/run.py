@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from music.bundle import Bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.batches import EncodedPiece, encode_corpus
+from training.checkpoint import unwritable
 from training.config import Config
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
-from training.errors import CheckpointError, CorpusError
+from training.distributed import World, joined
+from training.errors import CheckpointError, CorpusError, OutOfMemoryError
 from training.evaluation import ClockMode, evaluate_split
 from training.export import check_target, export
+from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
 from training.trainer import Trainer
 
@@ -48,15 +53,23 @@ class Run:
             raise CheckpointError(f"{folder} is no run of `python -m training train`: {error}") from error
 
     def save(self) -> None:
-        """Write it down."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write it down.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         tokenizer = self.tokenizer
         about = {
             "corpus": str(self.corpus_path),
             "config": self.config.model_dump(mode="json"),
             "tokenizer": {"name": tokenizer.name, "version": tokenizer.version, "parameters": tokenizer.parameters},
         }
-        (self.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        path = self.folder / ABOUT
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, (json.dumps(about, indent=2) + "\n").encode())
+        except OSError as error:
+            raise unwritable(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +81,38 @@ class Trained:
     valid_pieces: int
     dropped: Counter[str]
     """Notes of the training and validation pieces that the tokenizer left out or moved, by reason."""
+    leads: bool = True
+    """Whether this is the process, of those that trained together, that says so."""
 
 
 def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progress: bool = True) -> Trained:
-    """Train, or go on with a run that was killed.
+    """Train, or go on with a run that was killed; with others where `torchrun` has started several processes.
+
+    Args:
+        config: what to train and how.
+        corpus_path: what `prepare` wrote.
+        folder: the run's.
+        device: `cpu` or `cuda`.
+        progress: show how far it is.
 
     Raises:
         CorpusError: the corpus cannot be read or holds nothing for this tokenizer.
         CheckpointError: the folder holds another run, or a checkpoint cannot be written.
+        ConfigurationError: there are more processes than lanes or cards.
+        DistributedError: one of several processes is lost.
+        OutOfMemoryError: the network and its lanes do not fit on the device.
     """
+    with joined(device) as world:
+        try:
+            return _train(config, corpus_path, folder, world, progress=progress)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise OutOfMemoryError(
+                f"training ran out of memory: set training.lanes below {config.training.lanes}, or training.window "
+                f"below {config.training.window}, in another --run"
+            ) from error
+
+
+def _train(config: Config, corpus_path: Path, folder: Path, world: World, *, progress: bool) -> Trained:
     corpus = Corpus.load(corpus_path)
     train_scores = [piece.score for piece in corpus.pieces(Split.TRAIN)]
     try:
@@ -85,11 +121,16 @@ def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progr
         raise CorpusError(f"{corpus_path} and this configuration do not fit: {error}") from error
     pieces, dropped = _encode(corpus, tokenizer, Split.TRAIN)
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
-    trainer = Trainer(config, tokenizer, pieces, held_out, folder, device=device, progress=progress)
-    Run(folder, config, tokenizer, corpus_path.resolve()).save()
+    trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
+    if world.leads:
+        Run(folder, config, tokenizer, corpus_path.resolve()).save()
     best = trainer.run()
-    draw_curves(read_history(folder / HISTORY), folder / CURVES)
-    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
+    if world.leads:
+        try:
+            draw_curves(read_history(folder / HISTORY), folder / CURVES)
+        except OSError as error:
+            raise unwritable(folder / CURVES, error) from error
+    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out, leads=world.leads)
 
 
 def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:

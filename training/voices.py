@@ -57,10 +57,12 @@ class Voices(nn.Module):
         embedded = nn.functional.embedding_bag(rows.flatten(0, -2), self.table.weight, mode="sum")
         places = self.turned[registers[..., -1]].unsqueeze(-2).expand_as(profile)
         shares = profile.gather(-1, places) * (SHARES / profile.sum(-1, keepdim=True).clamp_min(LEAST_SHARE))
-        return embedded.unflatten(0, rows.shape[:-1]) + self.key(shares.flatten(-2))
+        key: Tensor = self.key(shares.flatten(-2))
+        return embedded.view(*rows.shape[:-1], -1) + key
 
     def scores(self, values: Tensor, registers: Tensor) -> Tensor:
         """What every token gains by its interval from each voice: (..., hidden), (..., registers) to (..., tokens)."""
-        scores = self.output(values).unflatten(-1, (-1, self.span)).masked_fill(self.none, 0.0)
+        scores: Tensor = self.output(values)
+        scores = scores.view(*values.shape[:-1], -1, self.span).masked_fill(self.none, 0.0)
         columns = self.intervals.T[registers[..., -self.voicing.voices :]]  # (..., voices, tokens)
         return scores.gather(-1, columns).sum(-2)

@@ -28,8 +28,8 @@ class OnnxRunner:
     """State of all slots beside one decode session for each chunk size; see `server.engine.runner.Runner`.
 
     State is h and c (layers, slots, hidden) float32 and, for each slot, the previous token, the clock row and
-    the grammar's state, (slots,) int64, and the registers (slots, registers) int64 and profile (slots, decays, 12) float32 of the
-    voices if the network has any.
+    the grammar's state, (slots,) int64; the registers (slots, registers) int64 and the profile
+    (slots, decays, 12) float32 of the voices if the network has any.
     """
 
     def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:

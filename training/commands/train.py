@@ -42,6 +42,8 @@ def train(
         trained = train(load_config(config, changes), corpus, folder, device=device, progress=not quiet)
     except KeyboardInterrupt:
         raise click.ClickException(f"stopped; the same command goes on from the last epoch in {folder}") from None
+    if not trained.leads:
+        return
     best = trained.best
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(trained.dropped.items())) or "none"
     click.echo(f"pieces: {trained.train_pieces} train, {trained.valid_pieces} valid; notes dropped or moved: {dropped}")

@@ -15,9 +15,9 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
 
     Inputs, a row for each sequence: state `h`, `c` (layers, batch, hidden) float32; `token` (batch,) int64 the
     previous token; `clock` and `grammar` (batch,) int64 rows of the automata; `registers` (batch, registers) int64
-    and `profile` (batch, decays, 12) float32 if the network has voices; `uniforms` (batch, steps) float32 in [0, 1); `forced` (batch, steps) int64, a token to
-    take or -1; `temperature`, `top_p` (batch,) float32; `top_k` (batch,) int64, 0 for no limit; `allowed`
-    (batch, vocabulary) bool.
+    and `profile` (batch, decays, 12) float32 if the network has voices; `uniforms` (batch, steps) float32 in [0, 1);
+    `forced` (batch, steps) int64, a token to take or -1; `temperature`, `top_p` (batch,) float32; `top_k` (batch,)
+    int64, 0 for no limit; `allowed` (batch, vocabulary) bool.
     Outputs: `tokens` (batch, steps) int64 and the state after them, each under its name with `_next`.
     """
     graph = Graph(f"decode_{steps}", weights)

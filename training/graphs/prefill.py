@@ -14,9 +14,10 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
     """A whole sequence at once.
 
     Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
-    (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states,
-    `registers` (time, batch, registers) int64 and `profile` (time, batch, decays, 12) float32 if it has voices. Outputs: `logits` (time, batch, vocabulary), and
-    `h_next`, `c_next` after each row's own length; logits past it are meaningless.
+    (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states;
+    `registers` (time, batch, registers) int64 and `profile` (time, batch, decays, 12) float32 if it has voices.
+    Outputs: `logits` (time, batch, vocabulary), and `h_next`, `c_next` after each row's own length; logits past it are
+    meaningless.
     """
     graph = Graph("prefill", weights)
     layers, hidden = weights.layers, weights.hidden

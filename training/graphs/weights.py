@@ -68,8 +68,8 @@ class Weights:
     def _add_lstm(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
         token = model.token.weight.double()
         clock = model.clock_embedding(torch.arange(len(tokenizer.clock.successor))).double()
-        first = model.lstm[0].weight_ih_l0.double()
-        bias = (model.lstm[0].bias_ih_l0 + model.lstm[0].bias_hh_l0).double()
+        layers = model.layers
+        first, bias = layers[0].input.double(), layers[0].bias.double()
         self._add("token_embedding", token.float().numpy())
         self._add("clock_embedding", clock.float().numpy())
         self._add("token_table", _gates((token @ first.T).T.float().numpy()).T)
@@ -78,15 +78,15 @@ class Weights:
             grammar = model.grammar_embedding(torch.arange(len(tokenizer.grammar.allowed))).double()
             self._add("grammar_embedding", grammar.float().numpy())
             self._add("grammar_table", _gates((grammar @ first.T).T.float().numpy()).T)
-        for index, layer in enumerate(model.lstm):
-            total = layer.bias_ih_l0 + layer.bias_hh_l0
-            self._add(f"input_{index}", _gates(layer.weight_ih_l0.numpy()))
-            self._add(f"recurrent_{index}", _gates(layer.weight_hh_l0.numpy()))
-            self._add(f"bias_{index}", _gates(total.numpy()))
+        for index, layer in enumerate(layers):
+            self._add(f"input_{index}", _gates(layer.input.numpy()))
+            self._add(f"recurrent_{index}", _gates(layer.recurrent.numpy()))
+            self._add(f"bias_{index}", _gates(layer.bias.numpy()))
 
     def _add_output(self, model: MusicLSTM) -> None:
         """One projection for the vocabulary and, after it, for every voice's intervals."""
-        weights, biases = [model.output.weight], [model.output.bias]
+        weights: list[torch.Tensor] = [model.output.weight]
+        biases: list[torch.Tensor] = [model.output.bias]
         if model.voices is not None:
             silent = model.voices.none.repeat(model.voices.voicing.voices)
             weights.append(model.voices.output.weight.masked_fill(silent[:, None], 0.0))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from music.tokenizers.grid import FIRST_PITCH, HOLD, REST, START, GridTokenizer
-from music.voicing import MAX_AGE, Voicing
+from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, Voicing
 
 
 def voicing_of(tokenizer: GridTokenizer) -> Voicing:
@@ -37,6 +37,21 @@ def test_reading_a_piece_is_stepping_through_it(piece: tuple[GridTokenizer, NDAr
         registers = voicing.step(registers, int(token))
 
 
+@given(pieces(), st.integers(1, 300))
+def test_the_profile_of_a_piece_is_what_stepping_gives(
+    piece: tuple[GridTokenizer, NDArray[np.int32]], times: int
+) -> None:
+    tokenizer, tokens = piece
+    voicing = voicing_of(tokenizer)
+    whole = np.tile(tokens, -(-times // len(tokens)))  # longer than one block, grammar or not
+    registers = voicing.initial
+    profile = np.zeros((len(DECAYS), PITCH_CLASSES), np.float32)
+    for token, read in zip(whole, voicing.profile(whole), strict=True):
+        np.testing.assert_allclose(read, profile, rtol=1e-4, atol=1e-5)
+        registers = voicing.step(registers, int(token))
+        profile = voicing.profile_step(profile, int(registers[0]))
+
+
 @given(pieces())
 def test_every_feature_stays_below_its_size(piece: tuple[GridTokenizer, NDArray[np.int32]]) -> None:
     tokenizer, tokens = piece
@@ -61,6 +76,8 @@ def test_transposing_a_piece_moves_what_sounds_and_nothing_else(
     moved = np.where(sounding >= FIRST_PITCH, sounding + shift, sounding)
     np.testing.assert_array_equal(after[:, : voicing.voices], moved)
     np.testing.assert_array_equal(after[:, voicing.voices :], before[:, voicing.voices :])
+    profile = np.roll(voicing.profile(tokens), shift, axis=-1)
+    np.testing.assert_allclose(voicing.profile(tokenizer.shifted(tokens, shift)), profile, rtol=1e-6)
 
 
 def test_two_voices_by_hand() -> None:
@@ -70,13 +87,13 @@ def test_two_voices_by_hand() -> None:
     none, octave = 0, voicing.pitches
     tokens = np.array([e, c, HOLD, REST, g, c])
     expected = [
-        # newest and next voice sound; their ages; their last motions
-        [START, START, 0, 0, none, none],
-        [e, START, 0, 0, none, none],
-        [c, e, 0, 0, none, none],
-        [e, c, 1, 0, none, none],
-        [REST, e, 0, 1, none, none],
-        [g, REST, 0, 0, octave + 3, none],
+        # newest and next voice sound; their ages; their last motions; their last pitches
+        [START, START, 0, 0, none, none, START, START],
+        [e, START, 0, 0, none, none, e, START],
+        [c, e, 0, 0, none, none, c, e],
+        [e, c, 1, 0, none, none, e, c],
+        [REST, e, 0, 1, none, none, c, e],
+        [g, REST, 0, 0, octave + 3, none, g, c],
     ]
     np.testing.assert_array_equal(voicing.registers(tokens), expected)
     assert voicing.features(np.array(expected))[2, -1] == octave - 4  # the newest voice, a third below the other

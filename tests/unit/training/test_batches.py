@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from music.score import Meter
 from music.tokenizers import GridTokenizer
-from training.batches import PADDING, EncodedPiece, Lanes, training_lanes
+from training.batches import PADDING, EncodedPiece, Lanes, model_inputs, training_lanes
 from training.config import load_config
 
 GRID = GridTokenizer(voices=2, lowest_pitch=40, highest_pitch=80)
@@ -27,29 +29,23 @@ def test_every_token_is_predicted_once_from_the_one_before_it(lengths: list[int]
     assert len(windows) == batches.windows
     seen = []
     for lane in range(windows[0].targets.shape[1]):
-        current: list[tuple[int, int, int]] = []
+        current: list[tuple[Any, ...]] = []
         for part in windows:
             if part.fresh[lane] and current:
                 seen.append(current)
                 current = []
             for step in range(window):
                 if part.targets[step, lane] != PADDING:
-                    current.append(
-                        (
-                            int(part.previous[step, lane]),
-                            int(part.clock_rows[step, lane]),
-                            int(part.targets[step, lane]),
-                        )
-                    )
+                    seen_there = [array[step, lane].tolist() for array in part.inputs]
+                    current.append((*seen_there, int(part.targets[step, lane])))
         if current:
             seen.append(current)
     expected = []
     for item in pieces:
         tokens = item.tokens.tolist()
-        previous = [GRID.start_token, *tokens[:-1]]
-        expected.append(
-            list(zip(previous, GRID.clock.rows(item.clock_start, len(tokens)).tolist(), tokens, strict=True))
-        )
+        inputs = (array.tolist() for array in model_inputs(item.tokens, item.clock_start, GRID))
+        expected.append(list(zip(*inputs, tokens, strict=True)))
+        assert expected[-1][0][:2] == (GRID.start_token, item.clock_start)
     assert sorted(seen) == sorted(expected)
     assert batches.tokens == sum(lengths)
 
@@ -74,7 +70,7 @@ def test_transposition_stays_inside_the_vocabulary_and_the_range_asked_for() -> 
     for epoch in range(60):
         (window,) = training_lanes([low], GRID, config, epoch)
         shifts.add(int(window.targets[0, 0]) - 4)
-        starts.add(int(window.clock_rows[0, 0]))
+        starts.add(int(window.inputs[1][0, 0]))
         assert window.targets[1, 0] - window.targets[0, 0] == 5
         assert window.targets[2, 0] == GRID.end_token
     assert shifts == set(range(6)), "the lowest pitch cannot go down"
@@ -85,5 +81,5 @@ def test_transposition_stays_inside_the_vocabulary_and_the_range_asked_for() -> 
 def test_the_meter_is_hidden_as_often_as_asked_for(share: float) -> None:
     config = load_config("smoke", {"training.unknown_meter": str(share)}).training
     item = EncodedPiece("x", np.array([4, 1], np.int32), GRID.clock.start(Meter(3, 4)), GRID.clock.start(None))
-    starts = {int(next(iter(training_lanes([item], GRID, config, epoch))).clock_rows[0, 0]) for epoch in range(20)}
+    starts = {int(next(iter(training_lanes([item], GRID, config, epoch))).inputs[1][0, 0]) for epoch in range(20)}
     assert starts == {item.unmetered_start if share else item.clock_start}

@@ -12,13 +12,14 @@ from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.runner import Chunk
 from training import export as export_module
+from training.batches import model_inputs
+from training.checkpoint import BEST, load_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
 from training.model import MusicLSTM
 from training.run import Run, export_run, train
-from training.trainer import BEST, load_checkpoint
 
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
@@ -45,17 +46,16 @@ def test_the_batch_of_every_graph_is_dynamic(small_bundle: Path) -> None:
 
 def test_graph_and_pytorch_agree_over_whole_pieces_in_any_batch(small_bundle: Path, small_run: Path) -> None:
     run, bundle = Run.load(small_run), load_bundle(small_bundle)
-    model = MusicLSTM.for_tokenizer(run.config.network, run.tokenizer)
+    model = MusicLSTM(run.config.network, run.tokenizer)
     model.load_state_dict(load_checkpoint(small_run / BEST)["model"])
     model.eval()
     encodings = [run.tokenizer.encode(piece.score) for piece in Corpus.load(run.corpus_path).pieces(Split.TEST)]
     cut = encodings[0].tokens[:37]
     pieces, starts = [*(e.tokens for e in encodings), cut], [*(e.clock_start for e in encodings), 0]
     for tokens, start, ours in zip(pieces, starts, OnnxScorer(bundle).logits(pieces, starts), strict=True):
-        previous = torch.tensor([run.tokenizer.start_token, *tokens[:-1].tolist()])[:, None]
-        rows = torch.as_tensor(run.tokenizer.clock.rows(start, len(tokens)), dtype=torch.long)[:, None]
+        inputs = (torch.from_numpy(array)[:, None] for array in model_inputs(tokens, start, run.tokenizer))
         with torch.inference_mode():
-            theirs, _ = model(previous, rows, model.zero_state(1))
+            theirs, _ = model(*inputs, model.zero_state(1))
         np.testing.assert_allclose(ours, theirs[:, 0].numpy(), atol=1e-4, rtol=0)
 
 

@@ -8,12 +8,15 @@ import torch
 from music.tokenizers import GridTokenizer
 from training import trainer as trainer_module
 from training.batches import EncodedPiece
+from training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from training.config import Config, load_config
+from training.distributed import World
 from training.errors import CheckpointError, DivergenceError
 from training.history import HISTORY, read_history
 from training.run import Run, train
-from training.trainer import BEST, LAST, Trainer, load_checkpoint
+from training.trainer import Trainer
 
+ALONE = World(torch.device("cpu"))
 GRID = GridTokenizer(voices=2, lowest_pitch=48, highest_pitch=80)
 
 
@@ -29,7 +32,7 @@ def config(**changes: object) -> Config:
 
 
 def make(folder: Path, settings: Config) -> Trainer:
-    return Trainer(settings, GRID, pieces(12, 1), pieces(4, 2), folder, device="cpu", progress=False)
+    return Trainer(settings, GRID, pieces(12, 1), pieces(4, 2), folder, world=ALONE, progress=False)
 
 
 class KilledError(Exception):
@@ -38,7 +41,7 @@ class KilledError(Exception):
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
     """The process dies while it writes its last checkpoint for the `saves`-th time."""
-    save, count = trainer_module._save, 0
+    save, count = save_checkpoint, 0
 
     def dying(path: Path, checkpoint: dict[str, object]) -> None:
         nonlocal count
@@ -48,7 +51,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
             raise KilledError
         save(path, checkpoint)
 
-    monkeypatch.setattr(trainer_module, "_save", dying)
+    monkeypatch.setattr(trainer_module, "save_checkpoint", dying)
 
 
 @pytest.mark.parametrize("saves", [1, 2, 4])
@@ -111,7 +114,7 @@ def test_tensorboard_and_csv_hold_loss_and_accuracy_of_both_sides(tmp_path: Path
 def test_whoever_watches_sees_both_losses_the_speed_and_the_time_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Trainer(config(epochs=2), GRID, pieces(12, 1), pieces(4, 2), tmp_path, device="cpu").run()
+    Trainer(config(epochs=2), GRID, pieces(12, 1), pieces(4, 2), tmp_path, world=ALONE).run()
     lines = [line for line in capsys.readouterr().err.splitlines() if "tokens/s" in line]
     assert [line.split(":")[0].split()[-1] for line in lines] == ["1/2", "2/2"]
     assert "train " in lines[0]
@@ -150,28 +153,6 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / LAST).write_bytes(b"half a checkpoint")
     with pytest.raises(CheckpointError, match="is no checkpoint"):
         make(tmp_path, config(epochs=1))
-
-
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config(epochs=3)
-    make(tmp_path / "whole", settings).run()
-    real = torch.save
-
-    def full(state: dict[str, object], path: Path) -> None:
-        if state["epoch"] == 2:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        real(state, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(CheckpointError, match="the last good checkpoint is intact"):
-            make(tmp_path / "full", settings).run()
-    assert load_checkpoint(tmp_path / "full" / LAST)["epoch"] == 1
-    assert not list((tmp_path / "full").glob("*.partial"))
-    make(tmp_path / "full", settings).run()
-    whole, resumed = (load_checkpoint(tmp_path / run / LAST)["model"] for run in ("whole", "full"))
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_a_run_knows_what_it_was_made_from(small_run: Path, small_corpus: Path, tmp_path: Path) -> None:

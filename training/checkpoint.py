@@ -1,0 +1,52 @@
+"""Checkpoints of a run: what survives a kill, and what is exported."""
+
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from training.errors import CheckpointError
+from training.files import replace_file
+
+LAST: Final = "last.pt"
+"""Everything that a resumed run needs."""
+BEST: Final = "best.pt"
+"""The weights with the lowest validation loss."""
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint at {path}; train first") from error
+    except Exception as error:  # torch raises what its unpickler and zip reader meet
+        raise CheckpointError(f"{path} is no checkpoint: {error}") from error
+    return checkpoint
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint in place of the one that is there, which stays if the new one cannot be written.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    packed = io.BytesIO()  # in memory first: torch's own writer says of a full disk only that it failed
+    torch.save(checkpoint, packed)
+    try:
+        replace_file(path, packed.getvalue())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> CheckpointError:
+    """The sentence for a file of a run that could not be written."""
+    return CheckpointError(
+        f"cannot write {path} ({error.strerror or error}); the last good checkpoint, if there was one, is intact: "
+        "the same command goes on from it"
+    )

@@ -1,0 +1,24 @@
+"""Files that are whole or not there."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write beside `path`, wait for the disk, then rename: whoever reads finds the old bytes or the new ones.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; the file is as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # a rename that reaches the disk before the bytes would leave an empty file
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
