@@ -65,7 +65,7 @@ class Voicing:
 
     @property
     def pitch_class(self) -> NDArray[np.float32]:
-        """(vocabulary, 12): one at the token's pitch class, counted from the lowest pitch; all zero for other tokens."""
+        """(vocabulary, 12): one at a pitch's class, counted from the lowest pitch; all zero for other tokens."""
         table = np.zeros((self.vocabulary, PITCH_CLASSES), np.float32)
         pitches = np.arange(self.pitches)
         table[self.first_pitch + pitches, pitches % PITCH_CLASSES] = 1.0
@@ -91,14 +91,20 @@ class Voicing:
         return tuple((newer, older) for older in range(self.voices) for newer in range(older))
 
     @property
-    def feature_sizes(self) -> tuple[int, ...]:
-        """Number of values of each feature: what is sounded, ages, motions, then the intervals of `pairs`."""
+    def feature_groups(self) -> dict[str, tuple[int, ...]]:
+        """Number of values of each feature, in the order of `features`, by what they tell."""
         interval = 2 * self.pitches
-        return (
-            *(self.vocabulary,) * self.voices,
-            *(MAX_AGE + 1,) * self.voices,
-            *(interval,) * (self.voices + len(self.pairs)),
-        )
+        return {
+            "sounding": (self.vocabulary,) * self.voices,
+            "ages": (MAX_AGE + 1,) * self.voices,
+            "motions": (interval,) * self.voices,
+            "intervals": (interval,) * len(self.pairs),
+        }
+
+    @property
+    def feature_sizes(self) -> tuple[int, ...]:
+        """Number of values of each feature."""
+        return tuple(size for sizes in self.feature_groups.values() for size in sizes)
 
     @property
     def initial(self) -> NDArray[np.int64]:

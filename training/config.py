@@ -35,7 +35,14 @@ class NetworkConfig(_Table):
     layers: int = Field(ge=1, le=8)
     hidden: int = Field(ge=8, le=4096)
     embedding: int = Field(ge=4, le=4096)
-    voices: bool = Field(default=True, description="whether the network is told what the voices sound")
+    skip: bool = Field(
+        default=True, description="whether the outputs see the inputs and every layer, not the last alone"
+    )
+    told: tuple[Literal["sounding", "ages", "motions", "intervals", "profile"], ...] = Field(
+        default=("sounding", "ages", "motions", "intervals", "profile"),
+        description="what the network is told of the voices, where the tokenizer has any",
+    )
+    relative: bool = Field(default=True, description="whether it scores pitches by their interval from each voice too")
     dropout_input: float = Field(ge=0, lt=1)
     dropout_between: float = Field(ge=0, lt=1)
     dropout_output: float = Field(ge=0, lt=1)

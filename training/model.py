@@ -53,7 +53,8 @@ class MusicLSTM(nn.Module):
     tokenizer says anything of it; the embeddings are added to that of the previous token. A tokenizer with voices
     brings registers too (`music.voicing`): each of their features has an embedding for every place in the step, and
     beside the usual output over the vocabulary there is one for each sounding voice that scores pitches by their
-    interval from it. What is learned of a fourth above the bass then holds for every bass.
+    interval from it. What is learned of a fourth above the bass then holds for every bass. The outputs see the inputs
+    and every layer (skip connections, as in Graves, 2013).
     """
 
     def __init__(self, config: NetworkConfig, tokenizer: Tokenizer) -> None:
@@ -72,10 +73,11 @@ class MusicLSTM(nn.Module):
             self._constant("grammar_features", grammar.features)
         widths = [width, *[config.hidden] * (config.layers - 1)]
         self.lstm = nn.ModuleList(nn.LSTM(width, config.hidden) for width in widths)
-        self.output = nn.Linear(config.hidden, self.vocabulary)
+        seen = width + config.layers * config.hidden if config.skip else config.hidden
+        self.output = nn.Linear(seen, self.vocabulary)
         self.voices: Voices | None = None
-        if tokenizer.voicing is not None and config.voices:
-            self.voices = Voices(config, tokenizer.voicing, clock.features[:, 0])
+        if tokenizer.voicing is not None and (config.told or config.relative):
+            self.voices = Voices(config, tokenizer.voicing, clock.features[:, 0], seen=seen)
         self._initialise()
 
     def _constant(self, name: str, values: NDArray[np.integer[Any]]) -> None:
@@ -146,13 +148,15 @@ class MusicLSTM(nn.Module):
             values = values + self.voices.embedding(registers, profile, clock_rows)
         values = self._dropped(values, config.dropout_input)
         h, c = [], []
+        outputs = [values]
         for index, layer in enumerate(self.lstm):
             if index:
                 values = self._dropped(values, config.dropout_between)
             values, (last_h, last_c) = layer(values, (state.h[index : index + 1], state.c[index : index + 1]))
             h.append(last_h)
             c.append(last_c)
-        values = self._dropped(values, config.dropout_output)
+            outputs.append(values)
+        values = self._dropped(torch.cat(outputs, -1) if config.skip else values, config.dropout_output)
         logits = self.output(values)
         if self.voices is not None:
             logits = logits + self.voices.scores(values, registers)

@@ -5,6 +5,7 @@ from onnx import TensorProto
 
 from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
+from training.graphs.inputs import inputs
 from training.graphs.sampler import Sampler
 from training.graphs.voices import Voices
 from training.graphs.weights import Weights
@@ -39,24 +40,18 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
 
     tokens = []
     for step in range(steps):
-        values = graph.op(
-            "Add",
-            graph.op("Gather", graph.weight("token_table"), token),
-            graph.op("Gather", graph.weight("clock_table"), clock),
-        )
-        if weights.told_grammar:
-            values = graph.op("Add", values, graph.op("Gather", graph.weight("grammar_table"), grammar))
+        values = inputs(graph, token, clock, grammar)
         if voices is not None:
-            embedded = voices.embedding(registers, profile, clock, leading=1)
-            values = graph.op("Gemm", embedded, graph.weight("input_0"), values, transB=1)
+            values = graph.op("Add", values, voices.embedding(registers, profile, clock, leading=1))
+        outputs = [values]
         for layer in range(layers):
-            if layer:
-                values = graph.op(
-                    "Gemm", values, graph.weight(f"input_{layer}"), graph.weight(f"bias_{layer}"), transB=1
-                )
+            values = graph.op("Gemm", values, graph.weight(f"input_{layer}"), graph.weight(f"bias_{layer}"), transB=1)
             gates = graph.op("Gemm", h[layer], graph.weight(f"recurrent_{layer}"), values, transB=1)
             h[layer], c[layer] = _cell(graph, gates, c[layer])
             values = h[layer]
+            outputs.append(values)
+        if weights.skip:
+            values = graph.op("Concat", *outputs, axis=1)
         logits = graph.op("Gemm", values, graph.weight("output"), graph.weight("output_bias"), transB=1)
         if voices is not None:
             logits = voices.logits(logits, registers)

@@ -6,6 +6,7 @@ from onnx import TensorProto
 
 from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
+from training.graphs.inputs import inputs
 from training.graphs.voices import Voices
 from training.graphs.weights import Weights
 
@@ -26,20 +27,14 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
     lengths = graph.input("lengths", TensorProto.INT32, ("batch",))
     h = graph.split(graph.input("h", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
     c = graph.split(graph.input("c", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
-    values = graph.op(
-        "Add",
-        graph.op("Gather", graph.weight("token_embedding"), previous),
-        graph.op("Gather", graph.weight("clock_embedding"), clock_rows),
-    )
-    if weights.told_grammar:
-        grammar = graph.input("grammar", TensorProto.INT64, ("time", "batch"))
-        values = graph.op("Add", values, graph.op("Gather", graph.weight("grammar_embedding"), grammar))
+    grammar = graph.input("grammar", TensorProto.INT64, ("time", "batch")) if weights.told_grammar else ""
+    values = inputs(graph, previous, clock_rows, grammar)
     if weights.voicing is not None:
         registers = graph.input("registers", TensorProto.INT64, ("time", "batch", weights.voicing.size))
         shape = ("time", "batch", len(DECAYS), PITCH_CLASSES)
         profile = graph.input("profile", TensorProto.FLOAT, shape)
         values = graph.op("Add", values, Voices(graph).embedding(registers, profile, clock_rows, leading=2))
-    h_next, c_next = [], []
+    h_next, c_next, outputs = [], [], [values]
     for layer in range(layers):
         width = hidden if layer else weights.embedding
         bias = graph.op(
@@ -61,9 +56,12 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
             hidden_size=hidden,
         )
         values = graph.squeezed(values, 1)
+        outputs.append(values)
         h_next.append(last_h)
         c_next.append(last_c)
-    flat = graph.op("Reshape", values, graph.integers(-1, hidden))
+    if weights.skip:
+        values = graph.op("Concat", *outputs, axis=-1)
+    flat = graph.op("Reshape", values, graph.integers(-1, weights.seen))
     logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
     if weights.voicing is not None:
         logits = Voices(graph).logits(logits, graph.op("Reshape", registers, graph.integers(-1, weights.voicing.size)))

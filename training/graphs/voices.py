@@ -11,24 +11,27 @@ class Voices:
     """Nodes for `music.voicing.Voicing`: registers are (..., registers) int64, profiles (..., decays, 12) float32."""
 
     def __init__(self, graph: Graph) -> None:
-        assert graph.weights.voicing is not None
+        assert graph.weights.voices is not None
         self._graph = graph
-        self._voicing = graph.weights.voicing
+        self._voices, self._voicing = graph.weights.voices, graph.weights.voices.voicing
 
     def embedding(self, registers: str, profile: str, clock: str, *, leading: int) -> str:
         """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
         graph, voicing = self._graph, self._voicing
-        features = self._columns(registers, 0, 3 * voicing.voices)
-        if voicing.pairs:
-            newer, older = zip(*voicing.pairs, strict=True)
-            intervals = self.interval(
-                graph.op("Gather", registers, graph.integers(*newer), axis=-1),
-                graph.op("Gather", registers, graph.integers(*older), axis=-1),
-            )
-            features = graph.op("Concat", features, intervals, axis=-1)
+        told = self._voices.columns.tolist()
+        said = 3 * voicing.voices  # features that are registers; the others are intervals between them
+        parts = []
+        if own := [column for column in told if column < said]:
+            parts.append(graph.op("Gather", registers, graph.integers(*own), axis=-1))
+        if pairs := [voicing.pairs[column - said] for column in told if column >= said]:
+            sides = (graph.op("Gather", registers, graph.integers(*side), axis=-1) for side in zip(*pairs, strict=True))
+            parts.append(self.interval(*sides))
+        features = graph.op("Concat", *parts, axis=-1)
         rows = graph.op("Add", features, graph.op("Gather", graph.weight("voice_offsets"), clock))
         embedded = graph.op("Gather", graph.weight("voice_table"), rows)
         summed = graph.op("ReduceSum", embedded, graph.integers(-2), keepdims=0)
+        if self._voices.key is None:
+            return summed
         root = graph.op("Gather", registers, graph.constant(np.array(voicing.size - 1)), axis=-1)
         places = graph.op("Gather", graph.weight("turned"), root)  # (..., decays, 12)
         turned = graph.op("GatherElements", profile, places, axis=-1)
@@ -47,11 +50,13 @@ class Voices:
     def logits(self, projected: str, registers: str) -> str:
         """(batch, vocabulary) from the output projection (batch, vocabulary + voices * 2 * pitches)."""
         graph, voicing = self._graph, self._voicing
+        if self._voices.output is None:
+            return projected
         voices, vocabulary = voicing.voices, voicing.vocabulary
         plain, relative = graph.ops(
             "Split", projected, graph.integers(vocabulary, voices * 2 * voicing.pitches), count=2, axis=1
         )
-        heard = self._columns(registers, 3 * voices, 4 * voices)
+        heard = graph.op("Slice", registers, *(graph.integers(value) for value in (3 * voices, 4 * voices, 1)))
         rows = graph.op("Add", heard, graph.constant(np.arange(voices, dtype=np.int64) * vocabulary))
         columns = graph.op("Gather", graph.weight("relative_columns"), rows)  # (batch, voices, vocabulary)
         columns = graph.op("Flatten", columns, axis=1)
@@ -74,7 +79,3 @@ class Voices:
         faded = graph.op("Mul", profile, graph.constant(voicing.decay[:, None]))
         profile = graph.op("Add", faded, graph.op("Gather", graph.weight("pitch_class"), now))  # (batch, 1, 12)
         return [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1], last, *heard[:-1]], profile
-
-    def _columns(self, registers: str, first: int, end: int) -> str:
-        graph = self._graph
-        return graph.op("Slice", registers, *(graph.integers(value) for value in (first, end, -1)))

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from music.tokenizers import Tokenizer
 from music.voicing import DECAYS
 from training.model import MusicLSTM
-from training.voices import SHARES
+from training.voices import SHARES, Voices
 
 WEIGHTS: Final = "weights.bin"
 _ALIGNMENT: Final = 64
@@ -30,19 +30,17 @@ class _Span:
 
 
 class Weights:
-    """Arrays by name.
-
-    What is embedded by table alone is folded into the first layer's input projection (embedding x W_ih): one row a
-    token, one a clock row (with the bias), and one a state of the grammar if the network is told of it. The registers'
-    embeddings are too many to fold; they meet W_ih in the graph.
-    """
+    """Arrays by name. The embeddings of a clock row's features are summed, and so are those of a grammar state's."""
 
     def __init__(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
         self.layers = model.config.layers
         self.hidden = model.config.hidden
         self.embedding = model.config.embedding
         self.vocabulary = model.vocabulary
+        self.voices = model.voices
         self.voicing = tokenizer.voicing if model.voices is not None else None
+        self.skip = model.config.skip
+        self.seen = model.output.in_features
         self.told_grammar = len(model.grammar) > 0
         self._spans: dict[str, _Span] = {}
         self._size = 0
@@ -50,49 +48,47 @@ class Weights:
             self._add_lstm(model, tokenizer)
             self._add_output(model)
             if model.voices is not None:
-                voices = model.voices
-                self._add("voice_table", voices.table.weight.numpy())
-                self._add("voice_offsets", voices.offsets.numpy())
-                self._add("key", voices.key.weight.numpy().T * np.float32(SHARES))
-                self._add("turned", np.repeat(voices.turned.numpy()[:, None], len(DECAYS), axis=1))
-                self._add("pitch_class", voices.voicing.pitch_class)
-                self._add("intervals", voices.intervals.numpy().reshape(-1))
-                starts = np.arange(voices.voicing.voices)[:, None, None] * voices.span
-                columns = voices.intervals.numpy().T + starts  # (voices, sounding, tokens)
-                self._add("relative_columns", columns.reshape(-1, self.vocabulary))
+                self._add_voices(model.voices)
         grammar = tokenizer.grammar
         self._add("grammar_penalty", np.where(grammar.allowed, 0.0, FORBIDDEN).astype(np.float32))
         self._add("grammar_successor", grammar.successor.astype(np.int64).reshape(-1))
         self._add("clock_successor", tokenizer.clock.successor.astype(np.int64))
 
     def _add_lstm(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
-        token = model.token.weight.double()
-        clock = model.clock_embedding(torch.arange(len(tokenizer.clock.successor))).double()
-        layers = model.layers
-        first, bias = layers[0].input.double(), layers[0].bias.double()
-        self._add("token_embedding", token.float().numpy())
-        self._add("clock_embedding", clock.float().numpy())
-        self._add("token_table", _gates((token @ first.T).T.float().numpy()).T)
-        self._add("clock_table", _gates((clock @ first.T + bias).T.float().numpy()).T)
+        self._add("token_embedding", model.token.weight.numpy())
+        self._add("clock_embedding", model.clock_embedding(torch.arange(len(tokenizer.clock.successor))).numpy())
         if self.told_grammar:
-            grammar = model.grammar_embedding(torch.arange(len(tokenizer.grammar.allowed))).double()
-            self._add("grammar_embedding", grammar.float().numpy())
-            self._add("grammar_table", _gates((grammar @ first.T).T.float().numpy()).T)
-        for index, layer in enumerate(layers):
+            states = torch.arange(len(tokenizer.grammar.allowed))
+            self._add("grammar_embedding", model.grammar_embedding(states).numpy())
+        for index, layer in enumerate(model.layers):
             self._add(f"input_{index}", _gates(layer.input.numpy()))
             self._add(f"recurrent_{index}", _gates(layer.recurrent.numpy()))
             self._add(f"bias_{index}", _gates(layer.bias.numpy()))
 
     def _add_output(self, model: MusicLSTM) -> None:
-        """One projection for the vocabulary and, after it, for every voice's intervals."""
+        """One projection for the vocabulary and, after it, for the intervals from every voice."""
         weights: list[torch.Tensor] = [model.output.weight]
         biases: list[torch.Tensor] = [model.output.bias]
-        if model.voices is not None:
-            silent = model.voices.none.repeat(model.voices.voicing.voices)
-            weights.append(model.voices.output.weight.masked_fill(silent[:, None], 0.0))
-            biases.append(model.voices.output.bias.masked_fill(silent, 0.0))
+        voices = model.voices
+        if voices is not None and voices.output is not None:
+            none = voices.none.repeat(voices.voicing.voices)
+            weights.append(voices.output.weight.masked_fill(none[:, None], 0.0))
+            biases.append(voices.output.bias.masked_fill(none, 0.0))
         self._add("output", torch.cat(weights).numpy())
         self._add("output_bias", torch.cat(biases).numpy())
+
+    def _add_voices(self, voices: Voices) -> None:
+        voicing, intervals = voices.voicing, voices.intervals.numpy()
+        self._add("voice_table", voices.table.weight.numpy())
+        self._add("voice_offsets", voices.offsets.numpy())
+        self._add("intervals", intervals.reshape(-1))
+        self._add("pitch_class", voicing.pitch_class)
+        if voices.key is not None:
+            self._add("key", voices.key.weight.numpy().T * np.float32(SHARES))
+            self._add("turned", np.repeat(voices.turned.numpy()[:, None], len(DECAYS), axis=1))
+        if voices.output is not None:
+            starts = np.arange(voicing.voices)[:, None, None] * voices.span
+            self._add("relative_columns", (intervals.T + starts).reshape(-1, self.vocabulary))  # a row a heard token
 
     def _add(self, name: str, array: NDArray[np.generic]) -> None:
         self._spans[name] = _Span(self._size, np.ascontiguousarray(array))
