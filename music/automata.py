@@ -17,7 +17,11 @@ from music.score import TICKS_PER_QUARTER, Meter
 class Grammar:
     """A finite automaton over tokens: which may follow, and what state that leads to.
 
-    Every state allows at least one token.
+    A second automaton may run `beside` it on the same tokens; a token may then come where both allow it. Two small
+    tables thus say what one could only say with the product of their states. Where a single number stands for the
+    state of both (`joint`), it is `state * len(beside.allowed) + state of beside`; without `beside` it is the state.
+
+    Every state, or pair of states that can come about, allows at least one token.
     """
 
     allowed: NDArray[np.bool_]
@@ -27,18 +31,48 @@ class Grammar:
     start: int
     """The state before the first token."""
     features: NDArray[np.int32] | None = None
-    """(states, features): what the network is told of each state; None where it is told nothing."""
+    """(states, features): what the network is told of each state, each feature embedded on its own; None where it
+    is told nothing."""
     feature_sizes: tuple[int, ...] = ()
     """Number of values of each feature."""
+    beside: "Grammar | None" = None
+    """Runs in step with this one; has no features and none beside it."""
+
+    @property
+    def joint_start(self) -> int:
+        """The joint state before the first token."""
+        return self.start if self.beside is None else self.start * len(self.beside.allowed) + self.beside.start
+
+    def joint_allowed(self, state: int) -> NDArray[np.bool_]:
+        """Whether each token may come in a joint state, (vocabulary,)."""
+        if self.beside is None:
+            row: NDArray[np.bool_] = self.allowed[state]
+            return row
+        own, other = divmod(state, len(self.beside.allowed))
+        both: NDArray[np.bool_] = self.allowed[own] & self.beside.allowed[other]
+        return both
+
+    def joint_successor(self, state: int, token: int) -> int:
+        """The joint state after a token."""
+        if self.beside is None:
+            return int(self.successor[state, token])
+        size = len(self.beside.allowed)
+        own, other = divmod(state, size)
+        return int(self.successor[own, token]) * size + int(self.beside.successor[other, token])
 
     def states(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-        """The state before each of the tokens, shape (n,)."""
+        """This automaton's own state before each of the tokens, shape (n,)."""
         states = np.empty(len(tokens), np.int32)
         state = self.start
         for index, token in enumerate(tokens):
             states[index] = state
             state = int(self.successor[state, token])
         return states
+
+    def legal(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which tokens might have come in the place of each, (n, vocabulary)."""
+        own: NDArray[np.bool_] = self.allowed[self.states(tokens)]
+        return own if self.beside is None else own & self.beside.legal(tokens)
 
     def accepts(self, tokens: NDArray[np.integer[Any]]) -> bool:
         """Whether the sequence, fed from the start, obeys the grammar throughout."""
@@ -47,7 +81,7 @@ class Grammar:
             if not 0 <= token < self.allowed.shape[1] or not self.allowed[state, token]:
                 return False
             state = int(self.successor[state, token])
-        return True
+        return self.beside is None or self.beside.accepts(tokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

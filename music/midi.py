@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 from typing import Any, Final
 
 import symusic
@@ -17,7 +18,8 @@ def write_midi(score: Score) -> bytes:
 
     The first track carries tempo, meter and key. A pickup is written as most notation programs write it: a
     first bar in a meter of its own length, then the real one. A marker `end` stands at `length_ticks`, so
-    that closing rests survive.
+    that closing rests survive. Where a voice strikes and releases a key that it still holds, the file could not
+    say which of the two is released, so the second stands in a further track.
     """
     file: Any = symusic.Score(TICKS_PER_QUARTER)  # its stubs know none of the factories' attributes
     file.tempos.append(symusic.Tempo(0, qpm=score.tempo_bpm))
@@ -29,16 +31,28 @@ def write_midi(score: Score) -> bytes:
         file.time_signatures.append(symusic.TimeSignature(score.pickup_ticks, meter.numerator, meter.denominator))
     if score.key_sharps is not None:
         file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
-    tracks: list[Any] = [
-        symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
-        for voice in range(max(score.voices, 1))
-    ]
-    for note in score.notes:
-        tracks[note.voice].notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
-    for track in tracks:
-        file.tracks.append(track)
+    for voice in range(max(score.voices, 1)):
+        for notes in _tellable([note for note in score.notes if note.voice == voice]):
+            track: Any = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
+            for note in notes:
+                track.notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
+            file.tracks.append(track)
     file.markers.append(symusic.TextMeta(score.length_ticks, _END_MARKER))
     return bytes(file.dumps_midi())
+
+
+def _tellable(notes: list[Note]) -> list[list[Note]]:
+    """A voice's notes, divided so that the first of a key's strikes is always the first to be released."""
+    tracks: list[list[Note]] = [[]]
+    released: list[dict[int, int]] = [{}]  # of each track, the last release of each key
+    for note in sorted(notes, key=lambda note: (note.onset, note.end)):
+        place = next((i for i, ends in enumerate(released) if ends.get(note.pitch, 0) <= note.end), len(tracks))
+        if place == len(tracks):
+            tracks.append([])
+            released.append({})
+        tracks[place].append(note)
+        released[place][note.pitch] = note.end
+    return tracks
 
 
 def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
@@ -46,7 +60,9 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
 
     Ticks are rescaled to `TICKS_PER_QUARTER`. The first meter, tempo, key and program count; a file whose
     meter changes later has meter None, since no clock could follow it, except that a first bar written in a
-    meter of its own is a pickup. Percussion is left out, and counted in `dropped`.
+    meter of its own is a pickup. What a score cannot hold is counted in `dropped`: notes of `percussion`,
+    `tempo_changes`, `meter_changes`, tracks of `other_programs`, and the times that a `pedal` holds notes longer
+    than their keys.
 
     Raises:
         InvalidScoreError: the bytes are no MIDI file, hold no pitched note, or last too long.
@@ -59,9 +75,6 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
         raise InvalidScoreError("the MIDI file counts no ticks in a quarter note")
     scale = TICKS_PER_QUARTER / file.ticks_per_quarter
 
-    percussion = sum(len(track.notes) for track in file.tracks if track.is_drum)
-    if dropped is not None and percussion:
-        dropped["percussion"] += percussion
     tracks = [track for track in file.tracks if not track.is_drum and len(track.notes)]
     if not tracks:
         raise InvalidScoreError("the MIDI file holds no pitched note")
@@ -78,6 +91,8 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
     meter, pickup_ticks = _meter_and_pickup(
         [(round(m.time * scale), m.numerator, m.denominator) for m in file.time_signatures]
     )
+    if dropped is not None:
+        dropped.update(_unheld(file, tracks, meter))
     length = max(note.end for note in notes)
     for marker in file.markers:
         if marker.text == _END_MARKER:
@@ -91,6 +106,20 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
         key_sharps=int(file.key_signatures[0].key) if len(file.key_signatures) else None,
         program=tracks[0].program,
     )
+
+
+def _unheld(file: Any, tracks: list[Any], meter: Meter | None) -> Counter[str]:
+    """What the file says and its score does not, by kind."""
+    tempos = [tempo.qpm for tempo in sorted(file.tempos, key=lambda tempo: tempo.time)]
+    meters = [(m.numerator, m.denominator) for m in sorted(file.time_signatures, key=lambda m: m.time)]
+    counts = Counter(
+        percussion=sum(len(track.notes) for track in file.tracks if track.is_drum),
+        tempo_changes=sum(after != before for before, after in pairwise(tempos)),
+        meter_changes=0 if meter else sum(after != before for before, after in pairwise(meters)),
+        other_programs=sum(track.program != tracks[0].program for track in tracks),
+        pedal=sum(len(track.pedals) for track in tracks),
+    )
+    return +counts
 
 
 def _tempo(tempos: list[float]) -> float:

@@ -105,6 +105,19 @@ class Score:
         """Playing time at `tempo_bpm`."""
         return self.length_ticks / TICKS_PER_QUARTER * 60.0 / self.tempo_bpm
 
+    def within(self, length_ticks: int) -> "Score":
+        """The first `length_ticks` of the piece: what rings past them ends there, what begins later is left out.
+
+        A last note that rings past the end of a shorter piece makes it longer.
+        """
+        notes = tuple(
+            note._replace(duration=min(note.duration, length_ticks - note.onset))
+            for note in self.notes
+            if note.onset < length_ticks
+        )
+        ends = [self.length_ticks, *(note.end for note in notes)]
+        return replace(self, notes=notes, length_ticks=min(max(ends), length_ticks))
+
     def transposed(self, semitones: int) -> "Score":
         """The same piece, `semitones` higher; the key signature follows by fifths, kept within -6 to 6.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from music.tokenizers import Encoding
 from server.engine.onnx_runner import OnnxScorer
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
+from training.judge.onsets import onset_tokens
 from training.readers import MIDI_SUFFIXES, printable
 
 _TOKENS_AT_ONCE = 32_768
@@ -51,6 +52,10 @@ class Evaluation:
     """Negative log-likelihood of all tokens."""
     correct: int = 0
     """Tokens that were the likeliest one; in a mixture, under the likeliest clock."""
+    onsets: int = 0
+    """Tokens charged that begin a note: neither rests nor holds nor ends."""
+    onsets_correct: int = 0
+    """Those of them that were the likeliest one."""
     tokens_per_step: int = 1
     dropped: Counter[str] = field(default_factory=Counter)
     """Notes that the tokenizer left out or moved, by reason."""
@@ -67,10 +72,19 @@ class Evaluation:
         """Share of all tokens that were the likeliest one."""
         return self.correct / self.tokens
 
+    @property
+    def onset_accuracy(self) -> float | None:
+        """Share of the tokens that begin a note that were the likeliest one; None where there is none."""
+        return self.onsets_correct / self.onsets if self.onsets else None
+
     def as_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         totals = {item.name: getattr(self, item.name) for item in fields(self)}
-        return totals | {"nats_per_note_step": self.nats_per_note_step, "accuracy": self.accuracy}
+        return totals | {
+            "nats_per_note_step": self.nats_per_note_step,
+            "accuracy": self.accuracy,
+            "onset_accuracy": self.onset_accuracy,
+        }
 
 
 def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threads: int = 0) -> Evaluation:
@@ -98,16 +112,20 @@ def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threa
     result.pieces = len(encodings)
     encodings.sort(key=lambda encoding: len(encoding.tokens))
     jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, clock)]
-    charges: dict[int, list[tuple[float, int]]] = {}
+    starts_note = onset_tokens(tokenizer)
+    charges: dict[int, list[_Charge]] = {}
     for batch in _batches(jobs, encodings):
         tokens = [encodings[index].tokens for index, _ in batch]
         for (index, _), logits in zip(batch, scorer.logits(tokens, [start for _, start in batch]), strict=True):
             charges.setdefault(index, []).append(_charge(bundle, encodings[index].tokens, logits))
-    for hypotheses in charges.values():
-        nats = np.array([charge for charge, _ in hypotheses])
+    for index, hypotheses in charges.items():
+        nats = np.array([charge.nats for charge in hypotheses])
         likeliest = int(nats.argmin())
         result.nats += float(nats[likeliest] - np.log(np.mean(np.exp(nats[likeliest] - nats))))
-        result.correct += hypotheses[likeliest][1]
+        right, begins = hypotheses[likeliest].right, starts_note[encodings[index].tokens]
+        result.correct += int(right.sum())
+        result.onsets += int(begins.sum())
+        result.onsets_correct += int((right & begins).sum())
     return result
 
 
@@ -169,11 +187,18 @@ def _batches(jobs: Sequence[tuple[int, int]], encodings: Sequence[Encoding]) -> 
         yield batch
 
 
-def _charge(bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> tuple[float, int]:
-    """Nats and the number of likeliest tokens of one piece from its logits (n, vocabulary)."""
-    grammar = bundle.tokenizer.grammar
-    masked = np.where(grammar.allowed[grammar.states(tokens)], logits.astype(np.float64), -np.inf)
+class _Charge(NamedTuple):
+    """What one piece costs."""
+
+    nats: float
+    right: NDArray[np.bool_]
+    """(n,): whether each token was the likeliest one."""
+
+
+def _charge(bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> _Charge:
+    """Charge one piece from its logits (n, vocabulary)."""
+    masked = np.where(bundle.tokenizer.grammar.legal(tokens), logits.astype(np.float64), -np.inf)
     peak = masked.max(axis=1, keepdims=True)
     totals = peak[:, 0] + np.log(np.exp(masked - peak).sum(axis=1))
     nats = float((totals - masked[np.arange(len(tokens)), tokens]).sum())
-    return nats, int((masked.argmax(axis=1) == tokens).sum())
+    return _Charge(nats, masked.argmax(axis=1) == tokens)

@@ -33,6 +33,7 @@ from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.request import EngineRequest
 from training.batches import EncodedPiece, model_inputs
+from training.card import card_files
 from training.checkpoint import BEST, load_checkpoint
 from training.config import Config
 from training.curves import CURVES, draw_curves
@@ -120,6 +121,8 @@ def export(
 def check_target(target: Path, name: str) -> None:
     """Make sure, before any work is done, that a bundle called `name` may be written to `target`.
 
+    A model card there goes with the bundle that it describes.
+
     Raises:
         ExportError: the name is none, or the folder holds something else than one bundle.
     """
@@ -134,7 +137,7 @@ def check_target(target: Path, name: str) -> None:
         raise ExportError(f"{target} exists and is no folder; choose another --out")
     present = {path.name for path in target.iterdir()}
     try:
-        listed = {MANIFEST, *read_manifest(target).files} if present else set()
+        listed = {MANIFEST, *read_manifest(target).files, *card_files(target)} if present else set()
     except BundleFormatError:
         listed = set()
     if present - listed:

@@ -3,12 +3,14 @@
 from typing import Any, Final
 
 from music.tokenizers.base import Encoding, IncrementalDecoder, Setting, Tokenizer
+from music.tokenizers.events import EventsTokenizer
 from music.tokenizers.grid import GridTokenizer
 from music.tokenizers.notechord import NoteChordTokenizer
 
 __all__ = [
     "TOKENIZERS",
     "Encoding",
+    "EventsTokenizer",
     "GridTokenizer",
     "IncrementalDecoder",
     "NoteChordTokenizer",
@@ -18,7 +20,9 @@ __all__ = [
     "tokenizer_from_parameters",
 ]
 
-TOKENIZERS: Final[dict[str, type[Tokenizer]]] = {cls.name: cls for cls in (GridTokenizer, NoteChordTokenizer)}
+TOKENIZERS: Final[dict[str, type[Tokenizer]]] = {
+    cls.name: cls for cls in (GridTokenizer, EventsTokenizer, NoteChordTokenizer)
+}
 
 
 def tokenizer_class(name: str) -> type[Tokenizer]:

@@ -72,6 +72,11 @@ class IncrementalDecoder(ABC):
     def length_ticks(self) -> int:
         """Ticks that the tokens so far have filled."""
 
+    @property
+    def setting(self) -> Setting:
+        """What the tokens so far say of the setting; the defaults where no token says it."""
+        return Setting()
+
     @abstractmethod
     def _take(self, token: int, notes: list[Note]) -> None:
         """Consume one token that is not the end, appending the notes whose end it decided."""
@@ -99,7 +104,9 @@ class Tokenizer(ABC):
     step_ticks: int
     """Length of one step in ticks."""
     tokens_per_step: int
-    """Tokens that one step takes."""
+    """Tokens that one step takes; 1 where that varies, so that what is counted in note-steps is counted in tokens."""
+    bar_token: int | None = None
+    """Closes a bar and opens the next, where how many tokens a bar takes depends on what is in it; else None."""
     grammar: Grammar
     clock: Clock
     voicing: Voicing | None = None
@@ -152,11 +159,18 @@ class Tokenizer(ABC):
     def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
         """Tokens of the piece transposed by one of its `shifts`."""
 
+    def opening(self, setting: Setting) -> tuple[int, ...]:
+        """The first tokens of every piece in this setting, where tokens say it."""
+        return ()
+
     def decode(self, tokens: Iterable[int], setting: Setting | None = None) -> Score:
-        """The score that the tokens say; an end token closes it, with or without one at the end."""
-        setting = setting or Setting()
+        """The score that the tokens say; an end token closes it, with or without one at the end.
+
+        Without a `setting`, the score has the one that the tokens say.
+        """
         decoder = self.decoder()
         notes = decoder.feed(tokens) + decoder.finish()
+        setting = setting or decoder.setting
         notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
         return Score(
             notes=tuple(notes),
@@ -169,7 +183,10 @@ class Tokenizer(ABC):
         )
 
     def token_count(self, length_ticks: int) -> int:
-        """Tokens that fill `length_ticks`, rounded up to a whole step; the end token is not counted."""
+        """Tokens that fill `length_ticks`, rounded up to a whole step; the end token is not counted.
+
+        With a `bar_token`, how many it takes is not known before: then it is as many as any playable music needs.
+        """
         return -(-length_ticks // self.step_ticks) * self.tokens_per_step
 
     @property

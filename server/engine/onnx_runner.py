@@ -57,10 +57,10 @@ class OnnxRunner:
         self._c = np.zeros_like(self._h)
         self._token = np.full(slots, tokenizer.start_token, np.int64)
         self._clock = np.zeros(slots, np.int64)
-        self._grammar = np.full(slots, tokenizer.grammar.start, np.int64)
+        self._grammar = np.full(slots, tokenizer.grammar.joint_start, np.int64)
         self._registers = np.zeros((slots, network.registers), np.int64)
         self._profile = np.zeros((slots, len(DECAYS), PITCH_CLASSES), np.float32)
-        self._start = (tokenizer.start_token, tokenizer.grammar.start)
+        self._start = (tokenizer.start_token, tokenizer.grammar.joint_start)
         self._initial = tokenizer.voicing.initial if tokenizer.voicing is not None and network.registers else None
 
     @property

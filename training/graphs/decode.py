@@ -5,6 +5,7 @@ from onnx import TensorProto
 
 from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
+from training.graphs.grammar import Grammar
 from training.graphs.inputs import inputs
 from training.graphs.sampler import Sampler
 from training.graphs.voices import Voices
@@ -15,10 +16,10 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
     """`steps` tokens for every row, sampling inside.
 
     Inputs, a row for each sequence: state `h`, `c` (layers, batch, hidden) float32; `token` (batch,) int64 the
-    previous token; `clock` and `grammar` (batch,) int64 rows of the automata; `registers` (batch, registers) int64
-    and `profile` (batch, decays, 12) float32 if the network has voices; `uniforms` (batch, steps) float32 in [0, 1);
-    `forced` (batch, steps) int64, a token to take or -1; `temperature`, `top_p` (batch,) float32; `top_k` (batch,)
-    int64, 0 for no limit; `allowed` (batch, vocabulary) bool.
+    previous token; `clock` (batch,) int64 the clock's row; `grammar` (batch,) int64 the grammar's joint state;
+    `registers` (batch, registers) int64 and `profile` (batch, decays, 12) float32 if the network has voices;
+    `uniforms` (batch, steps) float32 in [0, 1); `forced` (batch, steps) int64, a token to take or -1; `temperature`,
+    `top_p` (batch,) float32; `top_k` (batch,) int64, 0 for no limit; `allowed` (batch, vocabulary) bool.
     Outputs: `tokens` (batch, steps) int64 and the state after them, each under its name with `_next`.
     """
     graph = Graph(f"decode_{steps}", weights)
@@ -27,7 +28,8 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
     c = _layers(graph, graph.input("c", TensorProto.FLOAT, (layers, "batch", hidden)))
     token = graph.input("token", TensorProto.INT64, ("batch",))
     clock = graph.input("clock", TensorProto.INT64, ("batch",))
-    grammar = graph.input("grammar", TensorProto.INT64, ("batch",))
+    grammar = Grammar(graph)
+    states = grammar.parted(graph.input("grammar", TensorProto.INT64, ("batch",)))
     uniforms = graph.split(graph.input("uniforms", TensorProto.FLOAT, ("batch", steps)), steps, axis=1)
     forced = graph.split(graph.input("forced", TensorProto.INT64, ("batch", steps)), steps, axis=1)
     sampler = Sampler(graph)
@@ -40,7 +42,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
 
     tokens = []
     for step in range(steps):
-        values = inputs(graph, token, clock, grammar)
+        values = inputs(graph, token, clock, states[0])
         if voices is not None:
             values = graph.op("Add", values, voices.embedding(registers, profile, clock, leading=1))
         outputs = [values]
@@ -55,7 +57,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
         logits = graph.op("Gemm", values, graph.weight("output"), graph.weight("output_bias"), transB=1)
         if voices is not None:
             logits = voices.logits(logits, registers)
-        sampled = sampler.draw(logits, grammar, uniforms[step])
+        sampled = sampler.draw(logits, states, uniforms[step])
         told = graph.op("GreaterOrEqual", forced[step], graph.integers(0))
         drawn = graph.op("Where", told, forced[step], sampled)  # (batch, 1)
         if voices is not None:
@@ -63,8 +65,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
             registers = graph.op("Concat", *columns, axis=1)
         token = graph.squeezed(drawn, 1)
         tokens.append(drawn)
-        place = graph.op("Add", graph.op("Mul", grammar, graph.integers(weights.vocabulary)), token)
-        grammar = graph.op("Gather", graph.weight("grammar_successor"), place)
+        states = grammar.after(states, token)
         clock = graph.op("Gather", graph.weight("clock_successor"), clock)
 
     joined = graph.op("Concat", *tokens, axis=1) if steps > 1 else tokens[0]
@@ -72,7 +73,7 @@ def decode_graph(weights: Weights, steps: int) -> onnx.ModelProto:
     for name, parts in (("h_next", h), ("c_next", c)):
         stacked = [graph.unsqueezed(part, 0) for part in parts]
         graph.output(graph.op("Concat", *stacked, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))
-    for name, value in (("token_next", token), ("clock_next", clock), ("grammar_next", grammar)):
+    for name, value in (("token_next", token), ("clock_next", clock), ("grammar_next", grammar.joint(states))):
         graph.output(value, name, TensorProto.INT64, ("batch",))
     if weights.voicing is not None:
         graph.output(registers, "registers_next", TensorProto.INT64, ("batch", weights.voicing.size))

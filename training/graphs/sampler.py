@@ -4,6 +4,7 @@ import numpy as np
 from onnx import TensorProto
 
 from training.graphs.builder import Graph
+from training.graphs.grammar import Grammar
 from training.graphs.weights import FORBIDDEN
 
 
@@ -16,6 +17,7 @@ class Sampler:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._grammar = Grammar(graph)
         vocabulary = graph.weights.vocabulary
         allowed = graph.input("allowed", TensorProto.BOOL, ("batch", vocabulary))
         column = graph.integers(1)
@@ -30,12 +32,11 @@ class Sampler:
         self._within_k = graph.op("Less", ranks, limit)  # (batch, vocabulary)
         self._least = graph.constant(np.array(FORBIDDEN / 2, np.float32))
 
-    def draw(self, logits: str, grammar: str, uniform: str) -> str:
-        """Tokens (batch, 1) from logits (batch, vocabulary), grammar states (batch,) and uniforms (batch, 1)."""
+    def draw(self, logits: str, states: list[str], uniform: str) -> str:
+        """Tokens (batch, 1) from logits (batch, vocabulary), the grammar's states and uniforms (batch, 1)."""
         graph = self._graph
         scaled = graph.op("Div", logits, self._temperature)
-        legal = graph.op("Add", scaled, graph.op("Gather", graph.weight("grammar_penalty"), grammar))
-        masked = graph.op("Add", legal, self._penalty)
+        masked = graph.op("Add", self._grammar.penalised(scaled, states), self._penalty)
         ordered, ids = graph.ops(
             "TopK", masked, graph.integers(graph.weights.vocabulary), count=2, axis=1, largest=1, sorted=1
         )

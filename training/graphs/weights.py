@@ -50,8 +50,12 @@ class Weights:
             if model.voices is not None:
                 self._add_voices(model.voices)
         grammar = tokenizer.grammar
-        self._add("grammar_penalty", np.where(grammar.allowed, 0.0, FORBIDDEN).astype(np.float32))
-        self._add("grammar_successor", grammar.successor.astype(np.int64).reshape(-1))
+        automata = [grammar] if grammar.beside is None else [grammar, grammar.beside]
+        self.automata = len(automata)
+        for index, automaton in enumerate(automata):
+            self._add(f"grammar_penalty_{index}", np.where(automaton.allowed, 0.0, FORBIDDEN).astype(np.float32))
+            self._add(f"grammar_successor_{index}", automaton.successor.astype(np.int64).reshape(-1))
+        self.states_beside = len(automata[-1].allowed)
         self._add("clock_successor", tokenizer.clock.successor.astype(np.int64))
 
     def _add_lstm(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:

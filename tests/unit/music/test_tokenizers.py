@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from music.score import Note, Score
+from music.score import Meter, Note, Score
 from music.tokenizers import (
     TOKENIZERS,
+    EventsTokenizer,
     GridTokenizer,
     NoteChordTokenizer,
     Setting,
@@ -22,19 +23,31 @@ from tests.unit.music.strategies import METERS, any_scores
 GRID = GridTokenizer(voices=3, lowest_pitch=40, highest_pitch=80, voice_order=(0, 2, 1), meters=METERS)
 MELODY = GridTokenizer(voices=1, lowest_pitch=55, highest_pitch=90)
 NOTECHORD = NoteChordTokenizer(names=sorted(["C4", "C4.E4.G4", "F#3.B-3", "G9", "C-1"]))
-EVERY = pytest.mark.parametrize("tokenizer", [GRID, MELODY, NOTECHORD], ids=["grid", "melody", "notechord"])
+PIANO = EventsTokenizer(lowest_pitch=40, highest_pitch=80, longest_quarters=1, programs=(0, 19), meters=METERS)
+WALTZ = EventsTokenizer(
+    lowest_pitch=0,
+    highest_pitch=127,
+    voices=1,
+    positions_per_quarter=2,
+    velocity_bins=1,
+    tempo_bins=1,
+    meters=(Meter(3, 4),),
+)
+EVERY = pytest.mark.parametrize(
+    "tokenizer", [GRID, MELODY, NOTECHORD, PIANO, WALTZ], ids=["grid", "melody", "notechord", "piano", "waltz"]
+)
 
 
 @st.composite
 def legal_tokens(draw: st.DrawFn, tokenizer: Tokenizer) -> list[int]:
     """Sequences that the grammar accepts, closed by the end token where a step is whole."""
-    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.start, []
-    for _ in range(draw(st.integers(1, 30)) * tokenizer.tokens_per_step):
-        choices = [int(t) for t in np.flatnonzero(grammar.allowed[state]) if t != tokenizer.end_token]
-        token = draw(st.sampled_from(choices))
+    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.joint_start, []
+    count = draw(st.integers(1, 30)) * tokenizer.tokens_per_step
+    while len(tokens) < count or not grammar.joint_allowed(state)[tokenizer.end_token]:
+        choices = [int(t) for t in np.flatnonzero(grammar.joint_allowed(state)) if t != tokenizer.end_token]
+        token = draw(st.sampled_from(choices)) if len(tokens) < count else choices[-1]
         tokens.append(token)
-        state = int(grammar.successor[state, token])
-    assert grammar.allowed[state, tokenizer.end_token]
+        state = grammar.joint_successor(state, token)
     return [*tokens, tokenizer.end_token]
 
 
@@ -78,7 +91,8 @@ def test_an_incremental_decoder_says_the_same_in_pieces_of_any_size(tokenizer: T
     score = tokenizer.decode(tokens)
     assert sorted(notes) == sorted(score.notes)
     assert decoder.length_ticks == score.length_ticks
-    assert tokenizer.token_count(score.length_ticks) == len(tokens) - 1
+    if tokenizer.bar_token is None:
+        assert tokenizer.token_count(score.length_ticks) == len(tokens) - 1
 
 
 @EVERY
@@ -88,6 +102,31 @@ def test_every_state_of_the_grammar_allows_something_and_the_start_token_never(t
     assert not grammar.allowed[:, tokenizer.start_token].any()
     assert grammar.allowed.shape == grammar.successor.shape == (len(grammar.allowed), tokenizer.vocabulary_size)
     assert ((grammar.successor >= 0) & (grammar.successor < len(grammar.allowed))).all()
+
+
+@EVERY
+@given(data=st.data())
+def test_both_views_of_the_grammar_agree(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    tokens = np.array(data.draw(legal_tokens(tokenizer)))
+    grammar, state = tokenizer.grammar, tokenizer.grammar.joint_start
+    for token, legal in zip(tokens, grammar.legal(tokens), strict=True):
+        assert (grammar.joint_allowed(state) == legal).all()
+        assert legal[token]
+        state = grammar.joint_successor(state, int(token))
+    assert grammar.accepts(tokens)
+    place = data.draw(st.integers(0, len(tokens) - 1))
+    forbidden = np.flatnonzero(~grammar.legal(tokens)[place])
+    assert not grammar.accepts([*tokens[:place], data.draw(st.sampled_from(forbidden.tolist()))])
+
+
+@EVERY
+def test_the_features_of_states_stay_inside_their_tables(tokenizer: Tokenizer) -> None:
+    grammar = tokenizer.grammar
+    if grammar.features is None:
+        assert grammar.feature_sizes == ()
+    else:
+        assert grammar.features.shape == (len(grammar.allowed), len(grammar.feature_sizes))
+        assert ((grammar.features >= 0) & (grammar.features < np.array(grammar.feature_sizes))).all()
 
 
 @EVERY
@@ -127,14 +166,14 @@ def test_transposed_tokens_stay_inside_the_vocabulary(tokenizer: Tokenizer, scor
 
 
 def test_the_hash_tells_tokenizers_apart() -> None:
-    assert len({GRID.hash, MELODY.hash, NOTECHORD.hash}) == 3
+    assert len({tokenizer.hash for tokenizer in (GRID, MELODY, NOTECHORD, PIANO, WALTZ)}) == 5
     moved = GridTokenizer(voices=3, lowest_pitch=41, highest_pitch=81, voice_order=(0, 2, 1), meters=METERS)
     assert moved.vocabulary_size == GRID.vocabulary_size
     assert moved.hash != GRID.hash
 
 
 def test_unknown_names_versions_and_parameters_are_refused() -> None:
-    with pytest.raises(ValueError, match="known are grid, notechord"):
+    with pytest.raises(ValueError, match="known are events, grid, notechord"):
         tokenizer_class("events2")
     with pytest.raises(ValueError, match="version 1 here, not 2"):
         tokenizer_from_parameters("grid", 2, GRID.parameters)
@@ -142,4 +181,6 @@ def test_unknown_names_versions_and_parameters_are_refused() -> None:
         tokenizer_from_parameters("grid", 1, {"voices": 4, "colour": "blue"})
     with pytest.raises(ValueError, match="notechord"):
         tokenizer_from_parameters("notechord", 1, {})
-    assert set(TOKENIZERS) == {"grid", "notechord"}
+    with pytest.raises(ValueError, match="events"):
+        tokenizer_from_parameters("events", 1, {"lowest_pitch": 21})
+    assert set(TOKENIZERS) == {"grid", "events", "notechord"}

@@ -13,11 +13,13 @@ from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.runner import Chunk
 from training import export as export_module
 from training.batches import model_inputs
+from training.card import MARK
 from training.checkpoint import BEST, load_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
+from training.export import check_target
 from training.model import MusicLSTM
 from training.run import Run, export_run, train
 
@@ -78,6 +80,22 @@ def test_a_bundle_is_replaced_and_anything_else_is_left_alone(
             export_run(small_run, target, name="small")
     assert (app / "src" / "app.js").exists()
     assert (copy / "thesis.txt").exists()
+
+
+def test_a_card_goes_with_the_bundle_that_it_describes_and_other_pages_stay(small_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_bundle, tmp_path / "small"))
+    (copy / "samples").mkdir()
+    (copy / "samples" / "1.mid").write_bytes(b"MThd")
+    (copy / "README.md").write_text(f"{MARK}\n\n# small\n")
+    assert load_bundle(copy).digest == load_bundle(small_bundle).digest
+    check_target(copy, "small")
+    (copy / "samples" / "take.wav").write_bytes(b"recorded by hand")
+    with pytest.raises(ExportError, match=r"choose another --out"):
+        check_target(copy, "small")
+    (copy / "samples" / "take.wav").unlink()
+    (copy / "README.md").write_text("# My notes\n")
+    with pytest.raises(ExportError, match=r"choose another --out"):
+        check_target(copy, "small")
 
 
 @pytest.mark.parametrize("name", ["MyModel", "my model", "", "-x", "a" * 64, "../up"])

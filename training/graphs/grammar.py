@@ -1,0 +1,46 @@
+"""The grammar in the decode graph: one automaton, or two in step."""
+
+from training.graphs.builder import Graph
+
+
+class Grammar:
+    """Nodes for `music.automata.Grammar`. States are (batch,) int64, one for each automaton."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def parted(self, joint: str) -> list[str]:
+        """The states that one number stands for."""
+        graph = self._graph
+        if graph.weights.automata == 1:
+            return [joint]
+        size = graph.integers(graph.weights.states_beside)
+        return [graph.op("Div", joint, size), graph.op("Mod", joint, size)]
+
+    def joint(self, states: list[str]) -> str:
+        """One number for the states."""
+        graph = self._graph
+        if len(states) == 1:
+            return states[0]
+        own, other = states
+        return graph.op("Add", graph.op("Mul", own, graph.integers(graph.weights.states_beside)), other)
+
+    def penalised(self, logits: str, states: list[str]) -> str:
+        """Logits (batch, vocabulary) with what may not come pushed out of reach."""
+        graph = self._graph
+        for index, state in enumerate(states):
+            logits = graph.op("Add", logits, graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), state))
+        return logits
+
+    def after(self, states: list[str], token: str) -> list[str]:
+        """The states after a token (batch,)."""
+        graph = self._graph
+        vocabulary = graph.integers(graph.weights.vocabulary)
+        return [
+            graph.op(
+                "Gather",
+                graph.weight(f"grammar_successor_{index}"),
+                graph.op("Add", graph.op("Mul", state, vocabulary), token),
+            )
+            for index, state in enumerate(states)
+        ]
