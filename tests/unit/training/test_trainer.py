@@ -73,8 +73,25 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     assert [r.train_loss for r in history] == [r.train_loss for r in whole_history]
 
 
+def test_the_average_of_the_weights_is_what_is_judged_kept_and_resumed(tmp_path: Path) -> None:
+    settings = config(epochs=1, patience=1, average=0.9)
+    trainer = make(tmp_path, settings)
+    best = trainer.run()
+    latest, averaged = trainer.model.state_dict(), trainer.finished.state_dict()
+    assert not any(torch.equal(latest[key], averaged[key]) for key in latest)
+    assert trainer.score(pieces(4, 2)).loss == best.valid_loss
+    kept = load_checkpoint(tmp_path / BEST)["model"]
+    assert all(torch.equal(kept[key], averaged[key]) for key in averaged)
+
+    resumed = make(tmp_path, settings)
+    assert resumed.run() == best
+    assert all(torch.equal(resumed.finished.state_dict()[key], averaged[key]) for key in averaged)
+    assert all(torch.equal(resumed.model.state_dict()[key], latest[key]) for key in latest)
+
+
 def test_training_learns(tmp_path: Path) -> None:
-    trainer = make(tmp_path, config(epochs=12, patience=12))
+    settings = config(epochs=8, patience=8)
+    trainer = Trainer(settings, GRID, pieces(64, 1), pieces(4, 2), tmp_path, world=ALONE, progress=False)
     before = trainer.score(pieces(4, 2))
     trainer.run()
     after = trainer.score(pieces(4, 2))
