@@ -14,16 +14,22 @@ _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4
 _WORDS: Final = {feature.name: feature.words for feature in FEATURES}
 
 
-def draw(judgement: Judgement, folder: Path) -> list[Path]:
-    """Draw what there is; the files written."""
+def figure_names(judgement: Judgement) -> dict[str, str]:
+    """Name of the file of each figure that there is, by what it shows."""
+    shown = ("ratios", "sweep") if judgement.sweep else ("ratios",)
+    return {what: f"{judgement.model}-{what}.png" for what in shown}
+
+
+def draw(judgement: Judgement, folder: Path) -> None:
+    """Draw them into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [_ratios(judgement, folder / f"{judgement.model}-ratios.png")]
+    names = figure_names(judgement)
+    _ratios(judgement, folder / names["ratios"])
     if judgement.sweep:
-        files.append(_sweep(judgement.sweep, folder / f"{judgement.model}-sweep.png"))
-    return files
+        _sweep(judgement.sweep, folder / names["sweep"])
 
 
-def _ratios(judgement: Judgement, path: Path) -> Path:
+def _ratios(judgement: Judgement, path: Path) -> None:
     """Each feature's ratio with its interval, on a logarithmic scale; 1 is as near as real music comes."""
     figure = _figure(7.5, 4.0)
     axes = figure.subplots()
@@ -40,8 +46,8 @@ def _ratios(judgement: Judgement, path: Path) -> Path:
     axes.set_xlabel("distance of generated music to held-out music, over that of training music")
     axes.set_title(f"{judgement.model}: {judgement.samples} samples at {judgement.sampling}")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(frameon=False, loc="best")
-    return _save(figure, path)
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
 
 
 def _within(tick: float, judgement: Judgement) -> bool:
@@ -50,7 +56,7 @@ def _within(tick: float, judgement: Judgement) -> bool:
     return bool(min(low, 1.0) / 1.5 <= tick <= max(high, 1.0) * 1.5)
 
 
-def _sweep(sweep: Sweep, path: Path) -> Path:
+def _sweep(sweep: Sweep, path: Path) -> None:
     """Excess, and parallels where they are judged, against temperature: a line for each top-p and top-k."""
     judged = bool(sweep.points[0].faults)
     figure = _figure(9.0 if judged else 6.0, 3.8)
@@ -81,7 +87,7 @@ def _sweep(sweep: Sweep, path: Path) -> Path:
         axes.set_xlabel("temperature")
         axes.set_ylim(bottom=0.0)
         axes.grid(alpha=0.3)
-    return _save(figure, path)
+    _save(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -90,6 +96,5 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
-    return path

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from training.judge.errors import JudgeError
-from training.judge.figures import draw
+from training.judge.figures import draw, figure_names
 from training.judge.judgement import Judgement, load_judgement
 from training.judge.table import as_markdown
 
 BEGIN: Final = "<!-- judgements: written by `make quality`, not by hand -->"
 END: Final = "<!-- end of judgements -->"
 RESULTS: Final = Path(__file__).parent / "results"
+_NOTHING: Final = "No judgement has been recorded yet.\n"
 IMAGES: Final = Path("images") / "quality"
 """Folder of the figures, beside the page."""
 
@@ -25,8 +26,8 @@ def recorded(folder: Path = RESULTS) -> dict[str, Judgement]:
     return {path.stem: load_judgement(path) for path in sorted(folder.glob("*.json"))}
 
 
-def rendered(page: str, judgements: Mapping[str, Judgement], figures: Mapping[str, list[str]]) -> str:
-    """The page with these judgements between its marks, each with its figures, paths relative to the page.
+def rendered(page: str, judgements: Mapping[str, Judgement]) -> str:
+    """The page with these judgements between its marks, each with its figures.
 
     Raises:
         JudgeError: the page has not both marks, in order.
@@ -35,12 +36,8 @@ def rendered(page: str, judgements: Mapping[str, Judgement], figures: Mapping[st
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise JudgeError(f"the page has no place for judgements: put {BEGIN!r} and {END!r} around it")
-    parts = []
-    for name, judgement in judgements.items():
-        images = "".join(f"\n![{name}: {Path(path).stem.rpartition('-')[2]}]({path})\n" for path in figures[name])
-        parts.append(f"### {name}\n\n{as_markdown(judgement)}{images}")
-    body = "\n".join(parts) or "No judgement has been recorded yet.\n"
-    return f"{before}{BEGIN}\n\n{body}\n{END}{after}"
+    body = "\n".join(_part(name, judgement) for name, judgement in judgements.items())
+    return f"{before}{BEGIN}\n\n{body or _NOTHING}\n{END}{after}"
 
 
 def render(page: Path, folder: Path = RESULTS) -> None:
@@ -54,7 +51,11 @@ def render(page: Path, folder: Path = RESULTS) -> None:
     except OSError as error:
         raise JudgeError(f"{page} cannot be read ({error.strerror})") from error
     judgements = recorded(folder)
-    rendered(text, judgements, {name: [] for name in judgements})  # before anything is drawn
-    figures = {name: draw(judgement, page.parent / IMAGES) for name, judgement in judgements.items()}
-    paths = {name: [(IMAGES / path.name).as_posix() for path in files] for name, files in figures.items()}
-    page.write_text(rendered(text, judgements, paths))
+    page.write_text(rendered(text, judgements))
+    for judgement in judgements.values():
+        draw(judgement, page.parent / IMAGES)
+
+
+def _part(name: str, judgement: Judgement) -> str:
+    images = [f"\n![{name}: {what}]({(IMAGES / file).as_posix()})\n" for what, file in figure_names(judgement).items()]
+    return f"### {name}\n\n{as_markdown(judgement)}{''.join(images)}"
