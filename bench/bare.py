@@ -62,7 +62,7 @@ class BareLoop:
         c = np.zeros_like(h)
         token = np.full(width, tokenizer.start_token, np.int64)
         clock = np.array([request.clock_row for request in requests], np.int64)
-        grammar = np.full(width, tokenizer.grammar.start, np.int64)
+        grammar = np.full(width, tokenizer.grammar.joint_start, np.int64)
         written = []
         began = time.perf_counter()
         for chunk in chunks:

@@ -23,7 +23,7 @@ class Progress:
     ended: list[int]
     """Slots whose end token it held."""
     full: list[int]
-    """Slots that have all the tokens they asked for, and no end token."""
+    """Slots that have all the tokens they asked for, or all the stop tokens, and no end token."""
 
 
 class Batch:
@@ -41,6 +41,8 @@ class Batch:
         self._limit = np.zeros(slots, np.int64)
         self._silent = np.zeros(slots, np.int64)  # tokens before the first one that somebody awaits
         self._end_token = np.full(slots, _NO_TOKEN, np.int64)
+        self._stop_token = np.full(slots, _NO_TOKEN, np.int64)
+        self._stops_left = np.zeros(slots, np.int64)
         self._temperature = np.ones(slots, np.float32)
         self._top_k = np.zeros(slots, np.int64)
         self._top_p = np.ones(slots, np.float32)
@@ -71,6 +73,8 @@ class Batch:
         if request.end_token is not None:
             self._end_token[slot] = request.end_token
             self._allowed[slot, request.end_token] = request.may_end
+        self._stop_token[slot] = _NO_TOKEN if request.stop_token is None else request.stop_token
+        self._stops_left[slot] = request.stop_count
         if request.forced:
             self._forced[slot] = np.array(request.forced, np.int64)
         self._reserve(request.max_tokens)
@@ -138,16 +142,22 @@ class Batch:
         columns = before[:, None] + self._steps[:steps]
         self._tokens[rows[:, None], columns] = tokens
         after = before + steps
-        full = after >= self._limit_rows
+        limit = self._limit_rows
+        if self._stop_token_rows is not None:
+            left = self._stops_left[rows, None] - np.cumsum(tokens == self._stop_token_rows, axis=1)
+            self._stops_left[rows] = left[:, -1]
+            stops = (left <= 0) & (self._stop_token_rows != _NO_TOKEN)
+            limit = np.where(stops.any(axis=1), np.minimum(before + stops.argmax(axis=1) + 1, limit), limit)
+        full = after >= limit
         ends = tokens == self._end_token_rows
         ended = []
         if np.count_nonzero(ends):
-            ends &= columns < self._limit_rows[:, None]
+            ends &= columns < limit[:, None]
             has_ended = ends.any(axis=1)
             after = np.where(has_ended, before + ends.argmax(axis=1) + 1, after)
             full &= ~has_ended
             ended = rows[has_ended].tolist()
-        self._taken[rows] = np.minimum(after, self._limit_rows)
+        self._taken[rows] = np.minimum(after, limit)
         spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot]]
         self._mute.difference_update(spoke)
         return Progress(spoke, ended, rows[full].tolist())
@@ -186,4 +196,6 @@ class Batch:
             lent.setflags(write=False)
         self._limit_rows = self._limit[self._rows]
         self._end_token_rows = self._end_token[self._rows, None]
+        stop_tokens = self._stop_token[self._rows, None]
+        self._stop_token_rows = stop_tokens if (stop_tokens != _NO_TOKEN).any() else None
         self._stale = False

@@ -11,7 +11,7 @@ class FinishReason(Enum):
     """Why a sequence ended."""
 
     LENGTH = "length"
-    """It has `max_tokens` tokens."""
+    """It has `max_tokens` tokens, or all its stop tokens."""
     END = "end"
     """Its end token was sampled."""
 

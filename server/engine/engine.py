@@ -125,8 +125,8 @@ class Engine:
             QueueFullError: all slots and the whole queue are taken.
             EngineStoppedError: the engine drains or is stopped.
         """
-        told = request.forced if request.end_token is None else (*request.forced, request.end_token)
-        for token in told:
+        special = (token for token in (request.end_token, request.stop_token) if token is not None)
+        for token in (*request.forced, *special):
             if not 0 <= token < self._vocabulary:
                 raise EngineRequestError(f"token {token} is not one of 0 to {self._vocabulary - 1}")
         sequence = Sequence(request, submitted_at=time.perf_counter())

@@ -51,7 +51,11 @@ class EngineRequest:
     end_token: int | None = None
     """The token that ends the sequence when it is sampled; None if only `max_tokens` does."""
     may_end: bool = True
-    """False: the end token is never sampled, so the sequence becomes `max_tokens` long."""
+    """False: the end token is never sampled, so the sequence becomes as long as it may."""
+    stop_token: int | None = None
+    """A token that makes the sequence full when it has come often enough; None if there is none."""
+    stop_count: int = 0
+    """How often that is; 0 if there is no stop token."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
@@ -62,3 +66,5 @@ class EngineRequest:
             raise EngineRequestError(f"{len(self.forced)} forced tokens exceed max_tokens {self.max_tokens}")
         if self.end_token is not None and self.end_token in self.forced:
             raise EngineRequestError("the end token cannot be forced")
+        if (self.stop_token is None) != (self.stop_count == 0) or self.stop_count < 0:
+            raise EngineRequestError(f"a stop token needs a stop_count of at least 1, none needs 0: {self.stop_count}")

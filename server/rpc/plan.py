@@ -30,6 +30,8 @@ class Plan:
 
     engine_request: EngineRequest
     setting: Setting
+    length_ticks: int
+    """Length asked for, or the longest that the piece may become."""
 
     @property
     def seed(self) -> int:
@@ -54,15 +56,21 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
     checks.finish()
     assert meter is not None
     tokenizer = bundle.tokenizer
+    setting = Setting(meter=meter, tempo_bpm=tempo_bpm, program=program)
+    length_ticks = (steps or bundle.max_steps) * tokenizer.step_ticks
     engine_request = EngineRequest(
         seed=request.seed if request.HasField("seed") else secrets.randbits(_DRAWN_SEED_BITS),
-        max_tokens=tokenizer.token_count((steps or bundle.max_steps) * tokenizer.step_ticks),
+        max_tokens=tokenizer.token_count(length_ticks),
         clock_row=tokenizer.clock.start(meter),
         sampling=sampling,
         end_token=tokenizer.end_token,
         may_end=steps is None,
+        forced=tokenizer.opening(setting),
+        stop_token=tokenizer.bar_token,
+        # With its n-th bar token, n bars are over; what the last of them holds beyond the length is cut off it.
+        stop_count=0 if tokenizer.bar_token is None else -(-length_ticks // meter.bar_ticks),
     )
-    return Plan(engine_request, Setting(meter=meter, tempo_bpm=tempo_bpm, program=program))
+    return Plan(engine_request, setting, length_ticks)
 
 
 def _sampling(asked: pb.Sampling, bundle: Bundle, checks: Checks) -> SamplingParams:

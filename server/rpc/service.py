@@ -60,14 +60,14 @@ def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.Gene
     """The finished piece on the wire."""
     setting = plan.setting
     assert setting.meter is not None
-    score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting)
+    score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting).within(plan.length_ticks)
     return pb.GenerateResponse(
         midi=write_midi(score),
         notes=note_messages(score.notes),
         ticks_per_quarter=TICKS_PER_QUARTER,
         length_ticks=score.length_ticks,
         seed=plan.seed,
-        token_count=len(completion.tokens),
+        token_count=len(completion.tokens) - len(plan.engine_request.forced),
         finish_reason=FINISH_REASONS[completion.finish_reason],
         model=model.name,
         model_digest=model.bundle.digest,

@@ -1,4 +1,5 @@
 import io
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -102,3 +103,36 @@ def test_a_damaged_file_is_read_or_refused_but_nothing_else(place: int, byte: in
     data[place % len(data)] = byte
     with suppress(InvalidScoreError):
         read_midi(bytes(data[: len(data) - cut]))
+
+
+def test_a_key_struck_and_released_while_it_is_held_survives_the_file() -> None:
+    notes = (Note(0, 960, 60, 90), Note(240, 240, 60, 70), Note(720, 480, 60, 50), Note(720, 240, 64, 40))
+    again = read_midi(write_midi(Score(notes, 1920)))
+    assert sorted(note[:4] for note in again.notes) == sorted(note[:4] for note in notes)
+    assert again.voices == 2
+    overlapping = Score((notes[0], notes[2]), 1920)  # the first struck is the first released
+    assert read_midi(write_midi(overlapping)).notes == overlapping.notes
+
+
+def test_what_a_score_cannot_hold_is_counted() -> None:
+    file: Any = symusic.Score(480)
+    for program, drum in ((0, False), (0, False), (40, False), (0, True)):
+        track: Any = symusic.Track(program=program, is_drum=drum)
+        track.notes.append(symusic.Note(0, 480, 60, 64))
+        track.notes.append(symusic.Note(480, 480, 60, 64))
+        if not drum:
+            track.pedals.append(symusic.Pedal(0, 480))
+        file.tracks.append(track)
+    for tick, bpm in ((960, 90), (0, 100), (480, 90)):
+        file.tempos.append(symusic.Tempo(tick, qpm=bpm))
+    for tick, beats in ((1920, 3), (0, 4), (3360, 4)):
+        file.time_signatures.append(symusic.TimeSignature(tick, beats, 4))
+    dropped: Counter[str] = Counter()
+    read_midi(file.dumps_midi(), dropped)
+    assert dropped == {"percussion": 2, "tempo_changes": 1, "meter_changes": 2, "other_programs": 1, "pedal": 3}
+
+
+def test_a_file_that_a_score_holds_whole_loses_nothing() -> None:
+    dropped: Counter[str] = Counter()
+    read_midi(write_midi(PIECE), dropped)
+    assert not dropped

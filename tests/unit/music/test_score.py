@@ -35,3 +35,18 @@ def test_transposing_out_of_midi_is_refused() -> None:
 def test_length_in_seconds_follows_the_tempo() -> None:
     assert Score((), 1920, tempo_bpm=60).duration_seconds == pytest.approx(4)
     assert Score((), 1920).voices == 0
+
+
+def test_a_piece_within_a_length_loses_what_lies_past_it() -> None:
+    score = Score((Note(0, 960, 60), Note(240, 240, 62), Note(480, 480, 64), Note(960, 480, 65)), 1920)
+    assert score.within(1920) == score
+    assert score.within(9999) == score
+    cut = score.within(480)
+    assert (cut.notes, cut.length_ticks) == ((Note(0, 480, 60), Note(240, 240, 62)), 480)
+    assert score.within(481).notes[-1] == Note(480, 1, 64)
+
+
+def test_a_last_note_that_rings_past_the_end_makes_a_piece_longer_where_there_is_room() -> None:
+    score = Score((Note(0, 960, 60),), 480)
+    assert (score.within(720).length_ticks, score.within(720).notes) == (720, (Note(0, 720, 60),))
+    assert (score.within(9999).length_ticks, score.within(9999).notes) == (960, score.notes)

@@ -115,3 +115,38 @@ def test_a_runner_that_gives_the_wrong_shape_is_caught(batch: Batch) -> None:
     batch.join(0, EngineRequest(seed=1, max_tokens=9))
     with pytest.raises(AssertionError):
         batch.take(np.zeros((2, 4), np.int64))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1, 1, 1), (4, 4), (1, 4, 1, 1, 1)])
+def test_a_sequence_is_full_with_the_last_stop_token_it_may_have(batch: Batch, sizes: tuple[int, ...]) -> None:
+    stream = np.array([[0, 3, 1, 3, 2, 3, 0, 3], [3, 0, 0, 5, 0, 0, 3, 3], [3, 0, 0, 0, 3, 0, 3, 0]])
+    batch.join(0, EngineRequest(seed=1, max_tokens=20, stop_token=3, stop_count=3))
+    batch.join(1, EngineRequest(seed=2, max_tokens=20, end_token=5, stop_token=3, stop_count=2))
+    batch.join(2, EngineRequest(seed=3, max_tokens=5))
+    kept: dict[int, list[int]] = {}
+    at = 0
+    for size in sizes:
+        running = [slot for slot in range(3) if slot not in kept]
+        if not running:
+            break
+        progress = batch.take(stream[running, at : at + size])
+        at += size
+        for slot in progress.full + progress.ended:
+            assert (slot in progress.ended) == (slot == 1)
+            kept[slot] = batch.tokens(slot).tolist()
+            batch.leave(slot)
+    assert kept == {0: [0, 3, 1, 3, 2, 3], 1: [3, 0, 0, 5], 2: [3, 0, 0, 0, 3]}
+
+
+def test_the_stops_of_who_left_are_forgotten(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=9, stop_token=3, stop_count=1))
+    assert batch.take(np.full((1, 1), 3)).full == [0]
+    batch.leave(0)
+    batch.join(0, EngineRequest(seed=1, max_tokens=9))
+    assert batch.take(np.full((1, 4), 3)).full == []
+
+
+def test_what_comes_past_the_last_stop_token_does_not_end_the_sequence(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=9, end_token=5, stop_token=3, stop_count=1))
+    progress = batch.take(np.array([[0, 3, 5, 5]]))
+    assert (progress.full, progress.ended, batch.tokens(0).tolist()) == ([0], [], [0, 3])

@@ -33,6 +33,9 @@ def test_sampling_out_of_range_is_refused(values: dict[str, Any]) -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"forced": (1, 2, 3)}, "3 forced tokens exceed max_tokens 2"),
         ({"forced": (1, 5), "end_token": 5}, "end token"),
+        ({"stop_token": 3}, "stop_count of at least 1"),
+        ({"stop_count": 3}, "stop_count of at least 1"),
+        ({"stop_token": 3, "stop_count": -1}, "stop_count of at least 1"),
     ],
 )
 def test_a_request_out_of_range_is_refused(values: dict[str, Any], message: str) -> None:

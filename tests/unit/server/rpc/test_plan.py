@@ -8,7 +8,7 @@ import pytest
 from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
 from music.score import Meter
-from music.tokenizers import Setting
+from music.tokenizers import EventsTokenizer, Setting
 from server.engine.request import SamplingParams
 from server.errors import InvalidRequestError
 from server.rpc.plan import plan_piece
@@ -32,6 +32,8 @@ def test_unset_fields_take_the_models_defaults(bundle: Bundle) -> None:
     assert plan.engine_request.end_token == bundle.tokenizer.end_token
     assert plan.engine_request.clock_row == bundle.tokenizer.clock.start(Meter(4, 4))
     assert plan.engine_request.forced == ()
+    assert (plan.engine_request.stop_token, plan.engine_request.stop_count) == (None, 0)
+    assert plan.length_ticks == 512 * 120
 
 
 def test_every_field_given_is_taken(bundle: Bundle) -> None:
@@ -184,3 +186,50 @@ def test_the_limit_that_is_told_is_allowed(bundle: Bundle, tempo_bpm: float) -> 
 
 def test_an_echoed_value_is_what_the_caller_sent(bundle: Bundle) -> None:
     assert violations(pb.GenerateRequest(program=200), bundle)["program"] == "must be 0 to 127, not 200"
+
+
+@pytest.fixture
+def piano(bundle: Bundle) -> Bundle:
+    """The bundle with a tokenizer whose bars take as many tokens as they hold: up to 512 12ths of a quarter."""
+    tokenizer = EventsTokenizer(lowest_pitch=36, highest_pitch=81, meters=(Meter(4, 4), Meter(3, 4)))
+    return Bundle(bundle.path, bundle.manifest, bundle.digest, tokenizer)
+
+
+def test_the_tokens_that_the_setting_decides_are_forced(piano: Bundle) -> None:
+    request = pb.GenerateRequest(tempo_bpm=73.2, program=5, meter=pb.Meter(numerator=3, denominator=4))
+    plan = plan_piece(request, piano)
+
+    assert plan.setting == Setting(meter=Meter(3, 4), tempo_bpm=73.2, program=5)
+    names = [piano.tokenizer.token_name(token) for token in plan.engine_request.forced]
+    assert names == ["PROGRAM_0", "TEMPO_71.8", "METER_3/4", "POSITION_0"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "ticks", "bars"),
+    [
+        (pb.GenerateRequest(bars=3), 3 * 1920, 3),
+        (pb.GenerateRequest(bars=3, meter=pb.Meter(numerator=3, denominator=4)), 3 * 1440, 3),
+        (pb.GenerateRequest(steps=48), 1920, 1),
+        (pb.GenerateRequest(steps=49), 1960, 2),
+        (pb.GenerateRequest(seconds=3.0, tempo_bpm=60), 1440, 1),
+    ],
+)
+def test_bars_are_counted_where_tokens_do_not_tell_the_length(
+    piano: Bundle, request_: pb.GenerateRequest, ticks: int, bars: int
+) -> None:
+    plan = plan_piece(request_, piano)
+
+    assert plan.length_ticks == ticks
+    assert (plan.engine_request.stop_token, plan.engine_request.stop_count) == (piano.tokenizer.bar_token, bars)
+    assert plan.engine_request.max_tokens == piano.tokenizer.token_count(ticks)
+    assert not plan.engine_request.may_end
+
+
+def test_a_piece_that_may_end_stops_at_the_models_maximum(piano: Bundle) -> None:
+    plan = plan_piece(pb.GenerateRequest(), piano)
+
+    assert plan.engine_request.may_end
+    assert plan.length_ticks == 512 * 40
+    assert plan.engine_request.stop_count == 11  # ten bars and two thirds
+    assert violations(pb.GenerateRequest(bars=11), piano)["bars"] == "must be 1 to 10, not 11"
+    assert violations(pb.GenerateRequest(steps=513), piano)["steps"] == "must be 1 to 512, not 513"
