@@ -113,6 +113,18 @@ def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
         )
     try:
         tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+    return config_of(tables, name, overrides)
+
+
+def config_of(tables: dict[str, Any], name: str, overrides: dict[str, str] | None = None) -> Config:
+    """The configuration that tables describe, as they stand in a file called `name`.
+
+    Raises:
+        ConfigurationError: a value is unknown or out of range.
+    """
+    try:
         for key, value in (overrides or {}).items():
             *path, last = key.split(".")
             table = tables
@@ -121,7 +133,7 @@ def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
             table[last] = tomllib.loads(f"value = {value}")["value"]
         return Config.model_validate(tables)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+        raise ConfigurationError(f"{name}: an override is not TOML: {error}") from error
     except (AttributeError, TypeError) as error:
         raise ConfigurationError(f"{name}: an override names no table: {error}") from error
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """A corpus of scores in one array file, which training reads without music21."""
 
+import io
 import json
 import zlib
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from music.score import Meter, Note, Score
 from training.errors import CorpusError
+from training.files import replace_file
 
 FORMAT_VERSION: Final = 1
 _UNKNOWN_KEY: Final = 99
@@ -91,6 +93,16 @@ class Corpus:
             if split is None or side == split:
                 yield Piece(name, Split(int(side)), packed.score())
 
+    def sample(self, split: Split, most: int) -> Iterable[Piece]:
+        """At most so many pieces of one side, evenly from the first name to the last."""
+        places = np.flatnonzero(self._splits == split)
+        for index in places[:: max(1, -(-len(places) // most))].tolist():
+            yield Piece(self._names[index], split, self._scores[index].score())
+
+    def notes(self, split: Split) -> int:
+        """Notes of one side of the split."""
+        return sum(len(self._scores[index].notes) for index in np.flatnonzero(self._splits == split).tolist())
+
     @property
     def note_count(self) -> int:
         """Notes in all pieces."""
@@ -101,20 +113,26 @@ class Corpus:
         return int((self._splits == split).sum())
 
     def save(self, path: Path) -> None:
-        """Write the array file; an interrupted write leaves no half file behind."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                about=np.array(json.dumps({"format_version": FORMAT_VERSION, "source": self.source})),
-                names=np.array(self._names, dtype=np.str_),
-                splits=self._splits,
-                note_offsets=np.cumsum([0, *(len(packed.notes) for packed in self._scores)]),
-                notes=np.concatenate([packed.notes for packed in self._scores]),
-                headers=np.array([packed.header for packed in self._scores], np.float64),
-            )
-        partial.replace(path)
+        """Write the array file, whole or not at all.
+
+        Raises:
+            CorpusError: it cannot be written, as on a full disk.
+        """
+        packed_file = io.BytesIO()
+        np.savez_compressed(
+            packed_file,
+            about=np.array(json.dumps({"format_version": FORMAT_VERSION, "source": self.source})),
+            names=np.array(self._names, dtype=np.str_),
+            splits=self._splits,
+            note_offsets=np.cumsum([0, *(len(packed.notes) for packed in self._scores)]),
+            notes=np.concatenate([packed.notes for packed in self._scores]),
+            headers=np.array([packed.header for packed in self._scores], np.float64),
+        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, packed_file.getvalue())
+        except OSError as error:
+            raise CorpusError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Corpus":

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,14 @@ class World:
         if self.size == 1:
             return model
         on_card = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, on_card, broadcast_buffers=False, gradient_as_bucket_view=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what shall replace `broadcast_buffers` is not there yet
+            return DistributedDataParallel(model, on_card, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def leading() -> bool:
+    """Whether this process is the one that talks, which it knows before it joins the others."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -89,11 +97,12 @@ def joined(device: str) -> Iterator[World]:
     except (RuntimeError, ValueError) as error:
         raise DistributedError(f"the {size} processes do not find each other: {error}") from error
     try:
-        world = World(_device(device, local), rank, size)
+        world = World(own_device(device, local), rank, size)
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         group = PrefixStore("group", store)
         distributed.init_process_group(backend, store=group, rank=rank, world_size=size)
         yield world
+        distributed.barrier()  # nobody hangs up while another still talks
         distributed.destroy_process_group()
     except (FantasiaError, KeyboardInterrupt, RuntimeError) as error:
         if not _first_to_fail(store):
@@ -107,12 +116,19 @@ def joined(device: str) -> Iterator[World]:
         raise
 
 
-def _device(device: str, local: int) -> torch.device:
+def own_device(device: str, local: int) -> torch.device:
+    """The device of the process with this number on its machine: for `cuda`, the card with the same number.
+
+    Raises:
+        ConfigurationError: there is no such card.
+    """
     if device != "cuda":
         return torch.device(device)
     cards = torch.cuda.device_count()
     if local >= cards:
-        raise ConfigurationError(f"--device cuda: process {local} of this machine has no card, there are {cards}")
+        raise ConfigurationError(
+            f"--device cuda: process {local} of this machine has no card, there is one for {cards} of them"
+        )
     card = torch.device("cuda", local)
     torch.cuda.set_device(card)
     return card

@@ -8,6 +8,7 @@ FantasiaError (music.errors)
     ├── CheckpointError       a run's checkpoint is missing or belongs to something else
     ├── OutOfMemoryError      the network and its lanes do not fit on the device
     ├── DistributedError      the processes that train together do not reach each other
+    ├── CardError             the words for a model card cannot be read, or its samples not be made
     └── ExportError           the ONNX graphs do not agree with PyTorch
 """
 
@@ -40,6 +41,10 @@ class OutOfMemoryError(TrainingError):
 
 class DistributedError(TrainingError):
     """The processes that train one network together do not reach each other."""
+
+
+class CardError(TrainingError):
+    """The words for a model card cannot be read, or its samples cannot be made."""
 
 
 class ExportError(TrainingError):

@@ -10,9 +10,10 @@ import torch
 
 from music.bundle import Bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
+from training.auto import AUTO, choose
 from training.batches import EncodedPiece, encode_corpus
 from training.checkpoint import unwritable
-from training.config import Config
+from training.config import Config, config_of
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
 from training.distributed import World, joined
@@ -36,6 +37,8 @@ class Run:
     config: Config
     tokenizer: Tokenizer
     corpus_path: Path
+    reasons: tuple[str, ...] = ()
+    """Why the configuration is as it is, a line for each choice; empty unless it was chosen for the corpus."""
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
@@ -48,7 +51,8 @@ class Run:
             about = json.loads((folder / ABOUT).read_text())
             entry = about["tokenizer"]
             tokenizer = tokenizer_from_parameters(entry["name"], entry["version"], entry["parameters"])
-            return cls(folder, Config.model_validate(about["config"]), tokenizer, Path(about["corpus"]))
+            config = Config.model_validate(about["config"])
+            return cls(folder, config, tokenizer, Path(about["corpus"]), tuple(about.get("chosen_because", ())))
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{folder} is no run of `python -m training train`: {error}") from error
 
@@ -62,6 +66,7 @@ class Run:
         about = {
             "corpus": str(self.corpus_path),
             "config": self.config.model_dump(mode="json"),
+            "chosen_because": list(self.reasons),
             "tokenizer": {"name": tokenizer.name, "version": tokenizer.version, "parameters": tokenizer.parameters},
         }
         path = self.folder / ABOUT
@@ -81,11 +86,34 @@ class Trained:
     valid_pieces: int
     dropped: Counter[str]
     """Notes of the training and validation pieces that the tokenizer left out or moved, by reason."""
-    leads: bool = True
-    """Whether this is the process, of those that trained together, that says so."""
 
 
-def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progress: bool = True) -> Trained:
+def automatic(
+    corpus_path: Path, folder: Path, overrides: dict[str, str] | None = None, *, device: str
+) -> tuple[Config, tuple[str, ...]]:
+    """The configuration that suits a corpus, and why; a run that has begun keeps the one that it began with.
+
+    Raises:
+        CorpusError: the corpus cannot be read or has no note to learn from.
+        ConfigurationError: an override is unknown or out of range.
+    """
+    if (folder / ABOUT).exists():
+        begun = Run.load(folder)
+        if begun.reasons:
+            return config_of(begun.config.model_dump(mode="json"), AUTO, overrides), begun.reasons
+    choice = choose(Corpus.load(corpus_path), device=device)
+    return config_of(choice.tables, AUTO, overrides), tuple(choice.reasons)
+
+
+def train(
+    config: Config,
+    corpus_path: Path,
+    folder: Path,
+    *,
+    device: str,
+    progress: bool = True,
+    reasons: tuple[str, ...] = (),
+) -> Trained:
     """Train, or go on with a run that was killed; with others where `torchrun` has started several processes.
 
     Args:
@@ -94,6 +122,7 @@ def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progr
         folder: the run's.
         device: `cpu` or `cuda`.
         progress: show how far it is.
+        reasons: why the configuration is so, to be written down with it.
 
     Raises:
         CorpusError: the corpus cannot be read or holds nothing for this tokenizer.
@@ -104,7 +133,7 @@ def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progr
     """
     with joined(device) as world:
         try:
-            return _train(config, corpus_path, folder, world, progress=progress)
+            return _train(config, corpus_path, folder, world, progress, reasons)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemoryError(
                 f"training ran out of memory: set training.lanes below {config.training.lanes}, or training.window "
@@ -112,9 +141,11 @@ def train(config: Config, corpus_path: Path, folder: Path, *, device: str, progr
             ) from error
 
 
-def _train(config: Config, corpus_path: Path, folder: Path, world: World, *, progress: bool) -> Trained:
+def _train(
+    config: Config, corpus_path: Path, folder: Path, world: World, progress: bool, reasons: tuple[str, ...]
+) -> Trained:
     corpus = Corpus.load(corpus_path)
-    train_scores = [piece.score for piece in corpus.pieces(Split.TRAIN)]
+    train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # one at a time: all of them are many
     try:
         tokenizer = tokenizer_class(config.tokenizer.name).fit(config.tokenizer.parameters, train_scores)
     except ValueError as error:
@@ -123,14 +154,14 @@ def _train(config: Config, corpus_path: Path, folder: Path, world: World, *, pro
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
     trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
     if world.leads:
-        Run(folder, config, tokenizer, corpus_path.resolve()).save()
+        Run(folder, config, tokenizer, corpus_path.resolve(), reasons).save()
     best = trainer.run()
     if world.leads:
         try:
             draw_curves(read_history(folder / HISTORY), folder / CURVES)
         except OSError as error:
             raise unwritable(folder / CURVES, error) from error
-    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out, leads=world.leads)
+    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
 
 
 def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:

@@ -6,7 +6,7 @@ import click
 
 
 @click.command()
-@click.argument("config")
+@click.argument("config", default="auto")
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, help="What `prepare` wrote.")
 @click.option("--run", "folder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Run folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
@@ -18,13 +18,18 @@ def train(
 ) -> None:
     """Train a network, or go on where a killed run stopped.
 
-    CONFIG is a named configuration (`chorales`, `origin`, `smoke`) or a TOML file.
+    CONFIG is a named configuration (`chorales`, `origin`, `smoke`), a TOML file, or `auto`, which looks at the
+    corpus and chooses tokenizer, sizes and schedule for it.
+
+    Under torchrun several processes share each step's lanes: torchrun --nproc-per-node 2 -m -- training train ...
     """
     import torch
 
+    from training.auto import AUTO
     from training.config import load_config
+    from training.distributed import leading
     from training.errors import ConfigurationError
-    from training.run import train
+    from training.run import automatic, train
 
     if threads:
         torch.set_num_threads(threads)
@@ -39,10 +44,17 @@ def train(
             raise click.BadParameter(f"{override!r} is not TABLE.KEY=VALUE", param_hint="--set")
         changes[key] = value
     try:
-        trained = train(load_config(config, changes), corpus, folder, device=device, progress=not quiet)
+        if config == AUTO:
+            chosen, reasons = automatic(corpus, folder, changes, device=device)
+        else:
+            chosen, reasons = load_config(config, changes), ()
+        if leading():
+            for reason in reasons:
+                click.echo(f"auto: {reason}")
+        trained = train(chosen, corpus, folder, device=device, progress=not quiet, reasons=reasons)
     except KeyboardInterrupt:
         raise click.ClickException(f"stopped; the same command goes on from the last epoch in {folder}") from None
-    if not trained.leads:
+    if not leading():
         return
     best = trained.best
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(trained.dropped.items())) or "none"

@@ -1,0 +1,124 @@
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from music.tokenizers import GridTokenizer
+from training import trainer as trainer_module
+from training.batches import EncodedPiece
+from training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from training.config import Config, load_config
+from training.distributed import World, own_device
+from training.errors import ConfigurationError
+from training.history import HISTORY, read_history
+from training.run import train
+from training.trainer import Trainer
+
+GRID = GridTokenizer(voices=2, lowest_pitch=48, highest_pitch=80)
+ROOT = Path(__file__).parents[3]
+SETTINGS = {
+    "tokenizer.parameters.voices": "2",
+    "network.dropout_between": "0",
+    "network.dropout_output": "0",
+    "training.lanes": "3",  # two for the one process, one for the other
+    "training.epochs": "4",
+    "training.patience": "4",
+}
+
+
+def settings(**changes: str) -> Config:
+    return load_config("smoke", SETTINGS | {f"training.{name}": value for name, value in changes.items()})
+
+
+def two_processes(corpus: Path, run: Path, *, file_bytes: int | None = None) -> "subprocess.CompletedProcess[str]":
+    """The real command under torchrun; no file may grow past `file_bytes`, as none can on a full disk."""
+
+    def limit() -> None:
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    sets = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    command = ["training", "train", "smoke", "--corpus", str(corpus), "--run", str(run), "--device", "cpu", *sets]
+    return subprocess.run(  # noqa: S603  # our own command
+        [*torchrun, *command], cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("alone") / "run"
+    train(settings(), small_corpus, run, device="cpu", progress=False)
+    return run
+
+
+def same_curves(one: Path, other: Path) -> None:
+    ours, theirs = (read_history(run / HISTORY) for run in (one, other))
+    assert [r.epoch for r in ours] == [r.epoch for r in theirs] == [1, 2, 3, 4]
+    for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate"):
+        expected = [getattr(record, name) for record in theirs]
+        assert [getattr(record, name) for record in ours] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_two_processes_learn_what_one_learns_with_the_same_lanes(
+    alone: Path, small_corpus: Path, tmp_path: Path
+) -> None:
+    result = two_processes(small_corpus, tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("best epoch") == 1, "one of them talks"
+    assert result.stderr.count("epoch 4/4: train") == 1
+    same_curves(tmp_path / "run", alone)
+    one, other = (load_checkpoint(run / LAST)["model"] for run in (alone, tmp_path / "run"))
+    for key in one:
+        torch.testing.assert_close(one[key], other[key], rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_stop_with_one_sentence_and_go_on_from_what_one_has_left(
+    alone: Path, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def dying(path: Path, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["epoch"] == 3:
+            raise KeyboardInterrupt
+        save_checkpoint(path, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "save_checkpoint", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(), small_corpus, run, device="cpu", progress=False)
+    before = (run / LAST).read_bytes()
+    result = two_processes(small_corpus, run, file_bytes=10_000)
+    assert result.returncode == 1
+    said = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(said) == 1
+    assert "(File too large); the last good checkpoint" in said[0]
+    assert (run / LAST).read_bytes() == before
+    result = two_processes(small_corpus, run)
+    assert result.returncode == 0, result.stderr
+    same_curves(run, alone)
+
+
+def test_more_processes_than_lanes_are_refused(tmp_path: Path) -> None:
+    world = World(torch.device("cpu"), rank=3, size=4)
+    pieces = [EncodedPiece("a", np.array([4, 5, GRID.end_token], np.int32), 0, 0)] * 5
+    with pytest.raises(ConfigurationError, match=r"4 processes cannot share 3 lanes .* start at most 3"):
+        Trainer(settings(), GRID, pieces, pieces, tmp_path, world=world)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7])
+def test_every_lane_belongs_to_one_process(lanes: int) -> None:
+    worlds = [World(torch.device("cpu"), rank, 3) for rank in range(3)]
+    owned = [lane for world in worlds for lane in range(lanes)[world.share(lanes)]]
+    assert sorted(owned) == list(range(lanes))
+
+
+def test_a_process_without_a_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigurationError, match="process 1 of this machine has no card, there is one for 1 of them"):
+        own_device("cuda", 1)
