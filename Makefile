@@ -12,7 +12,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format bench record figures lock setup image-test clean
+.PHONY: help demo test serve train proto lint format gate quality bench record figures lock setup image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -50,6 +50,26 @@ train: $(VENV)/developed  ## train CONFIG (chorales) and export it as models/NAM
 	@test -e data/$(NAME).npz || $(BIN)/python -m training prepare $(or $(MIDI),chorales) --out data/$(NAME).npz
 	$(BIN)/python -m training train $(CONFIG) --corpus data/$(NAME).npz --run runs/$(NAME)
 	$(BIN)/python -m training export runs/$(NAME) --out $(MODELS)/$(NAME)
+
+# For each bundle of MODELS: its name, and the corpus it came from, prepared where it is not there yet.
+EACH_BUNDLE = for manifest in $(MODELS)/*/manifest.json; do bundle=$${manifest%/manifest.json}; name=$${bundle\#\#*/}; \
+	test -e data/$$name.npz || $(BIN)/python -m training prepare $$name --out data/$$name.npz || exit 1;
+
+gate: $(VENV)/developed  ## judge every bundle on its test pieces; fails where one misses its thresholds
+	@missed=0; $(EACH_BUNDLE) \
+		$(BIN)/python -m training evaluate $$bundle --corpus data/$$name.npz --split test --gate || missed=1; \
+		done; exit $$missed
+
+quality: $(VENV)/developed  ## judge the bundles that have changed, and write docs/quality.md with its figures
+	@$(EACH_BUNDLE) $(BIN)/python -m training.judge current $$bundle || \
+		$(BIN)/python -m training evaluate $$bundle --corpus data/$$name.npz --split test --samples 1000 --sweep \
+			--record training/judge/results/$$name.json || exit 1; \
+		done
+	$(BIN)/python -m training.judge render docs/quality.md
+
+cards: $(VENV)/developed  ## write every bundle's model card, with its samples
+	@for manifest in $(MODELS)/*/manifest.json; do \
+		$(BIN)/python -m training card $${manifest%/manifest.json} || exit 1; done
 
 proto: $(VENV)/developed  ## generate the stubs from proto/
 	$(BIN)/python proto/generate.py
