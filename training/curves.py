@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from training.history import EpochRecord
 
 CURVES: Final = "curves.png"
-_TRAIN, _VALID = "#0072B2", "#D55E00"  # apart for colour-blind eyes too (Okabe and Ito, 2008)
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73")  # apart for colour-blind eyes too (Okabe and Ito, 2008)
+_TRAIN, _VALID, _ = COLOURS
 
 
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:

@@ -1,0 +1,19 @@
+"""`python -m training draw`: the network of a bundle as a figure."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Figure: .png or .svg.")
+def draw(bundle: Path, out: Path) -> None:
+    """Draw the network of a bundle, read from its ONNX graph: every box is a node with its weights."""
+    from training.drawing import draw_bundle
+    from training.errors import ExportError
+
+    if out.suffix not in (".png", ".svg"):
+        raise ExportError(f"cannot draw {out}: its name must end in .png or .svg")
+    draw_bundle(bundle, out)
+    click.echo(f"wrote {out}")

@@ -1,0 +1,69 @@
+"""`python -m training reproduce`: the experiment that Fantasia began as."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("midi", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/reproduction"),
+    help="Folder for the networks, which hold the music.",
+)
+@click.option(
+    "--docs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs"),
+    help="Folder of the page that shows the results.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--network", help="Train only this one, and write nothing down: original, by-song or events.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def reproduce(
+    midi: Path | None, work: Path, docs: Path, device: str, threads: int, network: str | None, quiet: bool
+) -> None:
+    """Train as the original did and write down what came of it, or go on where a killed run stopped.
+
+    MIDI is a folder of MIDI files. Without it, page and figures are made again from the results that DOCS holds.
+    """
+    from training.errors import ConfigurationError, CorpusError
+    from training.reproduce.figures import draw
+    from training.reproduce.page import IMAGES, render
+    from training.reproduce.results import Results
+
+    page, recorded = docs / "reproduction.md", docs / "reproduction" / "results.json"
+    if not page.is_file():  # before the training, which takes long
+        raise CorpusError(f"there is no page {page} to write the results into")
+    results = None
+    if midi is None:
+        results = Results.load(recorded) if recorded.exists() else None
+    else:
+        import torch
+
+        from training.reproduce.experiment import NETWORKS, Experiment
+
+        if threads:
+            torch.set_num_threads(threads)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if network is not None and network not in NETWORKS:
+            raise ConfigurationError(f"--network {network}: known are {', '.join(NETWORKS)}")
+        experiment = Experiment(midi, work, device=device, progress=not quiet)
+        try:
+            if network is not None:
+                experiment.train(network)
+                return
+            results = experiment.results()
+        except KeyboardInterrupt:
+            raise click.ClickException(f"stopped; the same command goes on from the last epoch in {work}") from None
+        results.save(recorded)
+    if results is not None:
+        draw(results, docs / IMAGES)
+    render(page, results)
+    click.echo(f"wrote {page} and its figures")
