@@ -12,7 +12,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format gate quality bench record figures lock setup image-test clean
+.PHONY: help demo test serve train proto lint format gate quality bench record figures reproduce lock setup image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -91,9 +91,15 @@ record: $(VENV)/served  ## run the benchmarks for longer and put the result into
 	$(BIN)/python -m bench --seconds 240 --record $(NAME)
 	$(BIN)/python -m bench --render docs/performance.md
 
-figures: demo  ## regenerate the README's piano roll
+figures: demo $(VENV)/developed  ## regenerate the piano roll, the drawing of the network, the curves of the original
 	mkdir -p docs/images
 	cp out/demo.png docs/images/piano-roll.png
+	$(BIN)/python -m training draw $(MODELS)/chorales --out docs/images/lstm.png
+	$(BIN)/python -m training reproduce
+
+reproduce: $(VENV)/developed  ## the original experiment on the MIDI files in MIDI (a folder); goes on where it stopped
+	@test -n "$(MIDI)" || { echo "make reproduce MIDI=folder: which folder of MIDI files?"; exit 1; }
+	$(BIN)/python -m training reproduce $(MIDI)
 
 lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(PIP) pip-tools

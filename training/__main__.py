@@ -3,9 +3,11 @@
 import click
 
 from music.errors import FantasiaError
+from training.commands.draw import draw
 from training.commands.evaluate import evaluate
 from training.commands.export import export
 from training.commands.prepare import prepare
+from training.commands.reproduce import reproduce
 from training.commands.train import train
 
 
@@ -24,7 +26,7 @@ def main() -> None:
     """Teach a network music from scores."""
 
 
-for command in (prepare, train, export, evaluate):
+for command in (prepare, train, export, evaluate, draw, reproduce):
     main.add_command(command)
 
 
