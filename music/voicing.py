@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 MAX_AGE: Final = 16
 """Steps after which a held note no longer grows older."""
+SPAN: Final = 8
+"""Steps of one span: how far a piece has come is told in spans."""
+SPANS: Final = 64
+"""Spans after which a piece no longer seems longer."""
 DECAYS: Final = (0.85, 0.98)
 """What is left of the profile after one step: a memory of some six steps, and one of fifty."""
 PITCH_CLASSES: Final = 12
@@ -24,11 +28,11 @@ _BLOCK: Final = 256
 class Voicing:
     """Registers over the last `voices` tokens, the newest first, a profile, and what the network is told of them.
 
-    Before each token there are `4 * voices` registers, int64. First what the voice of the last token sounds since
+    Before each token there are `4 * voices + 1` registers, int64. First what the voice of the last token sounds since
     then (a pitch token, REST, or START before the voice's first token), that of the token before it, and so on; the
     `voices`-th is thus the very voice whose token comes next. Then, in the same order, the age of each in steps; the
-    interval by which each voice last moved; and the pitch token that each voice said last, rests or not (START before
-    its first).
+    interval by which each voice last moved; the pitch token that each voice said last, rests or not (START before
+    its first); and last how many tokens there have been, up to `SPANS` spans of them.
 
     The profile, (decays, 12) float32, counts for every pitch class the tokens that sounded it, older ones for less. The
     network is told its shares turned so that the last pitch of the voice whose token comes next is the first: what the
@@ -56,7 +60,22 @@ class Voicing:
     @property
     def size(self) -> int:
         """Number of registers."""
-        return 4 * self.voices
+        return 4 * self.voices + 1
+
+    @property
+    def own(self) -> int:
+        """The register that holds the last pitch of the voice whose token comes next."""
+        return 4 * self.voices - 1
+
+    @property
+    def heard(self) -> slice:
+        """The registers that hold the last pitch of each voice."""
+        return slice(3 * self.voices, 4 * self.voices)
+
+    @property
+    def span(self) -> int:
+        """Tokens of one span."""
+        return SPAN * self.voices
 
     @property
     def decay(self) -> NDArray[np.float32]:
@@ -98,6 +117,7 @@ class Voicing:
             "sounding": (self.vocabulary,) * self.voices,
             "ages": (MAX_AGE + 1,) * self.voices,
             "motions": (interval,) * self.voices,
+            "elapsed": (SPANS + 1,),
             "intervals": (interval,) * len(self.pairs),
         }
 
@@ -110,7 +130,7 @@ class Voicing:
     def initial(self) -> NDArray[np.int64]:
         """(size,): the registers before the first token."""
         registers = np.zeros(self.size, np.int64)
-        registers[: self.voices] = registers[-self.voices :] = self.start
+        registers[: self.voices] = registers[self.heard] = self.start
         return registers
 
     def registers(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -135,6 +155,7 @@ class Voicing:
             padded = np.concatenate([np.full(voices, nothing), values.reshape(-1)])
             for lag in range(1, voices + 1):
                 registers[:, offset * voices + lag - 1] = padded[voices - lag : voices - lag + count]
+        registers[:, -1] = np.minimum(np.arange(count), SPANS * self.span)
         return registers
 
     def profile(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -157,14 +178,15 @@ class Voicing:
 
     def step(self, registers: NDArray[np.int64], token: int) -> NDArray[np.int64]:
         """The registers after one more token: (size,) to (size,)."""
-        sounding, age, motion, heard = registers.reshape(4, self.voices)
+        sounding, age, motion, heard = registers[:-1].reshape(4, self.voices)
         own = self.voices - 1
         held, pitched = token == self.hold, token >= self.first_pitch
         now = int(sounding[own]) if held else token
         aged = min(int(age[own]) + 1, MAX_AGE) if held else 0
         moved = int(self.intervals[token, heard[own]]) if pitched else int(motion[own])
         last = token if pitched else int(heard[own])
-        return np.array([now, *sounding[:own], aged, *age[:own], moved, *motion[:own], last, *heard[:own]], np.int64)
+        shifted = [now, *sounding[:own], aged, *age[:own], moved, *motion[:own], last, *heard[:own]]
+        return np.array([*shifted, min(int(registers[-1]) + 1, SPANS * self.span)], np.int64)
 
     def profile_step(self, profile: NDArray[np.float32], now: int) -> NDArray[np.float32]:
         """The profile after a token by which the voice sounds `now` (the first register): (decays, 12) likewise."""
@@ -174,6 +196,6 @@ class Voicing:
     def features(self, registers: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the network is told: registers (..., size) to (..., features), each below its `feature_sizes`."""
         newer, older = (np.array([pair[side] for pair in self.pairs], np.intp) for side in range(2))
-        return np.concatenate(
-            [registers[..., : 3 * self.voices], self.intervals[registers[..., newer], registers[..., older]]], axis=-1
-        )
+        intervals = self.intervals[registers[..., newer], registers[..., older]]
+        elapsed = registers[..., -1:] // self.span
+        return np.concatenate([registers[..., : 3 * self.voices], elapsed, intervals], axis=-1)

@@ -59,13 +59,14 @@ class Voices(nn.Module):
         """
         voices = self.voicing.voices
         intervals = self.intervals[registers[..., self.pairs[:, 0]], registers[..., self.pairs[:, 1]]]
-        features = torch.cat([registers[..., : 3 * voices], intervals], -1)[..., self.columns]
+        elapsed = registers[..., -1:] // self.voicing.span
+        features = torch.cat([registers[..., : 3 * voices], elapsed, intervals], -1)[..., self.columns]
         rows = features + self.offsets[clock_rows]
         summed = nn.functional.embedding_bag(rows.flatten(0, -2), self.table.weight, mode="sum")
         embedded = summed.view(*rows.shape[:-1], -1)
         if self.key is None:
             return embedded
-        places = self.turned[registers[..., -1]].unsqueeze(-2).expand_as(profile)
+        places = self.turned[registers[..., self.voicing.own]].unsqueeze(-2).expand_as(profile)
         shares = profile.gather(-1, places) * (SHARES / profile.sum(-1, keepdim=True).clamp_min(LEAST_SHARE))
         key: Tensor = self.key(shares.flatten(-2))
         return embedded + key
@@ -76,5 +77,5 @@ class Voices(nn.Module):
             return values.new_zeros(())
         scores: Tensor = self.output(values)
         scores = scores.view(*values.shape[:-1], -1, self.span).masked_fill(self.none, 0.0)
-        columns = self.intervals.T[registers[..., -self.voicing.voices :]]  # (..., voices, tokens)
+        columns = self.intervals.T[registers[..., self.voicing.heard]]  # (..., voices, tokens)
         return scores.gather(-1, columns).sum(-2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES
+from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, SPANS
 from training.graphs.builder import Graph
 from training.voices import LEAST_SHARE
 
@@ -19,11 +19,14 @@ class Voices:
         """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
         graph, voicing = self._graph, self._voicing
         told = self._voices.columns.tolist()
-        said = 3 * voicing.voices  # features that are registers; the others are intervals between them
+        said = 3 * voicing.voices  # features that are registers; then comes what has elapsed, then the intervals
         parts = []
         if own := [column for column in told if column < said]:
             parts.append(graph.op("Gather", registers, graph.integers(*own), axis=-1))
-        if pairs := [voicing.pairs[column - said] for column in told if column >= said]:
+        if said in told:
+            elapsed = graph.op("Gather", registers, graph.integers(voicing.size - 1), axis=-1)
+            parts.append(graph.op("Div", elapsed, graph.integers(voicing.span)))
+        if pairs := [voicing.pairs[column - said - 1] for column in told if column > said]:
             sides = (graph.op("Gather", registers, graph.integers(*side), axis=-1) for side in zip(*pairs, strict=True))
             parts.append(self.interval(*sides))
         features = graph.op("Concat", *parts, axis=-1)
@@ -32,7 +35,7 @@ class Voices:
         summed = graph.op("ReduceSum", embedded, graph.integers(-2), keepdims=0)
         if self._voices.key is None:
             return summed
-        root = graph.op("Gather", registers, graph.constant(np.array(voicing.size - 1)), axis=-1)
+        root = graph.op("Gather", registers, graph.constant(np.array(voicing.own)), axis=-1)
         places = graph.op("Gather", graph.weight("turned"), root)  # (..., decays, 12)
         turned = graph.op("GatherElements", profile, places, axis=-1)
         total = graph.op("ReduceSum", profile, graph.integers(-1), keepdims=1)
@@ -56,7 +59,9 @@ class Voices:
         plain, relative = graph.ops(
             "Split", projected, graph.integers(vocabulary, voices * 2 * voicing.pitches), count=2, axis=1
         )
-        heard = graph.op("Slice", registers, *(graph.integers(value) for value in (3 * voices, 4 * voices, 1)))
+        heard = graph.op(
+            "Slice", registers, *(graph.integers(value) for value in (voicing.heard.start, voicing.heard.stop, 1))
+        )
         rows = graph.op("Add", heard, graph.constant(np.arange(voices, dtype=np.int64) * vocabulary))
         columns = graph.op("Gather", graph.weight("relative_columns"), rows)  # (batch, voices, vocabulary)
         columns = graph.op("Flatten", columns, axis=1)
@@ -78,4 +83,8 @@ class Voices:
         last = graph.op("Where", pitched, token, heard[-1])
         faded = graph.op("Mul", profile, graph.constant(voicing.decay[:, None]))
         profile = graph.op("Add", faded, graph.op("Gather", graph.weight("pitch_class"), now))  # (batch, 1, 12)
-        return [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1], last, *heard[:-1]], profile
+        elapsed = graph.op(
+            "Min", graph.op("Add", registers[-1], graph.integers(1)), graph.integers(SPANS * voicing.span)
+        )
+        shifted = [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1], last, *heard[:-1]]
+        return [*shifted, elapsed], profile

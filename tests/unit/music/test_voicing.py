@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from music.tokenizers.grid import FIRST_PITCH, HOLD, REST, START, GridTokenizer
-from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, Voicing
+from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, SPAN, SPANS, Voicing
 
 
 def voicing_of(tokenizer: GridTokenizer) -> Voicing:
@@ -87,13 +87,13 @@ def test_two_voices_by_hand() -> None:
     none, octave = 0, voicing.pitches
     tokens = np.array([e, c, HOLD, REST, g, c])
     expected = [
-        # newest and next voice sound; their ages; their last motions; their last pitches
-        [START, START, 0, 0, none, none, START, START],
-        [e, START, 0, 0, none, none, e, START],
-        [c, e, 0, 0, none, none, c, e],
-        [e, c, 1, 0, none, none, e, c],
-        [REST, e, 0, 1, none, none, c, e],
-        [g, REST, 0, 0, octave + 3, none, g, c],
+        # newest and next voice sound; their ages; their last motions; their last pitches; tokens so far
+        [START, START, 0, 0, none, none, START, START, 0],
+        [e, START, 0, 0, none, none, e, START, 1],
+        [c, e, 0, 0, none, none, c, e, 2],
+        [e, c, 1, 0, none, none, e, c, 3],
+        [REST, e, 0, 1, none, none, c, e, 4],
+        [g, REST, 0, 0, octave + 3, none, g, c, 5],
     ]
     np.testing.assert_array_equal(voicing.registers(tokens), expected)
     assert voicing.features(np.array(expected))[2, -1] == octave - 4  # the newest voice, a third below the other
@@ -104,3 +104,10 @@ def test_a_note_grows_no_older_than_the_maximum(held: int) -> None:
     voicing = voicing_of(GridTokenizer(voices=1, lowest_pitch=60, highest_pitch=71))
     tokens = np.array([FIRST_PITCH, *[HOLD] * held, HOLD])
     assert voicing.registers(tokens)[-1, 1] == min(held, MAX_AGE)
+
+
+def test_a_piece_seems_no_longer_than_the_maximum() -> None:
+    voicing = voicing_of(GridTokenizer(voices=2, lowest_pitch=60, highest_pitch=71))
+    column = list(voicing.feature_groups).index("elapsed") * voicing.voices
+    elapsed = voicing.features(voicing.registers(np.full(2 * SPAN * (SPANS + 2), REST)))[:, column]
+    assert elapsed.tolist() == [min(token // (2 * SPAN), SPANS) for token in range(len(elapsed))]
