@@ -3,6 +3,7 @@
 import click
 
 from music.errors import FantasiaError
+from training.commands.card import card
 from training.commands.draw import draw
 from training.commands.evaluate import evaluate
 from training.commands.export import export
@@ -26,7 +27,7 @@ def main() -> None:
     """Teach a network music from scores."""
 
 
-for command in (prepare, train, export, evaluate, draw, reproduce):
+for command in (prepare, train, export, evaluate, draw, reproduce, card):
     main.add_command(command)
 
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from tqdm import tqdm
@@ -18,8 +19,12 @@ from music.errors import InvalidScoreError
 from training.corpus import CompactScore, Corpus, Split
 from training.errors import CorpusError
 from training.readers import CHORALE_PARTS, SUFFIXES, printable, read_scores
+from training.sections import cut_into_sections
 
-_HELD_OUT_FRACTION = 0.1
+_HELD_OUT_FRACTION: Final = 0.1
+_FILES_PER_PROCESS: Final = 200
+LEAST_TO_SPLIT: Final = 3
+"""Files, or pieces, that a split by piece takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,23 @@ class Report:
     """What became of the files."""
 
     read: int = 0
+    """Files that gave something to look at."""
+    failed: int = 0
+    """Files that could not be read."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Reason by file name."""
+    """Reason by the name of the file, or of the piece in it."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Notes that a score cannot hold, by reason."""
+    """Notes that a score cannot hold or that were moved, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileScores:
+    """What one file gave."""
+
+    scores: list[tuple[str, CompactScore, Counter[str]]]
+    """Name, score, and what happened to notes, by reason."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by name of a piece that was left out."""
 
 
 def chorale_sources() -> tuple[list[Source], dict[str, Split]]:
@@ -56,11 +74,13 @@ def chorale_sources() -> tuple[list[Source], dict[str, Split]]:
 
 
 def folder_sources(folder: Path) -> list[Source]:
-    """Every score file under a folder, by its path inside it.
+    """Every score file under a folder, by its path inside it; or the one file that `folder` is.
 
     Raises:
         CorpusError: there is no such folder, or no score file in it.
     """
+    if folder.is_file() and folder.suffix.lower() in SUFFIXES:
+        return [Source(printable(Path(folder.name)), folder)]
     if not folder.is_dir():
         raise CorpusError(f"{folder} is no folder")
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
@@ -80,9 +100,10 @@ def split_by_piece(files: Mapping[str, str], held_out: float = _HELD_OUT_FRACTIO
         CorpusError: fewer than three files.
     """
     names = sorted(set(files.values()), key=lambda name: hashlib.sha256(name.encode()).digest())
-    if len(names) < 3:
+    if len(names) < LEAST_TO_SPLIT:
         raise CorpusError(
-            f"too small to split by piece into train, valid and test: 3 readable files are the least, not {len(names)}"
+            f"too small to split by piece into train, valid and test: {LEAST_TO_SPLIT} readable files are the least, "
+            f"not {len(names)}"
         )
     count = max(1, round(len(names) * held_out))
     sides = dict.fromkeys(names, Split.TRAIN)
@@ -104,43 +125,91 @@ def prepare(
     Raises:
         CorpusError: nothing could be read, or too little to split.
     """
-    report = Report()
-    scores: dict[str, CompactScore] = {}
-    files: dict[str, str] = {}
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads is asking for trouble
-    with ProcessPoolExecutor(min(workers, len(sources)), mp_context=context, max_tasks_per_child=200) as pool:
-        futures = {pool.submit(_read_packed, source): source for source in sources}
-        try:
-            for future in tqdm(
-                as_completed(futures), total=len(futures), unit="file", desc="reading", disable=not progress
-            ):
-                source = futures[future]
-                try:
-                    readings = future.result()
-                except (InvalidScoreError, OSError) as error:
-                    report.skipped[source.name] = str(error)
-                    continue
-                report.read += 1
-                for name, packed, dropped in readings:
-                    scores[name] = packed
-                    files[name] = source.name
-                    report.dropped.update(dropped)
-        except BrokenProcessPool as error:
-            raise CorpusError("a reading process died; is there enough memory? try fewer --workers") from error
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    if not scores:
-        reasons = "; ".join(f"{name}: {why}" for name, why in sorted(report.skipped.items())[:3])
-        raise CorpusError(f"none of {len(sources)} files could be read ({reasons})")
+    scores, files, report = read_files(sources, _read_file, workers=workers, progress=progress)
+    if splits is None:
+        if len(files) < LEAST_TO_SPLIT:
+            scores, splits = cut_into_sections(scores)
+            description += ", too few to split by piece: each is cut into consecutive sections"
+        elif len(set(files.values())) < LEAST_TO_SPLIT:
+            splits = split_by_piece({name: name for name in files})
+            description += ", too few to split by file: split by piece"
+        else:
+            splits = split_by_piece(files)
+            description += ", split by piece"
+    sides = splits
     names = sorted(scores)
-    sides = split_by_piece(files) if splits is None else splits
     corpus = Corpus(
         names, np.array([sides[name] for name in names], np.uint8), [scores[name] for name in names], description
     )
     return corpus, report
 
 
-def _read_packed(source: Source) -> list[tuple[str, CompactScore, Counter[str]]]:
+def read_files(
+    sources: Sequence[Source], read: Callable[[Source], FileScores], *, workers: int, progress: bool
+) -> tuple[dict[str, CompactScore], dict[str, str], Report]:
+    """Read the sources in `workers` processes; files that cannot be read are skipped and named in the report.
+
+    Args:
+        sources: files to read.
+        read: a function of a module, as the processes must find it by name.
+        workers: reading processes.
+        progress: whether to show a bar.
+
+    Returns:
+        Scores by the name of the piece, the file's name by the name of the piece, and the report.
+
+    Raises:
+        CorpusError: nothing could be read, or a process died.
+    """
+    report = Report()
+    scores: dict[str, CompactScore] = {}
+    files: dict[str, str] = {}
+    with tqdm(total=len(sources), unit="file", desc="reading", disable=not progress) as bar:
+        for source, outcome in _outcomes(sources, read, workers):
+            bar.update()
+            if isinstance(outcome, FileScores):
+                report.read += 1
+                report.skipped.update(outcome.skipped)
+                for name, packed, dropped in outcome.scores:
+                    scores[name] = packed
+                    files[name] = source.name
+                    report.dropped.update(dropped)
+            else:
+                report.failed += 1
+                report.skipped[source.name] = str(outcome)
+    if not scores:
+        reasons = "; ".join(f"{name}: {why}" for name, why in sorted(report.skipped.items())[:3])
+        raise CorpusError(f"none of {len(sources)} files could be read ({reasons})")
+    return scores, files, report
+
+
+def _outcomes(
+    sources: Sequence[Source], read: Callable[[Source], FileScores], workers: int
+) -> Iterator[tuple[Source, FileScores | Exception]]:
+    """What each source gave, in the order in which they are done, or why it gave nothing.
+
+    music21 never gives its memory back, so processes are renewed after `_FILES_PER_PROCESS` files. The pool's own
+    `max_tasks_per_child` would be for this, but it hangs (python/cpython#115634): each round has its own pool.
+    """
+    context = multiprocessing.get_context("spawn")  # forking a process that has threads is asking for trouble
+    for first in range(0, len(sources), workers * _FILES_PER_PROCESS):
+        round_ = sources[first : first + workers * _FILES_PER_PROCESS]
+        with ProcessPoolExecutor(min(workers, len(round_)), mp_context=context) as pool:
+            futures = {pool.submit(read, source): source for source in round_}
+            try:
+                for future in as_completed(futures):
+                    try:
+                        outcome: FileScores | Exception = future.result()
+                    except (InvalidScoreError, OSError) as error:
+                        outcome = error
+                    yield futures[future], outcome
+            except BrokenProcessPool as error:
+                raise CorpusError("a reading process died; is there enough memory? try fewer --workers") from error
+            except (KeyboardInterrupt, GeneratorExit):
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _read_file(source: Source) -> FileScores:
     readings = read_scores(source.path, source.name, source.parts)
-    return [(reading.name, CompactScore.of(reading.score), reading.dropped) for reading in readings]
+    return FileScores([(reading.name, CompactScore.of(reading.score), reading.dropped) for reading in readings])

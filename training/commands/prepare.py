@@ -2,9 +2,14 @@
 
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Final
 
 import click
+
+_MOST_NAMED: Final = 50
+"""More files or tunes than this are counted by reason instead of named."""
 
 
 @click.command()
@@ -15,11 +20,13 @@ import click
 def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
     """Read a corpus into one array file.
 
-    SOURCE is `chorales` (the Bach chorales that music21 brings, in their canonical split) or a folder of MIDI,
-    MusicXML, ABC or Humdrum files, split by piece.
+    SOURCE is `chorales` (the Bach chorales that music21 brings, in their canonical split), `folk` (the dance tunes
+    and airs that it brings and that may be used, split by tune family), or a folder of MIDI, MusicXML, ABC or
+    Humdrum files, split by piece.
     """
     from training.corpus import Split
     from training.errors import CorpusError
+    from training.folk import folk_sources, prepare_folk
     from training.prepare import chorale_sources, folder_sources, prepare
 
     try:  # before the reading, which may take long
@@ -28,18 +35,25 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
             pass
     except OSError as error:
         raise CorpusError(f"cannot write {out}: {error.strerror}") from error
-    if source == "chorales":
-        sources, splits = chorale_sources()
-        description = "Bach chorales bundled with music21, canonical JSB Chorales split"
+    if source == "folk":
+        corpus, report = prepare_folk(folk_sources(), workers=workers, progress=not quiet)
     else:
-        sources, splits = folder_sources(Path(source)), None
-        description = f"{len(sources)} files, split by piece"
-    corpus, report = prepare(sources, splits, description=description, workers=workers, progress=not quiet)
+        if source == "chorales":
+            sources, splits = chorale_sources()
+            description = "Bach chorales bundled with music21, canonical JSB Chorales split"
+        else:
+            sources, splits = folder_sources(Path(source)), None
+            description = f"{len(sources)} file{'s' if len(sources) > 1 else ''}"
+        corpus, report = prepare(sources, splits, description=description, workers=workers, progress=not quiet)
     corpus.save(out)
-    for name, reason in sorted(report.skipped.items()):
-        click.echo(f"skipped {name}: {reason}")
+    if len(report.skipped) <= _MOST_NAMED:
+        for name, reason in sorted(report.skipped.items()):
+            click.echo(f"skipped {name}: {reason}")
+    else:
+        for reason, count in Counter(report.skipped.values()).most_common():
+            click.echo(f"skipped {count}: {reason}")
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.dropped.items())) or "none"
-    click.echo(f"files: {report.read} read, {len(report.skipped)} skipped")
-    click.echo(f"notes: {corpus.note_count} kept, dropped: {dropped}")
+    click.echo(f"files: {report.read} read, {report.failed} failed")
+    click.echo(f"notes: {corpus.note_count} kept, dropped or moved: {dropped}")
     click.echo("pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split))
-    click.echo(f"wrote {out}")
+    click.echo(f"wrote {out}: {corpus.source}")

@@ -13,6 +13,7 @@ from music21 import corpus as music21_corpus
 from music.errors import InvalidScoreError
 from music.midi import write_midi
 from music.score import Meter, Note, Score
+from training import prepare as prepare_module
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
 from training.prepare import chorale_sources, folder_sources, prepare, split_by_piece
@@ -60,6 +61,13 @@ def test_a_folder_is_read_split_and_reported(folder: Path) -> None:
     assert set(report.skipped) == {"broken.mid", "empty.musicxml"}
     assert all(report.skipped.values())
     assert all(corpus.count(split) >= 1 for split in Split)
+
+
+def test_reading_processes_are_renewed_as_often_as_it_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "_FILES_PER_PROCESS", 3)
+    midi = [source for source in folder_sources(folder) if source.path.suffix != ".abc"]
+    corpus, report = prepare(midi, None, description="test", workers=1, progress=False)
+    assert (len(corpus), report.read, report.failed) == (5, 5, 2)
 
 
 def test_midi_is_read_exactly_triplets_included(folder: Path) -> None:

@@ -1,0 +1,64 @@
+"""A card's samples: asked of a server that runs the bundle, as any caller would ask."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from training.card import SAMPLES, Sample, SampleRequest
+from training.errors import CardError
+
+_SERVING: Final = re.compile(r"msg=serving address=(\S+)")
+_STOP_SECONDS: Final = 30
+_DOTS_PER_INCH: Final = 100
+
+
+def write_samples(bundle: Path, requests: Sequence[SampleRequest]) -> list[Sample]:
+    """Serve the bundle, and write each request's piece as MIDI and piano roll into its `samples` folder.
+
+    Raises:
+        CardError: the client is not installed, the server does not start, or it refuses a request.
+    """
+    try:
+        from fantasia_client import Client, FantasiaClientError
+        from fantasia_client.piano_roll import save_piano_roll
+    except ImportError as error:
+        raise CardError(f"samples need the Python client with its extra `plot`: {error}") from error
+    folder = bundle / SAMPLES
+    folder.mkdir(exist_ok=True)
+    samples = []
+    with _serving(bundle) as address, Client(address, wait_for_ready=True) as client:
+        for number, request in enumerate(requests, 1):
+            try:
+                piece = client.generate(bars=request.bars, seed=request.seed, meter=request.meter)
+            except FantasiaClientError as error:
+                raise CardError(f"sample {number} ({request.command(bundle.name)}): {error}") from error
+            piece.save(folder / f"{number}.mid")
+            save_piano_roll(piece, folder / f"{number}.png", dots_per_inch=_DOTS_PER_INCH)
+            samples.append(Sample(request, str(piece.meter), piece.bars, len(piece.notes)))
+    return samples
+
+
+@contextmanager
+def _serving(bundle: Path) -> Iterator[str]:
+    """Address of a server of its own on a free port, stopped afterwards."""
+    command = [sys.executable, "-m", "server", "--models", str(bundle), "--port", "0", "--metrics-port", "0"]
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=settings) as server:  # noqa: S603 -- our own
+        assert server.stderr is not None
+        seen = []
+        try:
+            for line in server.stderr:
+                seen.append(line)
+                if match := _SERVING.search(line):
+                    yield match[1]
+                    break
+            else:
+                raise CardError(f"the server does not start: {seen[-1].strip() if seen else 'it says nothing'}")
+        finally:
+            server.terminate()
+            server.communicate(timeout=_STOP_SECONDS)
