@@ -26,7 +26,7 @@ from music.tokenizers.event_vocabulary import BAR, END, START, EventVocabulary
 MAX_VOICES: Final = 8
 MAX_METERS: Final = 8
 MAX_BAR_QUARTERS: Final = 8
-_BUDGET: Final = 12  # tokens a step: eleven-note chords on every 16th of a 12-per-quarter grid
+_QUARTER_TOKENS: Final = 144  # more than chords of ten notes on every 16th, each with its position, take
 
 
 class EventsTokenizer(Tokenizer):
@@ -233,9 +233,8 @@ class EventsTokenizer(Tokenizer):
         return np.where(tokens >= self.vocabulary.first_pitch, tokens + semitones, tokens).astype(tokens.dtype)
 
     def token_count(self, length_ticks: int) -> int:
-        """See `Tokenizer.token_count`: the opening, then as much as two hands can play on a whole step."""
-        steps = -(-length_ticks // self.step_ticks)
-        return len(self.opening(Setting())) + _BUDGET * steps + _BUDGET * self.positions_per_quarter
+        """See `Tokenizer.token_count`: the opening, and as much as ten fingers can play, with a quarter to spare."""
+        return len(self.opening(Setting())) + (-(-length_ticks // TICKS_PER_QUARTER) + 1) * _QUARTER_TOKENS
 
     def _on_grid(self, score: Score, dropped: Counter[str]) -> dict[tuple[int, int, int], tuple[int, int]]:
         """Duration in steps and velocity of every note that stays, by step, voice and pitch."""

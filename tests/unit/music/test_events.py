@@ -233,7 +233,7 @@ def test_a_state_tells_the_network_where_it_is() -> None:
     assert [Stage(stage).name for stage in told[:, 0]] == [
         *("START", "PROGRAM", "TEMPO", "METER", "OPEN", "PLACED", "PITCH", "DURATION", "NOTE", "OPEN")
     ]
-    assert told[:3, 1].tolist() == [len(METERS)] * 3
+    assert told[:3, 1].tolist() == [len(METERS) + 1] * 3  # after every meter, and none that is known
     assert told[3:, 1].tolist() == [METERS.index(Meter(3, 4))] * 7
     downbeat = told[4, 2]
     assert (told[4:, 2] - downbeat).tolist() == [0, 16, 16, 16, 16, 0]
@@ -311,6 +311,15 @@ def test_what_is_left_open_is_taken_from_the_scores() -> None:
         EventsTokenizer.fit({}, [Score((), 480)])
     with pytest.raises(ValueError, match="positions_per_quarter"):
         EventsTokenizer.fit({"positions_per_quarter": 0}, [waltz])
+
+
+@pytest.mark.parametrize("positions", [4, 12, 24])
+def test_as_many_tokens_are_served_as_ten_fingers_need(positions: int) -> None:
+    piano = EventsTokenizer(lowest_pitch=40, highest_pitch=60, positions_per_quarter=positions)
+    notes = tuple(Note(onset, 120, 40 + key, 64, 0) for onset in range(0, 7680, 120) for key in range(11))
+    encoding = piano.encode(Score(notes, 7680))
+    assert not encoding.dropped
+    assert len(encoding.tokens) <= piano.token_count(7680)
 
 
 def test_the_tables_stay_small() -> None:

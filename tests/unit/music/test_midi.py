@@ -121,7 +121,8 @@ def test_what_a_score_cannot_hold_is_counted() -> None:
         track.notes.append(symusic.Note(0, 480, 60, 64))
         track.notes.append(symusic.Note(480, 480, 60, 64))
         if not drum:
-            track.pedals.append(symusic.Pedal(0, 480))
+            track.controls.append(symusic.ControlChange(0, 64, 127))
+            track.controls.append(symusic.ControlChange(480, 64, 0))
         file.tracks.append(track)
     for tick, bpm in ((960, 90), (0, 100), (480, 90)):
         file.tempos.append(symusic.Tempo(tick, qpm=bpm))
