@@ -9,6 +9,7 @@ from training.commands.evaluate import evaluate
 from training.commands.export import export
 from training.commands.prepare import prepare
 from training.commands.reproduce import reproduce
+from training.commands.roundtrip import roundtrip
 from training.commands.train import train
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     """Teach a network music from scores."""
 
 
-for command in (prepare, train, export, evaluate, draw, reproduce, card):
+for command in (prepare, train, export, evaluate, draw, reproduce, card, roundtrip):
     main.add_command(command)
 
 
