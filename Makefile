@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MODELS ?= models
-CONFIG ?= chorales
-NAME ?= $(CONFIG)
+# With scores of one's own, the configuration is chosen for them.
+CONFIG ?= $(if $(MIDI),auto,chorales)
+NAME ?= $(if $(MIDI),mine,$(CONFIG))
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -46,10 +47,14 @@ test: $(VENV)/developed lint  ## lint, then every test
 serve: $(VENV)/served  ## serve models/ on localhost:50051
 	$(BIN)/python -m server --models $(MODELS)
 
-train: $(VENV)/developed  ## train CONFIG (chorales) and export it as models/NAME; goes on where it stopped
-	@test -e data/$(NAME).npz || $(BIN)/python -m training prepare $(or $(MIDI),chorales) --out data/$(NAME).npz
+train: $(VENV)/developed  ## train CONFIG, or on your scores in MIDI (a folder), and export models/NAME; goes on where it stopped
+	@if test -e data/$(NAME).npz; then echo "data/$(NAME).npz is there and is used as it is; remove it to read the scores anew"; \
+		else $(BIN)/python -m training prepare "$(or $(MIDI),$(if $(filter folk,$(CONFIG)),folk,chorales))" --out data/$(NAME).npz; fi
 	$(BIN)/python -m training train $(CONFIG) --corpus data/$(NAME).npz --run runs/$(NAME)
 	$(BIN)/python -m training export runs/$(NAME) --out $(MODELS)/$(NAME)
+	$(BIN)/python -m training evaluate $(MODELS)/$(NAME) --corpus data/$(NAME).npz --split test
+	@printf '%s\n' "" "serve it:         make serve MODELS=$(MODELS)" \
+		"ask it for music: .venv/bin/fantasia generate --model $(NAME) --seed 1 -o $(NAME).mid"
 
 # For each bundle of MODELS: its name, and the corpus it came from, prepared where it is not there yet.
 EACH_BUNDLE = for manifest in $(MODELS)/*/manifest.json; do bundle=$${manifest%/manifest.json}; name=$${bundle\#\#*/}; \

@@ -14,13 +14,18 @@ from training.commands.train import train
 
 
 class _Commands(click.Group):
-    """Turns our own errors into one sentence and exit code 1."""
+    """Turns our own errors, and the system's, into one sentence and exit code 1."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
         except FantasiaError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read the output has heard enough
+        except OSError as error:  # a full disk, a folder that nobody may read: the system's sentence is clear enough
+            named = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{named}{error.strerror or error}") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

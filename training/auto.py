@@ -63,7 +63,7 @@ def choose(corpus: Corpus, *, device: str) -> Choice:
     # What the sample takes tells what all take; only the sample is turned into tokens here.
     share = sum(len(score.notes) for score in sample) / corpus.notes(Split.TRAIN)
     tokens = round(sum(len(tokenizer.encode(score).tokens) for score in sample) / share)
-    network, training, reasons = _sizes(tokens, pieces, device)
+    network, training, reasons = sizes(tokens, pieces, device)
     return Choice(
         {
             "tokenizer": tokenizer_table,
@@ -111,7 +111,8 @@ def _meters(sample: Sequence[Score]) -> list[str]:
     return [str(meter) for meter, count in counts.most_common(_MOST_METERS) if count >= len(sample) / 50]
 
 
-def _sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The tables `network` and `training` for so many tokens in so many pieces, and a line for each choice."""
     scale = tokens / _ANCHOR_TOKENS
     parameters = _ANCHOR_PARAMETERS * scale**_GROWTH
     least, most = _WIDTHS

@@ -109,7 +109,6 @@ class Trainer:
             except OSError as error:
                 raise unwritable(folder, error) from error
         self._resume()
-        self._history = History(folder, self._records) if world.leads else None
 
     def run(self, after_epoch: Callable[[int], None] | None = None) -> EpochRecord:
         """Train until the last epoch or until patience runs out; the record of the best epoch.
@@ -122,7 +121,8 @@ class Trainer:
             CheckpointError: a checkpoint or the history cannot be written; the ones before are intact.
         """
         training = self._config.training
-        with self._history or nullcontext():
+        history = History(self._folder, self._records) if self._world.leads else None
+        with history or nullcontext():
             while self._epoch < training.epochs and self._epoch - self._best_epoch < training.patience:
                 record = self._run_epoch()
                 better = record.valid_loss < self._best
@@ -132,10 +132,10 @@ class Trainer:
                 if after_epoch is not None:
                     after_epoch(record.epoch)
                 self._records.append(record)
-                if self._history is not None:
+                if history is not None:
                     if better:
                         save_checkpoint(self._folder / BEST, self._checkpoint())
-                    self._history.append(record)
+                    history.append(record)
                     save_checkpoint(self._folder / LAST, self._checkpoint(resumable=True))
                 if self._progress:
                     tqdm.write(self._summary(record), file=sys.stderr)
@@ -159,12 +159,16 @@ class Trainer:
         assert isinstance(self._average.module, MusicLSTM)
         return self._average.module
 
-    def _run_epoch(self) -> EpochRecord:
-        started = time.monotonic()
+    def train_epoch(self, epoch: int) -> Score:
+        """One pass over the lanes of an epoch, counted from 0, with a step for each window."""
         self.model.train()
         # Every process draws its own dropout; process 0 draws what it would draw alone.
-        torch.manual_seed(_epoch_seed(self._config.training.seed, self._epoch) + self._world.rank * 2**32)
-        trained = self._pass(self._parallel, self._feeds[self._epoch], train=True)
+        torch.manual_seed(_epoch_seed(self._config.training.seed, epoch) + self._world.rank * 2**32)
+        return self._pass(self._parallel, self._feeds[epoch], train=True)
+
+    def _run_epoch(self) -> EpochRecord:
+        started = time.monotonic()
+        trained = self.train_epoch(self._epoch)
         trained_seconds = time.monotonic() - started
         validated = self.score(self._valid)
         if not math.isfinite(validated.loss):

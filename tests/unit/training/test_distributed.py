@@ -11,7 +11,7 @@ import torch
 from music.tokenizers import GridTokenizer
 from training import trainer as trainer_module
 from training.batches import EncodedPiece
-from training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from training.checkpoint import LAST, save_checkpoint
 from training.config import Config, load_config
 from training.distributed import World, own_device
 from training.errors import ConfigurationError
@@ -73,9 +73,6 @@ def test_two_processes_learn_what_one_learns_with_the_same_lanes(
     assert result.stdout.count("best epoch") == 1, "one of them talks"
     assert result.stderr.count("epoch 4/4: train") == 1
     same_curves(tmp_path / "run", alone)
-    one, other = (load_checkpoint(run / LAST)["model"] for run in (alone, tmp_path / "run"))
-    for key in one:
-        torch.testing.assert_close(one[key], other[key], rtol=1e-3, atol=1e-4)
 
 
 def test_two_processes_stop_with_one_sentence_and_go_on_from_what_one_has_left(
