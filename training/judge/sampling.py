@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from music.bundle import Bundle
 from music.score import Score
-from music.tokenizers import Setting
+from music.tokenizers import Setting, Tokenizer
 from server.engine.engine import Engine
 from server.engine.onnx_runner import OnnxRunner
 from server.engine.request import EngineRequest, SamplingParams
@@ -21,10 +21,11 @@ _SLOTS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a piece is asked for with: how long, and where in the bar it begins. Nothing of any music."""
+    """What a piece is asked for with: how long, in which meter, where in the bar it begins. Nothing of any music."""
 
-    tokens: int
-    """Tokens to write, no end among them."""
+    length_ticks: int
+    bars: int
+    """Bars that it reaches into, the pickup's too; 0 where the tokens' number tells the length."""
     clock_row: int
     setting: Setting
 
@@ -38,9 +39,12 @@ class Sample:
     score: Score
 
 
-def prompts_like(pieces: Sequence[HeardPiece], count: int) -> list[Prompt]:
-    """`count` prompts with the lengths in tokens, meters and pickups of the pieces, over and over."""
-    prompts = [Prompt(len(piece.encoding.tokens) - 1, piece.encoding.clock_start, piece.setting) for piece in pieces]
+def prompts_like(tokenizer: Tokenizer, pieces: Sequence[HeardPiece], count: int) -> list[Prompt]:
+    """`count` prompts with the lengths, meters and pickups of the pieces, over and over."""
+    prompts = [
+        Prompt(piece.score.length_ticks, _bars(tokenizer, piece), piece.encoding.clock_start, piece.setting)
+        for piece in pieces
+    ]
     return [prompts[index % len(prompts)] for index in range(count)]
 
 
@@ -63,14 +67,7 @@ class Sampler:
         """
         tokenizer = self._bundle.tokenizer
         requests = [
-            EngineRequest(
-                seed=seed + index,
-                max_tokens=prompt.tokens,
-                clock_row=prompt.clock_row,
-                sampling=parameters,
-                end_token=tokenizer.end_token,
-                may_end=False,
-            )
+            _request(tokenizer, prompt, parameters, seed + index)
             for index, (prompt, parameters) in enumerate(zip(prompts, sampling, strict=True))
         ]
         runner = OnnxRunner(self._bundle, slots=min(_SLOTS, len(requests)), provider="cpu", threads=self._threads)
@@ -93,7 +90,7 @@ class Sampler:
         finally:
             engine.stop()
         return [
-            Sample(tokens[index], tokenizer.decode(tokens[index], prompt.setting))
+            Sample(tokens[index], tokenizer.decode(tokens[index], prompt.setting).within(prompt.length_ticks))
             for index, prompt in enumerate(prompts)
         ]
 
@@ -101,3 +98,24 @@ class Sampler:
 def defaults_of(bundle: Bundle) -> SamplingParams:
     """How the bundle is sampled where a caller says nothing."""
     return SamplingParams(bundle.defaults.temperature, bundle.defaults.top_k, bundle.defaults.top_p)
+
+
+def _request(tokenizer: Tokenizer, prompt: Prompt, sampling: SamplingParams, seed: int) -> EngineRequest:
+    """What the engine is asked, as the service would ask it for a piece of this length."""
+    return EngineRequest(
+        seed=seed,
+        max_tokens=tokenizer.token_count(prompt.length_ticks),
+        clock_row=prompt.clock_row,
+        sampling=sampling,
+        forced=tokenizer.opening(prompt.setting),
+        end_token=tokenizer.end_token,
+        may_end=False,
+        stop_token=tokenizer.bar_token,
+        stop_count=prompt.bars,
+    )
+
+
+def _bars(tokenizer: Tokenizer, piece: HeardPiece) -> int:
+    if tokenizer.bar_token is None:
+        return 0
+    return 1 + int((piece.encoding.tokens == tokenizer.bar_token).sum())

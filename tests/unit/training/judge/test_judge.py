@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from music.bundle import Bundle, load_bundle
 from music.score import Score
+from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer
 from server.engine.request import SamplingParams
 from training.__main__ import main
 from training.corpus import CompactScore, Corpus, Split
@@ -16,6 +17,7 @@ from training.errors import CorpusError
 from training.evaluation import ClockMode, evaluate_split
 from training.judge.judge import judge
 from training.judge.judgement import Judgement, load_judgement
+from training.judge.onsets import onset_tokens
 from training.judge.pieces import hear
 from training.judge.reference import Reference
 from training.judge.sampling import Sample, Sampler, defaults_of, prompts_like
@@ -41,7 +43,7 @@ def judged(small: Bundle, corpus: Corpus) -> Judgement:
 
 def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundle, corpus: Corpus) -> None:
     held_out = hear(corpus, Split.TEST, small.tokenizer)
-    prompts = prompts_like(held_out, 5)
+    prompts = prompts_like(small.tokenizer, held_out, 5)
     samples = Sampler(small, threads=1).sample(prompts, [defaults_of(small)] * 5, seed=1)
     for index, sample in enumerate(samples):
         like = held_out[index % len(held_out)]
@@ -53,7 +55,7 @@ def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundl
 
 
 def test_a_sample_depends_on_its_own_seed_and_parameters_alone(small: Bundle, corpus: Corpus) -> None:
-    prompts = prompts_like(hear(corpus, Split.TEST, small.tokenizer), 4)
+    prompts = prompts_like(small.tokenizer, hear(corpus, Split.TEST, small.tokenizer), 4)
     cold, hot = SamplingParams(temperature=0.7), SamplingParams(temperature=1.2)
     together = Sampler(small, threads=1).sample(prompts, [cold, hot, cold, hot], seed=10)
     (alone,) = Sampler(small, threads=1).sample(prompts[2:3], [cold], seed=12)
@@ -122,13 +124,39 @@ def test_music_of_the_training_set_itself_is_no_farther_than_it_is(small: Bundle
 
 
 def test_one_voice_has_no_voice_leading(small_corpus: Path, tmp_path: Path) -> None:
-    from music.tokenizers import GridTokenizer
-
     tokenizer = GridTokenizer(voices=1, lowest_pitch=36, highest_pitch=84)
     reference = Reference(Corpus.load(small_corpus), Split.TEST, tokenizer)
     assert not reference.judges_voice_leading
     assert list(reference.match_bounds) == ["texture"]
     assert [sentence.split()[0] for sentence in reference.left_out] == ["Copying", "Voice"]
+
+
+def test_any_tokens_can_be_judged(corpus: Corpus) -> None:
+    """Neither steps nor voices are taken for granted; what tokens say of the setting is told, not guessed."""
+    scores = [piece.score for piece in corpus.pieces()]
+    for cls, names in ((EventsTokenizer, ["texture", "melody"]), (NoteChordTokenizer, ["texture", "melody"])):
+        tokenizer = cls.fit({}, scores)
+        reference = Reference(corpus, Split.TEST, tokenizer)
+        assert list(reference.match_bounds) == names
+        assert not reference.judges_voice_leading
+        assert reference.run_bound >= 1
+        _, comparisons = reference.compare([piece.score for piece in reference.held_out], replicates=0)
+        assert comparisons["interval"].generated == pytest.approx(0.0, abs=0.006)
+        (prompt,) = prompts_like(tokenizer, reference.held_out, 1)
+        like = reference.held_out[0]
+        opening = tokenizer.opening(prompt.setting)
+        np.testing.assert_array_equal(like.encoding.tokens[: len(opening)], opening)
+        assert prompt.length_ticks == like.score.length_ticks
+        assert tokenizer.token_count(prompt.length_ticks) >= len(like.encoding.tokens) - 1
+        assert like.score.meter is not None
+        lead = like.score.meter.bar_ticks - like.score.pickup_ticks if like.score.pickup_ticks else 0
+        bars = -(-(like.score.length_ticks + lead) // like.score.meter.bar_ticks)
+        assert prompt.bars == (bars if cls is EventsTokenizer else 0)
+        notes = sum(len(piece.score.notes) for piece in reference.held_out)
+        onsets = sum(int(onset_tokens(tokenizer)[piece.encoding.tokens].sum()) for piece in reference.held_out)
+        assert onsets == (
+            notes if cls is EventsTokenizer else sum(len(p.encoding.tokens) - 1 for p in reference.held_out)
+        )
 
 
 def test_a_sweep_chooses_on_validation_and_names_the_least_excess(small: Bundle, corpus: Corpus) -> None:
