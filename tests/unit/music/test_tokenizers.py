@@ -41,7 +41,8 @@ EVERY = pytest.mark.parametrize(
 @st.composite
 def legal_tokens(draw: st.DrawFn, tokenizer: Tokenizer) -> list[int]:
     """Sequences that the grammar accepts, closed by the end token where a step is whole."""
-    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.joint_start, []
+    grammar, state = tokenizer.grammar, tokenizer.grammar.joint_start
+    tokens: list[int] = []
     count = draw(st.integers(1, 30)) * tokenizer.tokens_per_step
     while len(tokens) < count or not grammar.joint_allowed(state)[tokenizer.end_token]:
         choices = [int(t) for t in np.flatnonzero(grammar.joint_allowed(state)) if t != tokenizer.end_token]
@@ -116,7 +117,7 @@ def test_both_views_of_the_grammar_agree(tokenizer: Tokenizer, data: st.DataObje
     assert grammar.accepts(tokens)
     place = data.draw(st.integers(0, len(tokens) - 1))
     forbidden = np.flatnonzero(~grammar.legal(tokens)[place])
-    assert not grammar.accepts([*tokens[:place], data.draw(st.sampled_from(forbidden.tolist()))])
+    assert not grammar.accepts(np.array([*tokens[:place], data.draw(st.sampled_from(forbidden.tolist()))]))
 
 
 @EVERY
