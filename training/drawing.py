@@ -1,6 +1,7 @@
 """Draws the network of a bundle: its layers, and the inside of one of its cells, as its graph has them."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ from training.errors import ExportError
 from training.structure import Cell, Structure, Weighted, read_structure
 
 _TABLE, _CELL, _HEAD, _GATE, _PLAIN = "#DDEBF7", "#FDE9D9", "#E2EFDA", "#FFF2CC", "white"
-_ROW: Final = 1.5
+_ROW: Final = 1.7
+_BLOCK: Final = 2.6
+_UNSAID: Final = {"Identity", "Cast", "Reshape"}
 _SIGNS: Final = {"Mul": "×", "Add": "+", "Sigmoid": "σ", "Tanh": "tanh"}
 
 
@@ -39,61 +42,102 @@ def draw_structure(structure: Structure, title: str) -> Figure:
     Every box and every sign carries a `gid` that says what of the graph it stands for, such as `cell 0`,
     `weights output` or `gate f`.
     """
-    rows = len(structure.cells) + 3
-    figure = Figure(figsize=(14, max(1.15 * rows, 6)), layout="constrained")
+    rows = _rows(structure.cells[0].inputs)
+    width = _BLOCK * max(3, len(structure.heads), *(len(row) for row in rows))
+    height = (len(rows) + len(structure.cells) + 2) * _ROW
+    figure = Figure(figsize=(0.8 * (width + 11), 0.8 * height), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _layers(left, structure)
+    left, right = figure.subplots(1, 2, width_ratios=(width, 11))
+    _layers(left, structure, rows, width)
     _inside(right, structure.cells[0])
     left.set_title(title, loc="left")
     right.set_title(f"inside cell {structure.cells[0].index}", loc="left")
     return figure
 
 
-def _layers(axes: Any, structure: Structure) -> None:
-    """Tables at the bottom, a row for each cell with its state from left to right, heads and sampler on top."""
-    tables = structure.cells[0].inputs
-    width = max(2.6 * max(len(tables), len(structure.heads), 1), 7.0)
+def _rows(weights: Sequence[Weighted]) -> list[list[Weighted]]:
+    """Matrices in rows, each above all that it reads."""
+    row_of: dict[str, int] = {}
+    for item in weights:  # in the graph's order, so that what an item reads comes before it
+        row_of[item.weights] = 1 + max((row_of.get(source, -1) for source in item.reads), default=-1)
+    return [[item for item in weights if row_of[item.weights] == row] for row in range(1 + max(row_of.values()))]
+
+
+def _layers(axes: Any, structure: Structure, rows: Sequence[Sequence[Weighted]], width: float) -> None:
+    """What is looked up at the bottom, a row for each cell with its state left to right, heads and sampler on top."""
     middle = width / 2
-    _blocks(axes, tables, width, 0.0, _TABLE)
-    above_tables = 0.75
-    for row, cell in enumerate(structure.cells):
-        y = (row + 1) * _ROW
-        own = cell.recurrent[0]
-        text = f"LSTM cell {cell.index}: {cell.hidden} units\n{own.operation} {own.weights} {_sizes(own.shape)}"
-        if row:
-            text += "".join(f"\n{item.operation} {item.weights} {_sizes(item.shape)}" for item in cell.inputs)
-        _box(axes, middle, y, 3.6, 0.95, text, _CELL, f"cell {cell.index}")
+    tops: dict[str, tuple[float, float]] = {}
+    for index, row in enumerate(rows):
+        _blocks(axes, row, width, index * _ROW, _TABLE, tops, structure)
+    read = {source for row in rows for item in row for source in item.reads}
+    first = len(rows)
+    for row in rows:
+        for item in row:
+            if item.weights not in read:
+                _arrow(axes, tops[item.weights], (middle, first * _ROW - 0.5))
+    for cell in structure.cells:
+        y = (first + cell.index) * _ROW
+        lines = [f"LSTM cell {cell.index}: {cell.hidden} units"]
+        projections = cell.inputs if cell.index else ()
+        lines += [f"{item.operation} {item.weights} {_sizes(item.shape)}" for item in (*cell.recurrent, *projections)]
+        _box(axes, middle, y, 3.8, 1.0, "\n".join(lines), _CELL, f"cell {cell.index}")
+        tops[f"cell {cell.index}"] = (middle, y + 0.5)
         for offset, before, after in zip((0.22, -0.22), cell.state, cell.state_after, strict=True):
-            _arrow(axes, (middle - 3.3, y + offset), (middle - 1.8, y + offset))
-            _arrow(axes, (middle + 1.8, y + offset), (middle + 3.3, y + offset))
-            shape = _sizes(structure.inputs[before])
-            _text(axes, middle - 2.6, y + offset + 0.1, f"{before}[{cell.index}] of {shape}")
-            _text(axes, middle + 2.6, y + offset + 0.1, f"{after}[{cell.index}]")
-        below = above_tables if row == 0 else y - _ROW + 0.475
-        _arrow(axes, (middle, below), (middle, y - 0.475))
-    top = (len(structure.cells) + 1) * _ROW
-    _arrow(axes, (middle, top - _ROW + 0.475), (middle, top - 0.75 if len(structure.heads) > 1 else top - 0.4))
-    _blocks(axes, structure.heads, width, top, _HEAD, joined=False)
-    _arrow(axes, (middle, top + 0.4), (middle, top + _ROW - 0.4))
-    words = " ".join(operation for operation in structure.sampler if operation not in ("Identity", "Cast"))
-    _box(axes, middle, top + _ROW, min(width, 7.0), 0.8, _wrapped(f"sampler: {words}", 62), _PLAIN, "sampler")
-    _finish(axes, (middle - max(width / 2, 3.6), middle + max(width / 2, 3.6)), (-1.2, top + _ROW + 0.7))
+            _arrow(axes, (middle - 3.7, y + offset), (middle - 1.9, y + offset))
+            _arrow(axes, (middle + 1.9, y + offset), (middle + 3.7, y + offset))
+            _text(axes, middle - 2.8, y + offset + 0.12, f"{before}[{cell.index}]")
+            _text(axes, middle + 2.8, y + offset + 0.12, f"{after}[{cell.index}]")
+        if cell.index:
+            _arrow(axes, tops[f"cell {cell.index - 1}"], (middle, y - 0.5))
+    y = (first + len(structure.cells)) * _ROW
+    last = f"cell {structure.cells[-1].index}"
+    _blocks(axes, structure.heads, width, y, _HEAD, tops, structure, shown=last)
+    words = " ".join(operation for operation in structure.sampler if operation not in _UNSAID)
+    _box(
+        axes,
+        middle,
+        y + _ROW,
+        width - 0.3,
+        0.9,
+        textwrap.fill(f"sampler: {words}", round(10 * width)),
+        _PLAIN,
+        "sampler",
+    )
+    for head in structure.heads:
+        _arrow(axes, tops[head.weights], (tops[head.weights][0], y + _ROW - 0.45))
+    _finish(axes, (0, width), (-1.3, y + _ROW + 0.7))
 
 
 def _blocks(
-    axes: Any, blocks: tuple[Weighted, ...], width: float, y: float, colour: str, *, joined: bool = True
+    axes: Any,
+    blocks: Sequence[Weighted],
+    width: float,
+    y: float,
+    colour: str,
+    tops: dict[str, tuple[float, float]],
+    structure: Structure,
+    shown: str = "",
 ) -> None:
-    """Matrices side by side, what they read below; `joined` by a bar above them that the lowest cell reads."""
+    """Matrices side by side, an arrow from each that they read, and in words what else they read.
+
+    Of the cells, an arrow is drawn from the one called `shown`; the others are named too.
+    """
     for index, block in enumerate(blocks):
         x = width * (index + 0.5) / len(blocks)
-        text = f"{block.operation} {block.weights}\n{_sizes(block.shape)}"
-        _box(axes, x, y, min(2.4, width / len(blocks) - 0.2), 0.8, text, colour, f"weights {block.weights}")
-        if joined:
-            _text(axes, x, y - 0.95, "\n".join(_wrapped(", ".join(block.reads), 22).splitlines()))
-            _arrow(axes, (x, y - 0.65), (x, y - 0.4))
-            axes.plot([x, x], [y + 0.4, y + 0.75], color="black", linewidth=1)
-            axes.plot([x, width / 2], [y + 0.75, y + 0.75], color="black", linewidth=1)
+        text = f"{block.operation}\n{block.weights}\n{_sizes(block.shape)}"
+        _box(axes, x, y, _BLOCK - 0.3, 0.9, text, colour, f"weights {block.weights}")
+        tops[block.weights] = (x, y + 0.45)
+        said = [source for source in block.reads if source in structure.inputs]
+        for source in block.reads:
+            if source == shown or (source in tops and not shown):
+                _arrow(axes, tops[source], (x, y - 0.45))
+            elif source not in said:
+                said.append(source)
+        if said and shown:
+            _text(axes, x + _BLOCK, y, textwrap.fill("also reads " + ", ".join(said), 24))
+        elif said:
+            _arrow(axes, (x, y - 0.7), (x, y - 0.45))
+            _text(axes, x, y - 0.85, ", ".join(said))
 
 
 def _inside(axes: Any, cell: Cell) -> None:
@@ -156,7 +200,9 @@ def _sign(axes: Any, x: float, y: float, operation: str, gid: str) -> None:
 
 def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=12, shrinkA=0, shrinkB=0, color="black")
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=12, shrinkA=0, shrinkB=0, color="black", zorder=0.5
+        )
     )
 
 
@@ -172,7 +218,3 @@ def _finish(axes: Any, xs: tuple[float, float], ys: tuple[float, float]) -> None
 
 def _sizes(shape: tuple[int | str, ...]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width))

@@ -5,7 +5,7 @@ h = o * tanh(f * c + i * tanh(g)).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ class Weighted:
     shape: tuple[int, ...]
     operation: str
     reads: tuple[str, ...]
-    """Inputs of the graph, and cells as `cell 0`, that its data come from; sorted."""
+    """What its data come from, the nearest alone: inputs of the graph, cells as `cell 0`, other weights; sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +115,15 @@ class _Reader:
         depending: set[str] = set()  # values that depend on a head
         for node in upstream:
             weighted = self._weighted(node)
-            if weighted is not None and any(source in self._cell_of.values() for source in weighted.reads):
+            known = {*self._cell_of.values(), *(head.weights for head in heads)}
+            if weighted is not None and known & set(weighted.reads):
                 heads.append(weighted)
                 depending.update(node.output)
             elif depending & set(node.input):
                 depending.update(node.output)
                 if node.op_type not in sampler:
                     sampler.append(node.op_type)
-        return Structure(cells, tuple(heads), tuple(sampler), self._inputs, outputs)
+        return Structure(cells, _merged(heads), tuple(sampler), self._inputs, outputs)
 
     def _cell(self, h: onnx.NodeProto) -> _Found | None:
         """The cell whose h this node is, if it is one: h = o * tanh(f * c + i * tanh(g))."""
@@ -143,7 +144,7 @@ class _Reader:
         input_gate = _other(found.write, found.candidate)
         # The forget gate is an activation, the other factor is the state itself.
         forget_gate, before = sorted(found.forget.input, key=lambda name: self._activation(name) is None)
-        (c_input,) = self._leaves(before)
+        (c_input,) = self._sources(before)
         nodes = self._upstream([output_gate, input_gate, forget_gate, found.candidate.input[0]])
         weighted = [item for node in nodes if (item := self._weighted(node)) is not None]
         h_inputs = [name for name, shape in self._inputs.items() if shape == self._inputs[c_input] and name != c_input]
@@ -153,7 +154,7 @@ class _Reader:
             index=index,
             hidden=int(self._inputs[h_input][-1]),
             recurrent=recurrent,
-            inputs=tuple(item for item in weighted if item not in recurrent),
+            inputs=_merged(item for item in weighted if item not in recurrent),
             gates={
                 "i": self._activation(input_gate) or "",
                 "f": self._activation(forget_gate) or "",
@@ -200,24 +201,27 @@ class _Reader:
         if not names:
             return None
         operand = node.input[_DATA_OPERAND.get(node.op_type, 0)]
-        reads = tuple(sorted(self._leaves(operand)))
+        reads = tuple(sorted(self._sources(operand)))
         return Weighted(names[0], self._matrices[names[0]], node.op_type, reads)
 
-    def _leaves(self, name: str) -> set[str]:
-        """Inputs of the graph and cells that a value comes from."""
-        leaves, seen, names = set(), set(), [name]
+    def _sources(self, name: str) -> set[str]:
+        """Inputs of the graph, cells and weights that a value comes from, none of them through another."""
+        sources, seen, names = set(), set(), [name]
         while names:
             name = names.pop()
             if name in seen:
                 continue
             seen.add(name)
             if name in self._inputs:
-                leaves.add(name)
+                sources.add(name)
             elif name in self._cell_of:
-                leaves.add(self._cell_of[name])
+                sources.add(self._cell_of[name])
             elif name in self._producer:
-                names += self._producer[name].input
-        return leaves
+                inputs = self._producer[name].input
+                weights = [value for value in inputs if value in self._matrices]
+                sources.update(weights[:1])
+                names += [] if weights else inputs
+        return sources
 
     def _upstream(self, names: Iterable[str]) -> list[onnx.NodeProto]:
         """The nodes that values come from, back to the nearest cells, in the graph's order."""
@@ -231,6 +235,15 @@ class _Reader:
                 found.add(maker)
                 wanted += self._producer[name].input
         return [node for node in self._graph.node if node.output[0] in found]
+
+
+def _merged(weighted: Iterable[Weighted]) -> tuple[Weighted, ...]:
+    """Each matrix once, with all that it is used on."""
+    merged: dict[str, Weighted] = {}
+    for item in weighted:
+        before = merged.get(item.weights, item)
+        merged[item.weights] = replace(before, reads=tuple(sorted({*before.reads, *item.reads})))
+    return tuple(merged.values())
 
 
 def _other(node: onnx.NodeProto, factor: onnx.NodeProto) -> str:

@@ -66,8 +66,9 @@ def train_network(
             sides = dict(watched.every_epoch)
             if epoch in watched.milestones:
                 sides |= watched.at_milestones
-            row = {name: _measure(trainer.score(pieces)).model_dump() for name, pieces in sides.items()}
-            _append(folder / WATCHED, {"epoch": epoch, "sides": row})
+            if sides:
+                row = {name: _measure(trainer.score(pieces)).model_dump() for name, pieces in sides.items()}
+                _append(folder / WATCHED, {"epoch": epoch, "sides": row})
 
         best = trainer.run(look).epoch
         if watched.with_best:
@@ -75,7 +76,8 @@ def train_network(
         with_best = {name: _measure(trainer.score(pieces)) for name, pieces in watched.with_best.items()}
         parameters = trainer.model.parameter_count
     records = read_history(folder / HISTORY)
-    seen = _read(folder / WATCHED, len(records))
+    watched_epochs = range(1, len(records) + 1) if watched.every_epoch else watched.milestones
+    seen = _read(folder / WATCHED, watched_epochs) if watched_epochs else {}
     # The history counts nats by note-step; here every token is charged alike, the ends too.
     steps_per_token = sum(piece.note_steps(tokenizer) for piece in valid) / sum(len(piece.tokens) for piece in valid)
     curves = {watched.validation: _curve(records, steps_per_token)}
@@ -152,7 +154,7 @@ def _append(path: Path, row: dict[str, object]) -> None:
         raise CheckpointError(f"cannot write {path} ({error.strerror})") from error
 
 
-def _read(path: Path, epochs: int) -> dict[int, dict[str, Measure]]:
+def _read(path: Path, epochs: Collection[int]) -> dict[int, dict[str, Measure]]:
     """What was measured, by epoch and side; of an epoch that a killed run did twice, the last.
 
     Raises:
@@ -165,7 +167,7 @@ def _read(path: Path, epochs: int) -> dict[int, dict[str, Measure]]:
             seen[row["epoch"]] = {name: Measure.model_validate(entry) for name, entry in row["sides"].items()}
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): remove its folder to train anew") from error
-    missing = [epoch for epoch in range(1, epochs + 1) if epoch not in seen]
+    missing = [epoch for epoch in epochs if epoch not in seen]
     if missing:
         raise CheckpointError(f"{path} says nothing of epoch {missing[0]}: remove its folder to train anew")
     return seen

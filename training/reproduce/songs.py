@@ -9,7 +9,7 @@ from training.batches import EncodedPiece
 from training.config import TokenizerConfig
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
-from training.reproduce.hearing import as_heard
+from training.reproduce.hearing import as_heard, heard_in_another_key
 
 HELD_OUT = 5
 """The original's kind of split keeps the last of so many equal parts of each song from the network."""
@@ -43,21 +43,21 @@ class Songs:
         return [replace(piece, tokens=piece.tokens[_cut(piece) :]) for piece in self.train]
 
 
-def heard_songs(corpus: Corpus, transpose: tuple[int, int] = (0, 0)) -> tuple[Songs, list[EncodedPiece]]:
+def heard_songs(corpus: Corpus, shifts: Sequence[int] = (0,)) -> tuple[Songs, list[EncodedPiece]]:
     """The songs as the original heard them, and the training songs once in each transposition.
 
-    `transpose` are the least and the greatest, in semitones; the vocabulary holds what they sound like too.
+    `shifts` are the transpositions in semitones; the vocabulary holds what they sound like too.
 
     Raises:
         CorpusError: a side of the split holds nothing that the original would have heard.
     """
-    shifts = range(transpose[0], transpose[1] + 1)
     scores = {piece.name: piece.score for piece in corpus.pieces()}
-    heard = {(name, shift): as_heard(score, shift) for name, score in scores.items() for shift in {0, *shifts}}
-    tokenizer = tokenizer_class("notechord").fit({}, heard.values())
-    songs = _songs(corpus, tokenizer, {name: heard[name, 0] for name in scores})
-    moved = [_encoded(piece.name, heard[piece.name, shift], tokenizer) for piece in songs.train for shift in shifts]
-    return songs, moved
+    heard = {name: as_heard(score) for name, score in scores.items()}
+    moved = {(name, shift): heard_in_another_key(score, shift) for name, score in heard.items() for shift in shifts}
+    tokenizer = tokenizer_class("notechord").fit({}, [*heard.values(), *moved.values()])
+    songs = _songs(corpus, tokenizer, heard)
+    train = [_encoded(piece.name, moved[piece.name, shift], tokenizer) for piece in songs.train for shift in shifts]
+    return songs, train
 
 
 def encoded_songs(corpus: Corpus, config: TokenizerConfig) -> Songs:
