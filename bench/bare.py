@@ -2,17 +2,17 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.options import Provider
 from music.bundle import Bundle
+from music.voicing import DECAYS, PITCH_CLASSES
 from server.engine.onnx_runner import open_session
 from server.engine.philox import uniforms
 from server.engine.request import EngineRequest
-
-_OUTPUTS = ("tokens", "h_next", "c_next", "token_next", "clock_next", "grammar_next")
 
 
 class BareLoop:
@@ -58,16 +58,23 @@ class BareLoop:
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
             "allowed": allowed,
         }
-        h = np.zeros((network.layers, width, network.hidden), np.float32)
-        c = np.zeros_like(h)
-        token = np.full(width, tokenizer.start_token, np.int64)
-        clock = np.array([request.clock_row for request in requests], np.int64)
-        grammar = np.full(width, tokenizer.grammar.joint_start, np.int64)
+        shape = (network.layers, width, network.hidden)
+        state: dict[str, NDArray[Any]] = {
+            "h": np.zeros(shape, np.float32),
+            "c": np.zeros(shape, np.float32),
+            "token": np.full(width, tokenizer.start_token, np.int64),
+            "clock": np.array([request.clock_row for request in requests], np.int64),
+            "grammar": np.full(width, tokenizer.grammar.joint_start, np.int64),
+        }
+        if network.registers and tokenizer.voicing is not None:
+            state["registers"] = np.tile(tokenizer.voicing.initial, (width, 1))
+            state["profile"] = np.zeros((width, len(DECAYS), PITCH_CLASSES), np.float32)
+        outputs = ("tokens", *(f"{name}_next" for name in state))
         written = []
         began = time.perf_counter()
         for chunk in chunks:
-            state = {"h": h, "c": c, "token": token, "clock": clock, "grammar": grammar}
-            tokens, h, c, token, clock, grammar = self._session.run(_OUTPUTS, {**fixed, **state, "uniforms": chunk})
+            tokens, *after = self._session.run(outputs, {**fixed, **state, "uniforms": chunk})
+            state = dict(zip(state, after, strict=True))
             written.append(tokens)
         seconds = time.perf_counter() - began
         return np.concatenate(written, axis=1)[:, :length], seconds
