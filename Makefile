@@ -13,7 +13,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format gate quality cards bench record figures reproduce lock setup image-test clean
+.PHONY: help demo test serve train proto lint format gate quality study cards bench record figures reproduce lock setup image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -71,6 +71,10 @@ quality: $(VENV)/developed  ## judge the bundles that have changed, and write do
 			--record training/judge/results/$$name.json || exit 1; \
 		done
 	$(BIN)/python -m training.judge render docs/quality.md
+
+study: $(VENV)/developed  ## train the chorales' recipe with one thing left out at a time, and write docs/study.md
+	@test -e data/chorales.npz || $(BIN)/python -m training prepare chorales --out data/chorales.npz
+	$(BIN)/python -m training study --corpus data/chorales.npz
 
 cards: $(VENV)/developed  ## write every bundle's model card, with its samples
 	@for manifest in $(MODELS)/*/manifest.json; do \
