@@ -95,7 +95,7 @@ def _tokenizer(sample: Sequence[Score]) -> tuple[dict[str, Any], Tokenizer, str]
             parameters["meters"] = meters
         grid = tokenizer_class("grid").fit(parameters, sample)
         changed = sum(grid.encode(score).dropped.total() for score in sample)
-        kept = 1 - changed / sum(len(score.notes) for score in sample)
+        kept = max(0.0, 1 - changed / sum(len(score.notes) for score in sample))
         if kept >= _LEAST_KEPT:
             lines = "a single line" if voices == 1 else f"{voices} voices of single notes"
             why = f"tokenizer grid, {voices} voices: {kept:.1%} of the notes are {lines} on 16ths"
