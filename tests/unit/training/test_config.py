@@ -44,5 +44,5 @@ def test_a_wrong_value_is_named(key: str, value: str, words: str) -> None:
 
 
 def test_an_unknown_configuration_lists_the_known() -> None:
-    with pytest.raises(ConfigurationError, match="chorales, origin, smoke"):
+    with pytest.raises(ConfigurationError, match="chorales, folk, origin, piano, smoke"):
         load_config("symphony")
