@@ -1,4 +1,4 @@
-"""`python -m training`: prepare, train, export and evaluate."""
+"""`python -m training`: from scores to a bundle, and what is to be known of one."""
 
 import click
 
@@ -10,6 +10,7 @@ from training.commands.export import export
 from training.commands.prepare import prepare
 from training.commands.reproduce import reproduce
 from training.commands.roundtrip import roundtrip
+from training.commands.study import study
 from training.commands.train import train
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     """Teach a network music from scores."""
 
 
-for command in (prepare, train, export, evaluate, draw, reproduce, card, roundtrip):
+for command in (prepare, train, export, evaluate, draw, reproduce, study, card, roundtrip):
     main.add_command(command)
 
 

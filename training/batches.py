@@ -130,38 +130,13 @@ def training_lanes(pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config:
     """The epoch's order, transpositions and hidden meters: a function of the seed and the epoch alone."""
     random = np.random.default_rng([config.seed, epoch])
     low, high = config.transpose
-    compass = _compass(pieces, tokenizer) if config.within_voices and tokenizer.voicing is not None else None
     chosen: list[EncodedPiece] = []
     starts: list[int] = []
     for index in random.permutation(len(pieces)):
         piece = pieces[index]
         shifts = tokenizer.shifts(piece.tokens)
-        if compass is not None:
-            own = _compass([piece], tokenizer)
-            sung = own[1] >= 0
-            if sung.any():
-                room = compass[:, sung] - own[:, sung]
-                shifts = range(int(room[0].max()), int(room[1].min()) + 1)
         shift = int(random.integers(max(low, shifts.start), min(high, shifts.stop - 1) + 1))
         tokens = tokenizer.shifted(piece.tokens, shift)
         chosen.append(EncodedPiece(piece.name, tokens, piece.clock_start, piece.unmetered_start))
         starts.append(piece.unmetered_start if random.random() < config.unknown_meter else piece.clock_start)
     return Lanes(chosen, tokenizer, lanes=config.lanes, window=config.window, starts=starts)
-
-
-def _compass(pieces: Sequence[EncodedPiece], tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """The lowest and the highest pitch token at each place of the step, (2, tokens_per_step).
-
-    Where no piece has a pitch, the highest is -1.
-    """
-    voicing, places = tokenizer.voicing, tokenizer.tokens_per_step
-    assert voicing is not None
-    compass = np.stack([np.full(places, tokenizer.vocabulary_size), np.full(places, -1)])
-    for piece in pieces:
-        for place in range(places):
-            said = piece.tokens[place::places]
-            pitches = said[said >= voicing.first_pitch]
-            if pitches.size:
-                compass[0, place] = min(compass[0, place], pitches.min())
-                compass[1, place] = max(compass[1, place], pitches.max())
-    return compass

@@ -62,9 +62,6 @@ class TrainingConfig(_Table):
     average: float = Field(default=0.0, ge=0, lt=1, description="what the moving average of the weights keeps a step")
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
     transpose: tuple[int, int] = Field(description="least and greatest transposition, in semitones")
-    within_voices: bool = Field(
-        default=False, description="whether transposition keeps every voice inside the range that it has in the corpus"
-    )
     unknown_meter: float = Field(ge=0, le=1, description="share of pieces heard without their bar lines")
     seed: int = Field(ge=0, lt=2**31)
 

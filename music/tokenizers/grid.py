@@ -6,7 +6,7 @@ a score has exactly one encoding.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -32,7 +32,8 @@ class GridTokenizer(Tokenizer):
 
     `voice_order` lists the score's voices in the order in which a step's tokens come: (0, 3, 1, 2) writes the
     soprano, then the bass, then the inner voices. `lowest_pitch` and `highest_pitch` are MIDI numbers, both
-    inside. `meters` are those that the clock counts; a score in any other meter is heard without its bar lines.
+    inside; `ranges` may narrow them for each voice: then no voice is ever given a pitch outside its own. `meters` are
+    those that the clock counts; a score in any other meter is heard without its bar lines.
     """
 
     name: ClassVar[str] = "grid"
@@ -47,6 +48,7 @@ class GridTokenizer(Tokenizer):
         steps_per_quarter: int = 4,
         voice_order: tuple[int, ...] | None = None,
         meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
+        ranges: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
         order = tuple(range(voices)) if voice_order is None else tuple(voice_order)
         if not 1 <= voices <= MAX_VOICES:
@@ -61,6 +63,14 @@ class GridTokenizer(Tokenizer):
             raise ValueError(f"voice_order must be a permutation of 0 to {voices - 1}, not {order}")
         if not meters or len(set(meters)) != len(meters):
             raise ValueError("meters must name at least one meter, each once")
+        self.ranges = ((lowest_pitch, highest_pitch),) * voices if ranges is None else tuple(ranges)
+        if len(self.ranges) != voices:
+            raise ValueError(f"ranges must name one range for each of the {voices} voices, not {len(self.ranges)}")
+        for low, high in self.ranges:
+            if not lowest_pitch <= low <= high <= highest_pitch:
+                raise ValueError(
+                    f"ranges must lie in order between {lowest_pitch} and {highest_pitch}, unlike {low} to {high}"
+                )
         self.voices = voices
         self.lowest_pitch = lowest_pitch
         self.highest_pitch = highest_pitch
@@ -76,7 +86,8 @@ class GridTokenizer(Tokenizer):
         self.vocabulary_size = FIRST_PITCH + highest_pitch - lowest_pitch + 1
         self.start_token = START
         self.end_token = END
-        self.grammar = _grammar(voices, self.vocabulary_size)
+        tokens = [(FIRST_PITCH + low - lowest_pitch, FIRST_PITCH + high - lowest_pitch) for low, high in self.ranges]
+        self.grammar = _grammar([tokens[voice] for voice in order], self.vocabulary_size)
         self.clock = _clock(voices, steps_per_quarter, self.step_ticks, self.meters)
         self.voicing = Voicing(
             voices=voices, vocabulary=self.vocabulary_size, hold=HOLD, first_pitch=FIRST_PITCH, start=START
@@ -85,7 +96,7 @@ class GridTokenizer(Tokenizer):
     @property
     def parameters(self) -> dict[str, Any]:
         """See `Tokenizer.parameters`."""
-        return {
+        parameters = {
             "voices": self.voices,
             "lowest_pitch": self.lowest_pitch,
             "highest_pitch": self.highest_pitch,
@@ -93,6 +104,9 @@ class GridTokenizer(Tokenizer):
             "voice_order": list(self.voice_order),
             "meters": [str(meter) for meter in self.meters],
         }
+        if self.ranges != ((self.lowest_pitch, self.highest_pitch),) * self.voices:
+            parameters["ranges"] = [list(pair) for pair in self.ranges]
+        return parameters
 
     @classmethod
     def from_parameters(cls, parameters: dict[str, Any]) -> Self:
@@ -103,6 +117,8 @@ class GridTokenizer(Tokenizer):
                 arguments["meters"] = tuple(Meter.parse(text) for text in arguments["meters"])
             if arguments.get("voice_order") is not None:
                 arguments["voice_order"] = tuple(arguments["voice_order"])
+            if arguments.get("ranges") is not None:
+                arguments["ranges"] = tuple((low, high) for low, high in arguments["ranges"])
             return cls(**arguments)
         except (TypeError, AttributeError, InvalidScoreError) as error:
             raise ValueError(f"grid: {error}") from error
@@ -139,7 +155,8 @@ class GridTokenizer(Tokenizer):
             if note.voice >= self.voices:
                 dropped["extra_voice"] += 1
                 continue
-            if not self.lowest_pitch <= note.pitch <= self.highest_pitch:
+            low, high = self.ranges[note.voice]
+            if not low <= note.pitch <= high:
                 dropped["out_of_range"] += 1
                 continue
             first = round(note.onset / self.step_ticks)
@@ -176,11 +193,15 @@ class GridTokenizer(Tokenizer):
         return GridDecoder(self)
 
     def shifts(self, tokens: Tokens) -> range:
-        """See `Tokenizer.shifts`."""
-        pitches = tokens[tokens >= FIRST_PITCH]
-        if not pitches.size:
-            return range(1)
-        return range(FIRST_PITCH - int(pitches.min()), self.vocabulary_size - int(pitches.max()))
+        """See `Tokenizer.shifts`: every voice stays inside its range."""
+        lowest, highest = -self.vocabulary_size, self.vocabulary_size
+        for place, voice in enumerate(self.voice_order):
+            said = tokens[place :: self.voices]
+            pitches = said[said >= FIRST_PITCH] - FIRST_PITCH + self.lowest_pitch
+            if pitches.size:
+                low, high = self.ranges[voice]
+                lowest, highest = max(lowest, low - int(pitches.min())), min(highest, high - int(pitches.max()))
+        return range(lowest, highest + 1) if lowest > -self.vocabulary_size else range(1)
 
     def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
         """See `Tokenizer.shifted`."""
@@ -226,8 +247,12 @@ class GridDecoder(IncrementalDecoder):
         self._sounding[voice] = None
 
 
-def _grammar(voices: int, vocabulary: int) -> Grammar:
-    """States are (place in the step, which places sound); two more for the start and for after the end."""
+def _grammar(ranges: Sequence[tuple[int, int]], vocabulary: int) -> Grammar:
+    """States are (place in the step, which places sound); two more for the start and for after the end.
+
+    `ranges` holds the lowest and the highest pitch token of each place.
+    """
+    voices = len(ranges)
     sounding_sets = 1 << voices
     start, ended = voices * sounding_sets, voices * sounding_sets + 1
     allowed = np.zeros((ended + 1, vocabulary), np.bool_)
@@ -237,7 +262,8 @@ def _grammar(voices: int, vocabulary: int) -> Grammar:
         for sounding in range(sounding_sets):
             state = place * sounding_sets + sounding
             bit = 1 << place
-            allowed[state, REST] = allowed[state, FIRST_PITCH:] = True
+            low, high = ranges[place]
+            allowed[state, REST] = allowed[state, low : high + 1] = True
             allowed[state, HOLD] = bool(sounding & bit)
             allowed[state, END] = place == 0
             successor[state, REST] = following * sounding_sets + (sounding & ~bit)

@@ -53,6 +53,22 @@ def test_a_voice_keeps_the_highest_of_notes_that_start_together_and_cuts_what_ov
     assert GRID.decode(cut.tokens).notes == (Note(0, 240, 50), Note(240, 120, 60))
 
 
+def test_a_voice_keeps_to_its_own_range() -> None:
+    grid = GridTokenizer(
+        voices=2, lowest_pitch=40, highest_pitch=80, voice_order=(1, 0), ranges=((60, 80), (40, 64)), meters=METERS
+    )
+    assert GridTokenizer.from_parameters(grid.parameters).hash == grid.hash
+    assert GridTokenizer.from_parameters(grid.parameters | {"ranges": None}).hash != grid.hash
+    low, high = Note(0, 240, 59, 80, 0), Note(0, 240, 65, 80, 1)
+    assert grid.encode(Score((low, high), 240)).dropped == {"out_of_range": 2}
+    tokens = grid.encode(Score((Note(0, 240, 62, 80, 0), Note(0, 240, 60, 80, 1)), 240)).tokens
+    assert grid.shifts(tokens) == range(-2, 5)  # down to the upper voice's 60, up to the lower one's 64
+    for place, pitches in ((0, range(40, 65)), (1, range(60, 81))):
+        state = grid.grammar.states(tokens)[place]
+        may_come = {grid.token_name(int(token)) for token in grid.grammar.allowed[state].nonzero()[0]}
+        assert {name for name in may_come if name.startswith("PITCH")} == {f"PITCH_{pitch}" for pitch in pitches}
+
+
 def test_the_grammar_knows_the_grid() -> None:
     grammar = GRID.grammar
 
@@ -113,6 +129,9 @@ def test_a_step_cut_short_is_filled_with_silence() -> None:
         {"meters": ()},
         {"meters": (Meter(4, 4), Meter(4, 4))},
         {"meters": (Meter(3, 32),)},
+        {"ranges": ((40, 80), (40, 80))},
+        {"ranges": ((40, 80), (40, 80), (39, 80))},
+        {"ranges": ((40, 80), (60, 50), (40, 80))},
     ],
 )
 def test_impossible_parameters_are_refused(change: dict[str, Any]) -> None:

@@ -77,27 +77,6 @@ def test_transposition_stays_inside_the_vocabulary_and_the_range_asked_for() -> 
     assert starts == {low.clock_start, low.unmetered_start}
 
 
-def test_transposition_can_keep_every_voice_inside_its_range() -> None:
-    changes = {"training.transpose": "[-12, 12]", "training.within_voices": "true"}
-    config = load_config("smoke", changes).training
-
-    def two_voices(name: str, upper: int, lower: int) -> EncodedPiece:
-        return EncodedPiece(name, np.array([upper, lower, 3, 2, GRID.end_token], np.int32), 0, 0)
-
-    pieces = [two_voices("high", 30, 20), two_voices("low", 26, 19), two_voices("silent below", 28, 2)]
-    uppers: dict[int, set[int]] = {}
-    for epoch in range(60):
-        for window in training_lanes(pieces, GRID, config, epoch):
-            for upper, lower in window.targets[:2].T.tolist():
-                uppers.setdefault(lower - upper, set()).add(upper)
-                assert 26 <= upper <= 30
-                assert lower == 2 or 19 <= lower <= 20
-    (alone,) = training_lanes([pieces[2]], GRID, config.model_copy(update={"within_voices": True}), 0)
-    assert alone.targets[0, 0] == 28, "a voice that is never heard bounds nothing; the other has no room"
-    # the upper voice may reach from 26 to 30 and the lower from 19 to 20: both at once bound the first two pieces
-    assert uppers == {-10: {29, 30}, -7: {26, 27}, **{2 - upper: {upper} for upper in range(26, 31)}}
-
-
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_the_meter_is_hidden_as_often_as_asked_for(share: float) -> None:
     config = load_config("smoke", {"training.unknown_meter": str(share)}).training

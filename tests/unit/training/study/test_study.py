@@ -20,6 +20,7 @@ def results(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Res
         base={
             "tokenizer.parameters.voices": "2",
             "tokenizer.parameters.voice_order": "[0, 1]",
+            "tokenizer.parameters.ranges": "[[36, 81], [36, 81]]",
             "network.hidden": "16",
             "training.epochs": "2",
             "training.lanes": "2",
