@@ -118,8 +118,8 @@ def sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[s
     least, most = _WIDTHS
     most = most if device == "cuda" else _WIDEST_ON_CPU
     hidden = min(max(64 * round(math.sqrt(parameters / _PARAMETERS_PER_SQUARE) / 64), least), most)
-    dropout = round(min(max(0.3 - 0.1 * math.log10(scale), 0.1), 0.5), 2)
-    epochs = min(max(round(50 * scale**-_GROWTH), 8), 100)
+    dropout = round(min(max(0.5 - 0.15 * math.log10(scale), 0.1), 0.6), 2)
+    epochs = min(max(round(28 * scale**-_GROWTH), 8), 100)
     window = 128 if tokens < 2_000_000 else 256
     lanes = 2 ** round(math.log2(max(tokens / (100 * window), 1)))  # a hundred updates an epoch, or more
     lanes = min(max(lanes, 8), 256 if device == "cuda" else 64, max(pieces, 1))
@@ -128,7 +128,7 @@ def sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[s
         "layers": 2,
         "hidden": hidden,
         "embedding": max(hidden // 3 // 16 * 16, 32),
-        "dropout_input": round(dropout / 3, 2),
+        "dropout_input": round(dropout / 2, 2),
         "dropout_between": dropout,
         "dropout_output": dropout,
     }
@@ -138,7 +138,7 @@ def sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[s
         "lanes": lanes,
         "window": window,
         "learning_rate": round(3e-3 * math.sqrt(min(1.0, 384 / hidden)), 5),
-        "weight_decay": 0.01,
+        "weight_decay": 0.5,
         "gradient_clip": 1.0,
         "warmup_epochs": round(min(1.0, 500 / updates), 3),
         "average": round(1 - 1 / min(max(epochs * updates / 20, 10), 500), 4),  # over a twentieth of the run
