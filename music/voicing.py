@@ -73,6 +73,11 @@ class Voicing:
         return slice(3 * self.voices, 4 * self.voices)
 
     @property
+    def others(self) -> tuple[int, int, int]:
+        """Where age, motion and last pitch of the voices begin, of which the next one is not looked at."""
+        return self.voices, 2 * self.voices, 3 * self.voices
+
+    @property
     def span(self) -> int:
         """Tokens of one span."""
         return SPAN * self.voices
@@ -119,6 +124,7 @@ class Voicing:
             "motions": (interval,) * self.voices,
             "elapsed": (SPANS + 1,),
             "intervals": (interval,) * len(self.pairs),
+            "before": (interval,) * (self.voices - 1),
         }
 
     @property
@@ -194,8 +200,16 @@ class Voicing:
         return after
 
     def features(self, registers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What the network is told: registers (..., size) to (..., features), each below its `feature_sizes`."""
+        """What the network is told: registers (..., size) to (..., features), each below its `feature_sizes`.
+
+        `before` is, for each other voice that has just moved, the interval at which the next voice stood to it before:
+        what a parallel would keep.
+        """
+        voices = self.voices
         newer, older = (np.array([pair[side] for pair in self.pairs], np.intp) for side in range(2))
         intervals = self.intervals[registers[..., newer], registers[..., older]]
         elapsed = registers[..., -1:] // self.span
-        return np.concatenate([registers[..., : 3 * self.voices], elapsed, intervals], axis=-1)
+        age, motion, heard = (registers[..., first : first + voices - 1] for first in self.others)
+        came_from = np.where((age == 0) & (motion > 0), heard - motion + self.pitches, self.start)
+        before = self.intervals[registers[..., self.own, None], came_from]
+        return np.concatenate([registers[..., : 3 * voices], elapsed, intervals, before], axis=-1)

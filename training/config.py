@@ -38,8 +38,8 @@ class NetworkConfig(_Table):
     skip: bool = Field(
         default=True, description="whether the outputs see the inputs and every layer, not the last alone"
     )
-    told: tuple[Literal["sounding", "ages", "motions", "elapsed", "intervals", "profile"], ...] = Field(
-        default=("sounding", "ages", "motions", "elapsed", "intervals", "profile"),
+    told: tuple[Literal["sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"], ...] = Field(
+        default=("sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"),
         description="what the network is told of the voices, where the tokenizer has any",
     )
     relative: bool = Field(default=True, description="whether it scores pitches by their interval from each voice too")

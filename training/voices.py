@@ -60,7 +60,11 @@ class Voices(nn.Module):
         voices = self.voicing.voices
         intervals = self.intervals[registers[..., self.pairs[:, 0]], registers[..., self.pairs[:, 1]]]
         elapsed = registers[..., -1:] // self.voicing.span
-        features = torch.cat([registers[..., : 3 * voices], elapsed, intervals], -1)[..., self.columns]
+        age, motion, heard = (registers[..., first : first + voices - 1] for first in self.voicing.others)
+        moved = (age == 0) & (motion > 0)
+        came_from = torch.where(moved, heard - motion + self.voicing.pitches, self.voicing.start)
+        before = self.intervals[registers[..., self.voicing.own, None], came_from]
+        features = torch.cat([registers[..., : 3 * voices], elapsed, intervals, before], -1)[..., self.columns]
         rows = features + self.offsets[clock_rows]
         summed = nn.functional.embedding_bag(rows.flatten(0, -2), self.table.weight, mode="sum")
         embedded = summed.view(*rows.shape[:-1], -1)

@@ -1,5 +1,7 @@
 """The voices in the graphs: their features on the way in, interval scores on the way out, and their next state."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, SPANS
@@ -18,17 +20,22 @@ class Voices:
     def embedding(self, registers: str, profile: str, clock: str, *, leading: int) -> str:
         """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
         graph, voicing = self._graph, self._voicing
-        told = self._voices.columns.tolist()
-        said = 3 * voicing.voices  # features that are registers; then comes what has elapsed, then the intervals
+        told = set(self._voices.columns.tolist())
+        said = (
+            3 * voicing.voices
+        )  # features that are registers; then come what has elapsed, the intervals, those before
         parts = []
-        if own := [column for column in told if column < said]:
-            parts.append(graph.op("Gather", registers, graph.integers(*own), axis=-1))
+        if own := [column for column in range(said) if column in told]:
+            parts.append(self._registers(registers, own))
         if said in told:
-            elapsed = graph.op("Gather", registers, graph.integers(voicing.size - 1), axis=-1)
+            elapsed = self._registers(registers, [voicing.size - 1])
             parts.append(graph.op("Div", elapsed, graph.integers(voicing.span)))
-        if pairs := [voicing.pairs[column - said - 1] for column in told if column > said]:
-            sides = (graph.op("Gather", registers, graph.integers(*side), axis=-1) for side in zip(*pairs, strict=True))
-            parts.append(self.interval(*sides))
+        pairs = [pair for column, pair in enumerate(voicing.pairs, said + 1) if column in told]
+        if pairs:
+            newer, older = zip(*pairs, strict=True)
+            parts.append(self.interval(self._registers(registers, newer), self._registers(registers, older)))
+        if said + 1 + len(voicing.pairs) in told:
+            parts.append(self._before(registers))
         features = graph.op("Concat", *parts, axis=-1)
         rows = graph.op("Add", features, graph.op("Gather", graph.weight("voice_offsets"), clock))
         embedded = graph.op("Gather", graph.weight("voice_table"), rows)
@@ -43,6 +50,21 @@ class Voices:
         shares = graph.op("Div", turned, graph.op("Max", total, least))
         flat = graph.op("Reshape", shares, graph.integers(*[0] * leading, len(DECAYS) * PITCH_CLASSES))
         return graph.op("Add", summed, graph.op("MatMul", flat, graph.weight("key")))
+
+    def _before(self, registers: str) -> str:
+        graph, voicing = self._graph, self._voicing
+        age, motion, heard = (
+            self._registers(registers, range(first, first + voicing.voices - 1)) for first in voicing.others
+        )
+        moved = graph.op(
+            "And", graph.op("Equal", age, graph.integers(0)), graph.op("Greater", motion, graph.integers(0))
+        )
+        origin = graph.op("Add", graph.op("Sub", heard, motion), graph.integers(voicing.pitches))
+        came_from = graph.op("Where", moved, origin, graph.integers(voicing.start))
+        return self.interval(self._registers(registers, [voicing.own]), came_from)
+
+    def _registers(self, registers: str, columns: Iterable[int]) -> str:
+        return self._graph.op("Gather", registers, self._graph.integers(*columns), axis=-1)
 
     def interval(self, upper: str, lower: str) -> str:
         """Stored interval from the lower to the upper token, elementwise."""

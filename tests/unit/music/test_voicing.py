@@ -96,7 +96,9 @@ def test_two_voices_by_hand() -> None:
         [g, REST, 0, 0, octave + 3, none, g, c, 5],
     ]
     np.testing.assert_array_equal(voicing.registers(tokens), expected)
-    assert voicing.features(np.array(expected))[2, -1] == octave - 4  # the newest voice, a third below the other
+    features = voicing.features(np.array(expected))
+    assert features[:, -2].tolist() == [none, none, octave - 4, octave + 4, none, none], "newest voice to the next"
+    assert features[:, -1].tolist() == [none] * 5 + [octave - 4], "c stood a third below the e that went to g"
 
 
 @pytest.mark.parametrize("held", [1, MAX_AGE, 3 * MAX_AGE])
