@@ -47,6 +47,12 @@ class NetworkConfig(_Table):
     dropout_between: float = Field(ge=0, lt=1)
     dropout_output: float = Field(ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _hears(self) -> "NetworkConfig":
+        if (self.told or self.relative) and "sounding" not in self.told:
+            raise ValueError("told must name 'sounding', unless it is empty and relative is false")
+        return self
+
 
 class TrainingConfig(_Table):
     """How to train. A step sees `lanes` pieces side by side, `window` tokens of each."""

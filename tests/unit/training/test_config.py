@@ -32,6 +32,8 @@ def test_a_file_is_a_configuration_too(tmp_path: Path) -> None:
         ("training.transpose", "[1, 2]", "transpose must be"),
         ("network.hidden", '"wide"', "network.hidden"),
         ("network.colour", "1", "network.colour"),
+        ("network.told", '["profile"]', "told must name 'sounding'"),
+        ("network.told", '["weather"]', "network.told"),
         ("tokenizer.name", '"braille"', "unknown tokenizer 'braille'"),
         ("bundle.top_p", "0.0", "bundle.top_p"),
         ("training.epochs", "three", "not TOML"),
