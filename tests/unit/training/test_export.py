@@ -132,6 +132,27 @@ def test_notes_and_chords_can_be_exported_and_sampled(small_corpus: Path, tmp_pa
         evaluate_folder(bundle, tmp_path / "midi", ClockMode.STATED)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network.told": "[]", "network.relative": "false"},
+        {"network.told": '["sounding", "before"]', "network.skip": "false"},
+        {"network.told": '["sounding", "elapsed", "intervals"]', "network.relative": "false", "network.layers": "1"},
+        {"tokenizer.parameters.voices": "1"},
+    ],
+)
+def test_whatever_a_network_is_told_its_graphs_agree(
+    small_corpus: Path, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """`export` refuses graphs that differ from PyTorch, or that draw what the grammar forbids."""
+    settings = load_config("smoke", {"network.hidden": "8", "training.epochs": "1"} | changes)
+    train(settings, small_corpus, tmp_path / "run", device="cpu", progress=False)
+    bundle = export_run(tmp_path / "run", tmp_path / "told", name="told")
+    voicing = bundle.tokenizer.voicing
+    assert voicing is not None
+    assert bundle.network.registers == (voicing.size if settings.network.told else 0)
+
+
 def test_graphs_that_do_not_agree_are_not_written(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
