@@ -32,7 +32,7 @@ def test_three_scores_become_a_server_that_writes_music(tmp_path: Path) -> None:
     corpus, folder, models = tmp_path / "corpus.npz", tmp_path / "run", tmp_path / "models"
 
     prepared = run("training", "prepare", str(scores), "--out", str(corpus), "--quiet")
-    assert "files: 3 read, 0 skipped" in prepared
+    assert "files: 3 read, 0 failed" in prepared
     assert "pieces: 1 train, 1 valid, 1 test" in prepared
     voices = ["--set", "tokenizer.parameters.voices=2"]
     trained = run("training", "train", "smoke", "--corpus", str(corpus), "--run", str(folder), "--quiet", *voices)
