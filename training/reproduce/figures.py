@@ -37,6 +37,8 @@ def draw(results: Results, folder: Path) -> None:
         },
         folder / BY_SONG,
     )
+    if results.events is None:
+        return
     run = results.events.run
     curves = {_TRAINING: run.training, "validation: other songs": run.curves[VALID]}
     _save({"events": curves}, folder / EVENTS)

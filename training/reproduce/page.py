@@ -6,7 +6,7 @@ from typing import Final
 
 from training.errors import CorpusError
 from training.reproduce.experiment import BEGINNINGS, ENDINGS, STREAM, TEST, VALID, WHOLE
-from training.reproduce.results import Curve, Measure, Results, Run
+from training.reproduce.results import Curve, Events, Measure, Results, Run
 
 BEGIN: Final = "<!-- results: written by `make reproduce`, not by hand -->"
 END: Final = "<!-- end of results -->"
@@ -65,7 +65,10 @@ def _sections(results: Results) -> Iterable[str]:
     yield _by_song(results)
     yield "### The same files through `events`"
     yield _kept(results)
-    yield _events(results)
+    if results.events is None:
+        yield "A network in `events` tokens has not been recorded."
+        return
+    yield _events(results.events)
     yield _figure(EVENTS, "Accuracy and loss in events tokens")
 
 
@@ -200,8 +203,7 @@ def _kept(results: Results) -> str:
     )
 
 
-def _events(results: Results) -> str:
-    events = results.events
+def _events(events: Events) -> str:
     run = events.run
     return (
         f"{run.layers} x {run.hidden} LSTM on {events.tokens:,} `events` tokens ({run.vocabulary} different), best "

@@ -127,7 +127,8 @@ class Results(_Record):
     by_song: Run
     kept: dict[str, Kept]
     """By encoding."""
-    events: Events
+    events: Events | None = None
+    """None while its network is not trained."""
 
     def best_baseline(self, side: str) -> Baseline:
         """The order with the lowest loss on a side."""
