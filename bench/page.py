@@ -7,9 +7,11 @@ from typing import Final
 from bench.errors import BenchError
 from bench.report import Report, load_report
 from bench.table import as_markdown
+from training.pages import Region
 
 BEGIN: Final = "<!-- results: written by `python -m bench --render`, not by hand -->"
 END: Final = "<!-- end of results -->"
+REGION: Final = Region(BEGIN, END, "results", BenchError)
 RESULTS: Final = Path(__file__).parent / "results"
 
 
@@ -29,11 +31,7 @@ def rendered(page: str, reports: dict[str, Report]) -> str:
     Raises:
         BenchError: the page has not both marks, in order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise BenchError(f"the page has no place for results: put {BEGIN!r} and {END!r} around it")
-    return f"{before}{BEGIN}\n\n{_joined(reports.items())}\n{END}{after}"
+    return REGION.filled(page, _joined(reports.items()))
 
 
 def render(page: Path, folder: Path = RESULTS) -> None:
@@ -42,11 +40,7 @@ def render(page: Path, folder: Path = RESULTS) -> None:
     Raises:
         BenchError: the page cannot be read or has no place for them, or a file is no result.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise BenchError(f"{page} cannot be read ({error.strerror})") from error
-    page.write_text(rendered(text, recorded(folder)))
+    page.write_text(rendered(REGION.read(page), recorded(folder)))
 
 
 def _joined(reports: Iterable[tuple[str, Report]]) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 
 from bench.cores import Cores, usable_cores
 from bench.machine import Machine, describe_machine
-from bench.page import BEGIN, END, RESULTS
+from bench.page import REGION, RESULTS
 from bench.report import Comparison
 from bench.rounds import interleaved
 from music.errors import FantasiaError
@@ -27,6 +27,7 @@ from music.tokenizers import tokenizer_class
 from training.batches import encode_corpus, training_lanes
 from training.config import Config, NetworkConfig, TrainingConfig, load_config
 from training.corpus import Corpus, Split
+from training.devices import chosen_device
 from training.distributed import World
 from training.trainer import Trainer
 
@@ -175,10 +176,8 @@ def as_markdown(reports: Sequence[TrainingReport]) -> str:
 
 def rendered(page: str, folder: Path = RECORDS) -> str:
     """The page with all that is recorded between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     reports = [TrainingReport.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
-    return f"{before}{BEGIN}\n\n{as_markdown(reports)}\n{END}{after}"
+    return REGION.filled(page, as_markdown(reports))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -193,18 +192,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--record", metavar="NAME", help="write bench/results/training/NAME.json")
     parser.add_argument("--render", type=Path, metavar="PAGE", help="measure nothing: put what is recorded into PAGE")
     options = parser.parse_args(arguments)
-    if options.render:
-        options.render.write_text(rendered(options.render.read_text()))
-        return 0
-    if options.threads > 0:
-        torch.set_num_threads(options.threads)
-    found = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if options.render:
+            options.render.write_text(rendered(REGION.read(options.render)))
+            return 0
         report = measure(
             options.config,
             load_config(options.config),
             Corpus.load(options.corpus),
-            device=found if options.device == "auto" else options.device,
+            device=chosen_device(options.device, threads=max(options.threads, 0)),
             pieces=max(options.pieces, 1),
             seconds=options.seconds,
         )

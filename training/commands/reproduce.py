@@ -42,16 +42,10 @@ def reproduce(
     if midi is None:
         results = Results.load(recorded) if recorded.exists() else None
     else:
-        import torch
-
+        from training.devices import chosen_device
         from training.reproduce.experiment import NETWORKS, Experiment
 
-        if threads:
-            torch.set_num_threads(threads)
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = chosen_device(device, threads=threads)
         if network is not None and network not in NETWORKS:
             raise ConfigurationError(f"--network {network}: known are {', '.join(NETWORKS)}")
         experiment = Experiment(midi, work, device=device, progress=not quiet)

@@ -34,14 +34,11 @@ def study(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: bool
     if corpus is None:
         results = Results.load(recorded)
     else:
-        import torch
-
+        from training.devices import chosen_device
         from training.study.experiment import run_study
         from training.study.variants import load_study
 
-        if threads:
-            torch.set_num_threads(threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = chosen_device(threads=threads)
         results = run_study(load_study(), corpus, work, device=device, progress=not quiet)
         results.save(recorded)
     draw(results, docs / FIGURE)

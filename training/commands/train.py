@@ -23,20 +23,13 @@ def train(
 
     Under torchrun several processes share each step's lanes: torchrun --nproc-per-node 2 -m -- training train ...
     """
-    import torch
-
     from training.auto import AUTO
     from training.config import load_config
+    from training.devices import chosen_device
     from training.distributed import leading
-    from training.errors import ConfigurationError
     from training.run import automatic, train
 
-    if threads:
-        torch.set_num_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(device, threads=threads)
     changes = {}
     for override in overrides:
         key, separator, value = override.partition("=")

@@ -21,9 +21,7 @@ class Voices:
         """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
         graph, voicing = self._graph, self._voicing
         told = set(self._voices.columns.tolist())
-        said = (
-            3 * voicing.voices
-        )  # features that are registers; then come what has elapsed, the intervals, those before
+        said = 3 * voicing.voices  # features that are registers; then what has elapsed, the intervals, those before
         parts = []
         if own := [column for column in range(said) if column in told]:
             parts.append(self._registers(registers, own))

@@ -8,9 +8,11 @@ from training.judge.errors import JudgeError
 from training.judge.figures import draw, figure_names
 from training.judge.judgement import Judgement, load_judgement
 from training.judge.table import as_markdown
+from training.pages import Region
 
 BEGIN: Final = "<!-- judgements: written by `make quality`, not by hand -->"
 END: Final = "<!-- end of judgements -->"
+_REGION: Final = Region(BEGIN, END, "judgements", JudgeError)
 RESULTS: Final = Path(__file__).parent / "results"
 _NOTHING: Final = "No judgement has been recorded yet.\n"
 IMAGES: Final = Path("images") / "quality"
@@ -32,12 +34,8 @@ def rendered(page: str, judgements: Mapping[str, Judgement]) -> str:
     Raises:
         JudgeError: the page has not both marks, in order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise JudgeError(f"the page has no place for judgements: put {BEGIN!r} and {END!r} around it")
     body = "\n".join(_part(name, judgement) for name, judgement in judgements.items())
-    return f"{before}{BEGIN}\n\n{body or _NOTHING}\n{END}{after}"
+    return _REGION.filled(page, body or _NOTHING)
 
 
 def render(page: Path, folder: Path = RESULTS) -> None:
@@ -46,10 +44,7 @@ def render(page: Path, folder: Path = RESULTS) -> None:
     Raises:
         JudgeError: the page cannot be read or has no place for them, or a file is no judgement.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise JudgeError(f"{page} cannot be read ({error.strerror})") from error
+    text = _REGION.read(page)
     judgements = recorded(folder)
     page.write_text(rendered(text, judgements))
     for judgement in judgements.values():

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Final
 
 from training.errors import CorpusError
+from training.pages import Region
 from training.reproduce.experiment import BEGINNINGS, ENDINGS, STREAM, TEST, VALID, WHOLE
 from training.reproduce.results import Curve, Events, Measure, Results, Run
 
 BEGIN: Final = "<!-- results: written by `make reproduce`, not by hand -->"
 END: Final = "<!-- end of results -->"
+_REGION: Final = Region(BEGIN, END, "results", CorpusError)
 
 _NOTHING: Final = "Nothing is recorded yet: run `make reproduce MIDI=folder`."
 IMAGES: Final = Path("images") / "reproduction"
@@ -32,12 +34,8 @@ def rendered(page: str, results: Results | None) -> str:
     Raises:
         CorpusError: the page has not both marks, in order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise CorpusError(f"the page has no place for results: put {BEGIN!r} and {END!r} around it")
     tables = "\n\n".join(_sections(results)) if results else _NOTHING
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+    return _REGION.filled(page, f"{tables}\n")
 
 
 def render(page: Path, results: Results | None) -> None:
@@ -46,11 +44,7 @@ def render(page: Path, results: Results | None) -> None:
     Raises:
         CorpusError: the page cannot be read, or has no place for them.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise CorpusError(f"{page} cannot be read ({error.strerror})") from error
-    page.write_text(rendered(text, results))
+    page.write_text(rendered(_REGION.read(page), results))
 
 
 def _sections(results: Results) -> Iterable[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from training.errors import CorpusError
+from training.pages import Region
 from training.study.results import Curve, Results
 
 BEGIN: Final = "<!-- study: written by `make study`, not by hand -->"
@@ -12,17 +13,16 @@ FIGURE: Final = Path("images") / "study" / "curves.png"
 """The curves, beside the page."""
 
 
+_REGION: Final = Region(BEGIN, END, "the study", CorpusError)
+
+
 def rendered(page: str, results: Results) -> str:
     """The page with these results between its marks.
 
     Raises:
         CorpusError: the page has not both marks, in order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise CorpusError(f"the page has no place for the study: put {BEGIN!r} and {END!r} around it")
-    return f"{before}{BEGIN}\n\n{_table(results)}\n\n![Validation and training loss by epoch]({FIGURE})\n\n{END}{after}"
+    return _REGION.filled(page, f"{_table(results)}\n\n![Validation and training loss by epoch]({FIGURE})\n")
 
 
 def render(page: Path, results: Results) -> None:
@@ -31,11 +31,7 @@ def render(page: Path, results: Results) -> None:
     Raises:
         CorpusError: the page cannot be read, or has no place for them.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise CorpusError(f"{page} cannot be read ({error.strerror})") from error
-    page.write_text(rendered(text, results))
+    page.write_text(rendered(_REGION.read(page), results))
 
 
 def _table(results: Results) -> str:
