@@ -142,13 +142,8 @@ class Voicing:
     def registers(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """The registers before each of the tokens of a piece: (n,) to (n, size)."""
         voices, count = self.voices, len(tokens)
-        steps = -(-count // voices)
-        filled = np.full(steps * voices, self.hold, np.int64)
-        filled[:count] = tokens
-        grid = filled.reshape(steps, voices)
-        rows = np.arange(steps)[:, None]
-        said = np.maximum.accumulate(np.where(grid != self.hold, rows, -1), axis=0)  # when the voice last spoke
-        sounding = np.where(said >= 0, np.take_along_axis(grid, np.maximum(said, 0), axis=0), self.start)
+        grid, said, sounding = self._sounding(tokens)
+        rows = np.arange(len(grid))[:, None]
         age = np.minimum(np.where(said >= 0, rows - said, rows + 1), MAX_AGE)
         struck = np.maximum.accumulate(np.where(grid >= self.first_pitch, rows, -1), axis=0)
         heard = np.where(struck >= 0, np.take_along_axis(grid, np.maximum(struck, 0), axis=0), self.start)
@@ -164,11 +159,20 @@ class Voicing:
         registers[:, -1] = np.minimum(np.arange(count), SPANS * self.span)
         return registers
 
+    def _sounding(self, tokens: NDArray[np.integer[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+        """The tokens, when each voice last spoke (-1: never) and what it sounds after them, each (steps, voices)."""
+        steps = -(-len(tokens) // self.voices)
+        filled = np.full(steps * self.voices, self.hold, np.int64)
+        filled[: len(tokens)] = tokens
+        grid = filled.reshape(steps, self.voices)
+        said = np.maximum.accumulate(np.where(grid != self.hold, np.arange(steps)[:, None], -1), axis=0)
+        return grid, said, np.where(said >= 0, np.take_along_axis(grid, np.maximum(said, 0), axis=0), self.start)
+
     def profile(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """The profile before each of the tokens of a piece: (n,) to (n, decays, 12)."""
         count = len(tokens)
-        registers = self.registers(np.append(tokens, self.hold))  # one more, so that the last token's is seen
-        sounded = self.pitch_class[registers[1:, 0]].astype(np.float64)
+        _, _, sounding = self._sounding(tokens)
+        sounded = self.pitch_class[sounding.reshape(-1)[:count]].astype(np.float64)
         profile = np.zeros((count, len(DECAYS), PITCH_CLASSES))
         for index, decay in enumerate(self.decay.astype(np.float64)):
             carried = np.zeros(PITCH_CLASSES)
