@@ -194,3 +194,13 @@ class Tokenizer(ABC):
         """sha256 over name, version and parameters: equal exactly when token ids mean the same."""
         identity = {"name": self.name, "version": self.version, "parameters": self.parameters}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def require_pitches(lowest: int, highest: int) -> None:
+    """Make sure that two MIDI numbers bound a range.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not 0 <= lowest <= highest <= 127:
+        raise ValueError(f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest} to {highest}")

@@ -18,7 +18,7 @@ import numpy as np
 from music.automata import Clock
 from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
-from music.tokenizers.base import Encoding, Setting, Tokenizer, Tokens
+from music.tokenizers.base import Encoding, Setting, Tokenizer, Tokens, require_pitches
 from music.tokenizers.event_decoder import EventDecoder
 from music.tokenizers.event_grammar import event_grammar
 from music.tokenizers.event_vocabulary import BAR, END, START, EventVocabulary
@@ -54,10 +54,7 @@ class EventsTokenizer(Tokenizer):
         programs: tuple[int, ...] = (0,),
         meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
     ) -> None:
-        if not 0 <= lowest_pitch <= highest_pitch <= 127:
-            raise ValueError(
-                f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest_pitch} to {highest_pitch}"
-            )
+        require_pitches(lowest_pitch, highest_pitch)
         if positions_per_quarter < 1 or TICKS_PER_QUARTER % positions_per_quarter:
             raise ValueError(f"positions_per_quarter must divide {TICKS_PER_QUARTER}, not {positions_per_quarter}")
         for what, value, most in (

@@ -14,7 +14,7 @@ import numpy as np
 from music.automata import Clock, Grammar
 from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
-from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens
+from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens, require_pitches
 from music.voicing import Voicing
 
 START: Final = 0
@@ -53,10 +53,7 @@ class GridTokenizer(Tokenizer):
         order = tuple(range(voices)) if voice_order is None else tuple(voice_order)
         if not 1 <= voices <= MAX_VOICES:
             raise ValueError(f"voices must be 1 to {MAX_VOICES}, not {voices}")
-        if not 0 <= lowest_pitch <= highest_pitch <= 127:
-            raise ValueError(
-                f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest_pitch} to {highest_pitch}"
-            )
+        require_pitches(lowest_pitch, highest_pitch)
         if steps_per_quarter < 1 or TICKS_PER_QUARTER % steps_per_quarter:
             raise ValueError(f"steps_per_quarter must divide {TICKS_PER_QUARTER}, not {steps_per_quarter}")
         if sorted(order) != list(range(voices)):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from training.commands.overrides import parsed
+
 
 @click.command()
 @click.argument("config")
@@ -20,12 +22,7 @@ def roundtrip(config: str, corpus: Path, overrides: tuple[str, ...]) -> None:
     from training.errors import CorpusError
     from training.roundtrip import round_trip
 
-    changes = {}
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise click.BadParameter(f"{override!r} is not TABLE.KEY=VALUE", param_hint="--set")
-        changes[key] = value
+    changes = parsed(overrides)
     chosen = load_config(config, changes).tokenizer
     scores = [piece.score for piece in Corpus.load(corpus).pieces()]
     try:

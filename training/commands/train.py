@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from training.commands.overrides import parsed
+
 
 @click.command()
 @click.argument("config", default="auto")
@@ -30,12 +32,7 @@ def train(
     from training.run import automatic, train
 
     device = chosen_device(device, threads=threads)
-    changes = {}
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise click.BadParameter(f"{override!r} is not TABLE.KEY=VALUE", param_hint="--set")
-        changes[key] = value
+    changes = parsed(overrides)
     try:
         if config == AUTO:
             chosen, reasons = automatic(corpus, folder, changes, device=device)
