@@ -22,9 +22,17 @@ import click
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
 @click.option("--network", help="Train only this one, and write nothing down: original, by-song or events.")
+@click.option("--renew", is_flag=True, help="With --network: write it down among the results that DOCS holds.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def reproduce(
-    midi: Path | None, work: Path, docs: Path, device: str, threads: int, network: str | None, quiet: bool
+    midi: Path | None,
+    work: Path,
+    docs: Path,
+    device: str,
+    threads: int,
+    network: str | None,
+    renew: bool,
+    quiet: bool,
 ) -> None:
     """Train as the original did and write down what came of it, or go on where a killed run stopped.
 
@@ -38,6 +46,9 @@ def reproduce(
     page, recorded = docs / "reproduction.md", docs / "reproduction" / "results.json"
     if not page.is_file():  # before the training, which takes long
         raise CorpusError(f"there is no page {page} to write the results into")
+    if renew and (midi is None or network is None):
+        raise click.UsageError("--renew needs MIDI and --network")
+    earlier = Results.load(recorded) if renew else None
     results = None
     if midi is None:
         results = Results.load(recorded) if recorded.exists() else None
@@ -50,10 +61,13 @@ def reproduce(
             raise ConfigurationError(f"--network {network}: known are {', '.join(NETWORKS)}")
         experiment = Experiment(midi, work, device=device, progress=not quiet)
         try:
-            if network is not None:
+            if network is None:
+                results = experiment.results()
+            elif earlier is None:
                 experiment.train(network)
                 return
-            results = experiment.results()
+            else:
+                results = experiment.renewed(earlier, network)
         except KeyboardInterrupt:
             raise click.ClickException(f"stopped; the same command goes on from the last epoch in {work}") from None
         results.save(recorded)

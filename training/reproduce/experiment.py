@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from music.tokenizers import Setting, Tokenizer, tokenizer_class
 from training.batches import EncodedPiece
 from training.config import Config, load_config
 from training.corpus import Split
+from training.errors import CorpusError
 from training.prepare import folder_sources, prepare, split_by_piece
 from training.readers import MIDI_SUFFIXES
 from training.reproduce.hearing import as_heard
@@ -63,14 +64,34 @@ class Experiment:
         self._corpus, report = prepare(sources, splits, description=description, workers=workers, progress=progress)
         self._skipped = len(report.skipped)
 
-    def train(self, network: str) -> None:
+    def train(self, network: str) -> Run | Events:
         """Train one of `NETWORKS` and keep what `results` will say of it; several processes may share the work so.
 
         Raises:
             CorpusError: the folder holds too little.
             CheckpointError: a folder of a network holds another run: the MIDI files or a configuration changed.
         """
-        {ORIGINAL: self._original, BY_SONG: self._by_song, EVENTS: self._events}[network]()
+        networks: dict[str, Callable[[], Run | Events]] = {
+            ORIGINAL: self._original,
+            BY_SONG: self._by_song,
+            EVENTS: self._events,
+        }
+        return networks[network]()
+
+    def renewed(self, results: Results, network: str) -> Results:
+        """Earlier results of the same files, with those of one of `NETWORKS` in their place, trained if need be.
+
+        Raises:
+            CorpusError: the results are of other files, or the folder holds too little.
+            CheckpointError: the network's folder holds another run: the MIDI files or a configuration changed.
+        """
+        corpus = self._corpus
+        if (results.files, results.notes) != (len(corpus), corpus.note_count):
+            raise CorpusError(
+                f"the results are of {results.files} files with {results.notes} notes, the folder holds {len(corpus)} "
+                f"with {corpus.note_count}: run `make reproduce MIDI=folder`"
+            )
+        return results.model_copy(update={network.replace("-", "_"): self.train(network)})
 
     def results(self) -> Results:
         """Train what is not trained yet, and measure all.

@@ -105,6 +105,14 @@ def test_what_is_finished_is_read_again_and_not_trained(
     assert experiment(midi, work).results() == results
 
 
+def test_one_network_is_renewed_among_earlier_results_of_the_same_files(
+    midi: Path, work: Path, results: Results, tmp_path: Path
+) -> None:
+    assert experiment(midi, work).renewed(results.model_copy(update={"events": None}), "events") == results
+    with pytest.raises(CorpusError, match="the folder holds 6 with"):
+        experiment(write_folder(tmp_path / "fewer", songs=6), work).renewed(results, "events")
+
+
 def test_a_killed_run_ends_with_the_results_of_one_that_was_not(
     midi: Path, tmp_path: Path, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
