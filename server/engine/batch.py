@@ -58,11 +58,12 @@ class Batch:
         """Number of running sequences."""
         return len(self._running)
 
-    def join(self, slot: int, request: EngineRequest) -> None:
-        """Begin a sequence in a free slot."""
+    def join(self, slot: int, request: EngineRequest, prefilled: int = 0) -> None:
+        """Begin a sequence in a free slot; the first `prefilled` of its forced tokens are taken already."""
         assert slot not in self._running
+        assert prefilled < request.max_tokens
         self._draws.open(slot, request.seed)
-        self._taken[slot] = 0
+        self._taken[slot] = prefilled
         self._limit[slot] = request.max_tokens
         self._silent[slot] = min(len(request.forced), request.max_tokens - 1)
         self._temperature[slot] = request.sampling.temperature
@@ -75,9 +76,11 @@ class Batch:
             self._allowed[slot, request.end_token] = request.may_end
         self._stop_token[slot] = _NO_TOKEN if request.stop_token is None else request.stop_token
         self._stops_left[slot] = request.stop_count
+        self._reserve(request.max_tokens)
         if request.forced:
             self._forced[slot] = np.array(request.forced, np.int64)
-        self._reserve(request.max_tokens)
+            read = self._tokens[slot, :prefilled] = self._forced[slot][:prefilled]
+            self._stops_left[slot] -= np.count_nonzero(read == self._stop_token[slot])
         self._running.add(slot)
         self._mute.add(slot)
         self._stale = True
@@ -158,9 +161,11 @@ class Batch:
             full &= ~has_ended
             ended = rows[has_ended].tolist()
         self._taken[rows] = np.minimum(after, limit)
-        spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot]]
+        filled: list[int] = rows[full].tolist()
+        # A stop token among the forced ones may fill a sequence before it samples any.
+        spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot] or slot in filled]
         self._mute.difference_update(spoke)
-        return Progress(spoke, ended, rows[full].tolist())
+        return Progress(spoke, ended, filled)
 
     def _next_forced(self, steps: int) -> NDArray[np.int64]:
         forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import numpy as np
+
 from server.engine.batch import Batch, Progress
 from server.engine.completion import Completion, FinishReason
 from server.engine.errors import (
@@ -17,6 +19,7 @@ from server.engine.errors import (
 )
 from server.engine.guard import GuardedObserver
 from server.engine.observer import EngineObserver, Outcome, silent
+from server.engine.primers import SLICE_TOKENS, Primers, primer_of
 from server.engine.request import EngineRequest
 from server.engine.runner import Runner
 from server.engine.scheduler import Scheduler
@@ -30,8 +33,8 @@ class Engine:
     """Decodes many sequences at once with one runner, which it owns and closes.
 
     Threads. The lock guards the scheduler, the table of what is in flight and the two flags; it is held for
-    microseconds, never while the runner runs or a future resolves. The batch and the runner belong to the
-    engine's thread alone. A future resolves through `_settle`, which only the first to come may pass: the
+    microseconds, never while the runner runs or a future resolves. The batch, the primers and the runner belong
+    to the engine's thread alone. A future resolves through `_settle`, which only the first to come may pass: the
     engine's thread when a sequence finishes or fails, the canceller's when it still waited.
 
     Args:
@@ -47,6 +50,7 @@ class Engine:
         self._vocabulary = runner.vocabulary
         self._observer = GuardedObserver(observer)
         self._batch = Batch(runner)
+        self._primers = Primers(runner)
         self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes)
         self._in_flight: dict[Future[Completion], Sequence] = {}
         self._lock = threading.RLock()
@@ -82,7 +86,9 @@ class Engine:
         return self._accepting
 
     def warm_up(self) -> None:
-        """Really run every chunk size, with one row and with all of them, in the calling thread.
+        """Really run every chunk size, with one row and with all of them, and a slice of a primer.
+
+        All in the calling thread.
 
         It comes before `start`.
 
@@ -101,6 +107,9 @@ class Engine:
                     tokens = self._runner.decode(batch.chunk(steps))
                     assert tokens.shape == (width, steps), f"tokens came in the shape {tokens.shape}"
                     assert 0 <= tokens.min() <= tokens.max() < self._vocabulary, "no such token"
+            self._runner.reset(0, request.clock_row)
+            read = sum(self._runner.prefill(0, np.zeros(SLICE_TOKENS, np.int64), SLICE_TOKENS))
+            assert read == SLICE_TOKENS, f"{read} tokens of a primer were read"
         except Exception as error:
             raise _failure(self.name, error) from error
 
@@ -194,7 +203,8 @@ class Engine:
         try:
             for sequence in plan.joined:
                 self._join(sequence)
-            progress = self._decode()
+            self._prefill()
+            progress = self._decode() if self._batch.width else Progress([], [], [])
         except Exception as error:
             self._fail_running(error)
         else:
@@ -204,23 +214,44 @@ class Engine:
     def _drop(self, sequence: Sequence) -> None:
         """Let go of a sequence that was cancelled while it ran, and whose slot is free already."""
         assert sequence.slot is not None
-        tokens = self._batch.taken(sequence.slot)
-        self._batch.leave(sequence.slot)
+        tokens = self._taken(sequence.slot)
+        if not self._primers.remove(sequence.slot):
+            self._batch.leave(sequence.slot)
         self._settle(sequence, None, tokens)
 
     def _join(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         assert sequence.started_at is not None
         self._observer.started(sequence.started_at - sequence.submitted_at)
-        self._batch.join(sequence.slot, sequence.request)
         self._runner.reset(sequence.slot, sequence.request.clock_row)
+        primer = primer_of(sequence.request)
+        if len(primer):
+            self._primers.add(sequence.slot, primer)
+        else:
+            self._batch.join(sequence.slot, sequence.request)
+
+    def _prefill(self) -> None:
+        """Read on in the primers, a slice each in turn; a sequence whose primer is through joins the batch."""
+        awaited = self._batch.until_first_token().size > 0
+        until = time.perf_counter() + self._scheduler.reading_seconds(self._batch.width, awaited=awaited)
+        while self._primers.count:
+            began = time.perf_counter()
+            part = self._primers.read_slice()
+            now = time.perf_counter()
+            self._observer.prefill(part.tokens, now - began)
+            if part.complete:
+                self._batch.join(part.slot, self._scheduler.running[part.slot].request, prefilled=part.complete)
+            if part.complete or now >= until:
+                return
 
     def _decode(self) -> Progress:
         steps = self._scheduler.chunk_steps(self._batch.remaining(), self._batch.until_first_token())
         chunk = self._batch.chunk(steps)
         began = time.perf_counter()
         tokens = self._runner.decode(chunk)
-        self._observer.chunk(chunk.width, steps, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._scheduler.ran(steps, seconds)
+        self._observer.chunk(chunk.width, steps, seconds)
         return self._batch.take(tokens)
 
     def _finish(self, progress: Progress) -> None:
@@ -257,13 +288,18 @@ class Engine:
         _log.error("the runner of %s failed", self.name, exc_info=error)
         now = time.perf_counter()
         failed = list(self._scheduler.running.values())
-        tokens = [self._batch.taken(slot) for slot in self._scheduler.running]
+        tokens = [self._taken(slot) for slot in self._scheduler.running]
         self._batch.clear()
+        self._primers.clear()
         with self._lock:
             for sequence in failed:
                 self._scheduler.retire(sequence, now)
         for sequence, taken in zip(failed, tokens, strict=True):
             self._settle(sequence, _failure(self.name, error), taken)
+
+    def _taken(self, slot: int) -> int:
+        """Count the tokens that the slot's sequence has, sampled or told."""
+        return self._batch.taken(slot) + self._primers.read(slot)
 
     def _withdraw_if_cancelled(self, future: Future[Completion]) -> None:
         """Hear of the future being done: where that is the caller's doing, the work for it ends too."""
@@ -282,7 +318,7 @@ class Engine:
             self._scheduler.clear(time.perf_counter())
             left = list(self._in_flight.values())
         for sequence in left:
-            self._settle(sequence, reason(), 0 if sequence.slot is None else self._batch.taken(sequence.slot))
+            self._settle(sequence, reason(), 0 if sequence.slot is None else self._taken(sequence.slot))
         try:
             self._runner.close()
         except Exception:

@@ -37,6 +37,9 @@ class EngineObserver(Protocol):
     def chunk(self, width: int, steps: int, seconds: float) -> None:
         """The runner decoded `steps` tokens for each of `width` sequences."""
 
+    def prefill(self, tokens: int, seconds: float) -> None:
+        """The runner read a slice of a primer: `tokens` forced tokens of one sequence."""
+
     def freed_after_cancel(self, seconds: float) -> None:
         """A running sequence gave its slot back, so many seconds after it was cancelled."""
 
@@ -60,6 +63,9 @@ class SilentObserver:
         """Ignore it."""
 
     def chunk(self, width: int, steps: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def prefill(self, tokens: int, seconds: float) -> None:
         """Ignore it."""
 
     def freed_after_cancel(self, seconds: float) -> None:

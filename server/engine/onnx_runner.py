@@ -1,7 +1,7 @@
 """Runs a bundle's graphs with ONNX Runtime; the only module that imports it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from music.bundle import Bundle
 from music.errors import BundleMismatchError
 from music.voicing import DECAYS, PITCH_CLASSES
 from server.engine.errors import ProviderUnavailableError
+from server.engine.prefill import Prefill, Told
 from server.engine.runner import Chunk
 
 Provider = Literal["auto", "cpu", "cuda"]
@@ -33,7 +34,7 @@ class OnnxRunner:
     """
 
     def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:
-        """Load the decode graphs.
+        """Load the decode graphs and the prefill graph.
 
         Args:
             bundle: a verified bundle.
@@ -52,7 +53,9 @@ class OnnxRunner:
         for steps, name in sorted(bundle.manifest.graphs.decode.items()):
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
             _check_decode(bundle, name, self._sessions[steps], steps)
-        self._provider = _provider_of(self._sessions.values())
+        prefill = open_session(bundle, bundle.manifest.graphs.prefill, provider=provider, threads=threads)
+        self._prefill = Prefill(bundle, prefill)
+        self._provider = _provider_of((*self._sessions.values(), prefill))
         self._h = np.zeros((network.layers, slots, network.hidden), np.float32)
         self._c = np.zeros_like(self._h)
         self._token = np.full(slots, tokenizer.start_token, np.int64)
@@ -93,6 +96,23 @@ class OnnxRunner:
             self._registers[slot] = self._initial
             self._profile[slot] = 0.0
 
+    def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
+        """See `Runner.prefill`."""
+        told, read = self._prefill.told(tokens, int(self._clock[slot])), 0
+        for advance in self._prefill.advance(told, slice_tokens):
+            read += advance.tokens
+            if read == len(tokens):
+                self._h[:, slot], self._c[:, slot] = advance.h, advance.c
+                self._set(slot, told)
+            yield advance.tokens
+
+    def _set(self, slot: int, told: Told) -> None:
+        """Put what is not the LSTM's of a slot's state where it stands after the primer."""
+        self._token[slot], self._clock[slot] = told.previous[-1], told.clock_rows[-1]
+        self._grammar[slot] = told.joint_grammar[-1]
+        if told.registers is not None and told.profile is not None and self._initial is not None:
+            self._registers[slot], self._profile[slot] = told.registers[-1], told.profile[-1]
+
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
         rows = chunk.rows
@@ -122,6 +142,7 @@ class OnnxRunner:
     def close(self) -> None:
         """See `Runner.close`."""
         self._sessions.clear()
+        del self._prefill
 
 
 class OnnxScorer:

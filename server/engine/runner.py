@@ -1,5 +1,6 @@
 """What the engine asks of whatever executes the model: the protocol alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +47,8 @@ class Runner(Protocol):
 
     A slot's state is the LSTM's h and c, the previous token, the clock row and the state of the grammar.
     A row of a result depends on nothing but that row's own state and inputs: neither on the other rows, nor
-    on the slot it lies in, nor on how its steps are divided into chunks. One thread at a time calls a runner.
+    on the slot it lies in, nor on how its steps are divided into chunks; only how a primer is divided into slices
+    may show in the last bits. One thread at a time calls a runner.
     """
 
     @property
@@ -67,6 +69,24 @@ class Runner(Protocol):
 
     def reset(self, slot: int, clock_row: int) -> None:
         """Begin a sequence: zero h and c, the start token, the grammar's start, the clock at `clock_row`."""
+
+    def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
+        """Read a primer in few runs: advance a slot past told tokens, from where `reset` has put it.
+
+        Until the last token is read, the slot is in no chunk; its state then is what decode would have left, but for
+        rounding. Reset frees a slot whose primer nobody reads on.
+
+        Args:
+            slot: whose state advances.
+            tokens: (n,), n at least 1.
+            slice_tokens: tokens that one run takes; the last takes what is left.
+
+        Yields:
+            After each run, the number of tokens that it took.
+
+        Raises:
+            Exception: as in `decode`.
+        """
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """Run the chunk's rows for its steps, leaving the other slots as they are.

@@ -12,6 +12,8 @@ from server.engine.slots import SlotPool
 _MEMORY = 0.1  # weight of the newest run in the mean
 _FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
 _RETRY_SECONDS = (0.1, 30.0)
+_PATIENCE_SECONDS = 0.005  # about what a call's way over the wire takes
+_STEPS_REMEMBERED = 8  # chunks; the fastest counts, since whatever else the machine does only makes them slower
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,8 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._cancelled: list[Sequence] = []
         self._mean_run_seconds = _FIRST_GUESS_SECONDS
+        self._chunk_seconds = 0.0
+        self._step_seconds = deque([0.0], maxlen=_STEPS_REMEMBERED)  # until so many are known, steps cost nothing
         self._slot_count = slots
         self.running: dict[int, Sequence] = {}
 
@@ -111,8 +115,9 @@ class Scheduler:
 
         Somebody may await an event: a sequence its first sampled token, or the queue a slot, which frees when
         the shortest sequence is full. Then the chunk is the shortest that reaches the next such event, for
-        chunks of one step would let everybody pay for it. Otherwise it is as long as can be. Never is it so
-        long that all have finished before its end, unless the shortest size is.
+        chunks of one step would let everybody pay for it. Otherwise it is as long as can be; but while a slot is
+        free, no longer than whoever comes and could have it should wait. Never is it so long that all have finished
+        before its end, unless the shortest size is.
 
         Args:
             remaining: (width,), tokens that each running sequence may still take, at least 1.
@@ -124,7 +129,27 @@ class Scheduler:
             event = min(event, int(until_first_token.min()))
         reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
         fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
+        if self._slots.free_count:
+            fitting = [size for size in fitting if size * min(self._step_seconds) <= _PATIENCE_SECONDS]
         return fitting[-1] if fitting else self._chunk_sizes[0]
+
+    def ran(self, steps: int, seconds: float) -> None:
+        """Hear how long a chunk took."""
+        self._chunk_seconds = seconds
+        self._step_seconds.append(seconds / steps)
+
+    def reading_seconds(self, width: int, *, awaited: bool) -> float:
+        """Choose for how long primers are read before the next chunk; one slice is, in any case.
+
+        It is as long as the last chunk took: so whoever decodes stands still for no longer than another chunk would
+        take, and the primers get on as fast as everybody else together. It is one slice where a first token is
+        awaited, and where nobody decodes: then the next turn lets in whoever came, and reads on.
+
+        Args:
+            width: sequences that decode.
+            awaited: whether one of them has no sampled token yet.
+        """
+        return self._chunk_seconds if width and not awaited else 0.0
 
     def retire(self, sequence: Sequence, now: float) -> None:
         """Free the slot of a running sequence."""

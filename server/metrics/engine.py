@@ -19,6 +19,8 @@ class EngineMetrics(EngineObserver):
         self._step = metrics.step.labels(model)
         self._chunk = metrics.chunk.labels(model)
         self._chunk_interval = metrics.chunk_interval.labels(model)
+        self._prefill = metrics.prefill.labels(model)
+        self._prefill_tokens = metrics.prefill_tokens.labels(model)
         self._cancelled_to_freed = metrics.cancelled_to_freed.labels(model)
         self._width = metrics.width.labels(model)
         self._tokens = metrics.tokens.labels(model)
@@ -45,6 +47,11 @@ class EngineMetrics(EngineObserver):
         self._chunk.observe(seconds)
         self._step.observe(seconds / steps)
         self._width.observe(width)
+
+    def prefill(self, tokens: int, seconds: float) -> None:
+        """See `EngineObserver`."""
+        self._prefill.observe(seconds)
+        self._prefill_tokens.inc(tokens)
 
     def freed_after_cancel(self, seconds: float) -> None:
         """See `EngineObserver`."""

@@ -67,6 +67,7 @@ class Metrics(CallObserver):
             "End of a chunk to the end of the next while there is work.",
             _CHUNK_SECONDS,
         )
+        self.prefill = self._histogram("fantasia_prefill_duration", "Reading one slice of a primer.", _CHUNK_SECONDS)
         self.cancelled_to_freed = self._histogram(
             "fantasia_cancelled_to_freed",
             "Cancelling a running sequence to its slot being free.",
@@ -76,6 +77,7 @@ class Metrics(CallObserver):
             "fantasia_batch_width", "Sequences in a run.", ["model"], buckets=_WIDTHS, registry=self.registry
         )
         self.tokens = self._counter("fantasia_tokens", "Tokens of the sequences that left the engine.")
+        self.prefill_tokens = self._counter("fantasia_prefill_tokens", "Tokens of primers read in slices.")
         self._notes = self._counter("fantasia_notes", "Notes of the pieces sent.")
         self._slots = self._gauge("fantasia_slots", "Sequences that can run at once.")
         self._slots_used = self._gauge("fantasia_slots_used", "Sequences that run.")

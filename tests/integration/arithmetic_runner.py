@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,13 @@ class ArithmeticRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         self._state[slot] = self._grammar.start
+
+    def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
+        for first in range(0, len(tokens), slice_tokens):
+            part = tokens[first : first + slice_tokens]
+            for token in part:
+                self._state[slot] = self._grammar.successor[self._state[slot], token]
+            yield len(part)
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         assert self.go.wait(30)

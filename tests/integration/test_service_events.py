@@ -1,5 +1,6 @@
 """`Generate` with a model whose tokens do not tell how long the piece is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -38,6 +39,13 @@ class LegalRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         self._state[slot] = self._tokenizer.grammar.joint_start
+
+    def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
+        for first in range(0, len(tokens), slice_tokens):
+            part = tokens[first : first + slice_tokens].tolist()
+            for token in part:
+                self._state[slot] = self._tokenizer.grammar.joint_successor(self._state[slot], token)
+            yield len(part)
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         tokens = np.empty((chunk.width, chunk.steps), np.int64)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,15 @@ class FakeRunner:
         self.chunk_sizes = chunk_sizes
         self.before_decode: Callable[[Chunk], None] = lambda chunk: None
         self.before_reset: Callable[[int], None] = lambda slot: None
+        self.before_prefill: Callable[[int, int], None] = lambda slot, tokens: None
         self.resets: list[tuple[int, int]] = []
+        self.slices: list[tuple[int, int]] = []
+        self.runs: list[str] = []
         self.chunks: list[Chunk] = []
         self.threads: set[int] = set()
         self.closed = 0
         self._states: dict[int, int] = {}
+        self._reading: set[int] = set()
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -55,12 +59,33 @@ class FakeRunner:
         self.threads.add(threading.get_ident())
         self.resets.append((slot, clock_row))
         self._states[slot] = _mix(clock_row)
+        self._reading.discard(slot)
+
+    def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
+        """The state is what decode would have left."""
+        assert slot in self._states
+        assert tokens.dtype == np.int64
+        assert ((tokens >= 0) & (tokens < self.vocabulary)).all()
+        self._reading.add(slot)
+        for first in range(0, len(tokens), slice_tokens):
+            assert not self.closed
+            self.threads.add(threading.get_ident())
+            part = tokens[first : first + slice_tokens].tolist()
+            self.slices.append((slot, len(part)))
+            self.runs.append("slice")
+            self.before_prefill(slot, len(part))
+            for token in part:
+                self._states[slot] = _mix(self._states[slot], token)
+            if first + slice_tokens >= len(tokens):
+                self._reading.discard(slot)
+            yield len(part)
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         assert not self.closed
         self.threads.add(threading.get_ident())
         self._check(chunk)
         self.chunks.append(chunk)
+        self.runs.append("chunk")
         self.before_decode(chunk)
         tokens = np.empty((chunk.width, chunk.steps), np.int64)
         for index, slot in enumerate(chunk.rows.tolist()):
@@ -92,6 +117,7 @@ class FakeRunner:
         assert steps in self.chunk_sizes
         assert (np.diff(chunk.rows) > 0).all()
         assert set(chunk.rows.tolist()) <= self._states.keys()
+        assert not set(chunk.rows.tolist()) & self._reading, "its primer is not read yet"
         for array, shape, dtype in (
             (chunk.rows, (width,), np.intp),
             (chunk.uniforms, (width, steps), np.float32),
@@ -116,6 +142,7 @@ class Ledger:
         self.starts = 0
         self.first_tokens: list[float] = []
         self.chunks: list[tuple[int, int]] = []
+        self.slices: list[int] = []
         self.freed: list[float] = []
         self.outcomes: Counter[Outcome] = Counter()
         self.tokens = 0
@@ -145,6 +172,10 @@ class Ledger:
     def chunk(self, width: int, steps: int, seconds: float) -> None:
         with self._lock:
             self.chunks.append((width, steps))
+
+    def prefill(self, tokens: int, seconds: float) -> None:
+        with self._lock:
+            self.slices.append(tokens)
 
     def freed_after_cancel(self, seconds: float) -> None:
         with self._lock:

@@ -146,6 +146,26 @@ def test_the_stops_of_who_left_are_forgotten(batch: Batch) -> None:
     assert batch.take(np.full((1, 4), 3)).full == []
 
 
+def test_a_sequence_that_told_stop_tokens_fill_speaks_with_the_last_of_them(batch: Batch) -> None:
+    batch.join(0, EngineRequest(seed=1, max_tokens=20, forced=(1, 3, 2, 3, 4), stop_token=3, stop_count=2))
+    progress = batch.take(np.array([[1, 3, 2, 3]]))
+    assert (progress.spoke, progress.full, progress.ended) == ([0], [0], [])
+    assert batch.tokens(0).tolist() == [1, 3, 2, 3]
+
+
+def test_what_a_primer_has_told_is_taken_already(batch: Batch) -> None:
+    request = EngineRequest(seed=1, max_tokens=20, forced=(1, 3, 2, 3, 4, 0), stop_token=3, stop_count=3)
+    batch.join(1, request, prefilled=5)
+    assert (batch.taken(1), batch.tokens(1).tolist()) == (5, [1, 3, 2, 3, 4])
+    assert (batch.remaining().tolist(), batch.until_first_token().tolist()) == ([15], [2])
+    chunk = batch.chunk(4)
+    assert chunk.forced.tolist() == [[0, -1, -1, -1]]
+    assert chunk.uniforms.tolist() == uniforms(np.array([1], np.uint64), np.array([5]), 4).tolist()
+    progress = batch.take(np.array([[0, 5, 3, 1]]))
+    assert (progress.spoke, progress.full) == ([1], [1])
+    assert batch.tokens(1).tolist() == [1, 3, 2, 3, 4, 0, 5, 3]
+
+
 def test_what_comes_past_the_last_stop_token_does_not_end_the_sequence(batch: Batch) -> None:
     batch.join(0, EngineRequest(seed=1, max_tokens=9, end_token=5, stop_token=3, stop_count=1))
     progress = batch.take(np.array([[0, 3, 5, 5]]))

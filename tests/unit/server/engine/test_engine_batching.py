@@ -10,7 +10,6 @@ from server.engine.completion import FinishReason
 from server.engine.engine import Engine
 from server.engine.observer import Outcome
 from server.engine.request import EngineRequest, SamplingParams
-from server.engine.runner import Chunk
 from server.engine.ticket import Ticket
 from tests.unit.server.engine.fake_runner import FakeRunner, Ledger, eventually
 
@@ -19,7 +18,7 @@ VOCABULARY = 8
 
 @dataclass(frozen=True)
 class Visit:
-    """A request that comes at one chunk and, perhaps, gives up at a later one."""
+    """A request that comes at one run and, perhaps, gives up at a later one."""
 
     request: EngineRequest
     comes: int
@@ -28,7 +27,9 @@ class Visit:
 
 @st.composite
 def requests(draw: st.DrawFn) -> EngineRequest:
-    max_tokens = draw(st.integers(1, 40))
+    primed = draw(st.integers(0, 3)) == 0
+    max_tokens = draw(st.integers(60, 300) if primed else st.integers(1, 40))
+    long = draw(st.integers(0, min(250, max_tokens))) if primed else 0
     end_token = draw(st.none() | st.just(VOCABULARY - 1))
     return EngineRequest(
         seed=draw(st.integers(0, 3) | st.integers(0, 2**64 - 1)),
@@ -39,7 +40,8 @@ def requests(draw: st.DrawFn) -> EngineRequest:
             top_k=draw(st.integers(0, 3)),
             top_p=draw(st.sampled_from([0.9, 1.0])),
         ),
-        forced=tuple(draw(st.lists(st.integers(0, VOCABULARY - 2), max_size=min(10, max_tokens)))),
+        forced=tuple(index * index % (VOCABULARY - 1) for index in range(long))
+        or tuple(draw(st.lists(st.integers(0, VOCABULARY - 2), max_size=min(10, max_tokens)))),
         end_token=end_token,
         may_end=draw(st.booleans()),
     )
@@ -63,12 +65,13 @@ def alone(request: EngineRequest) -> tuple[list[int], FinishReason]:
 
 
 class Town:
-    """An engine with visitors, who come and give up between chunks, always in the same order."""
+    """An engine with visitors, who come and give up between its runs, always in the same order."""
 
     def __init__(self, slots: int, chunk_sizes: tuple[int, ...], everybody: list[Visit]) -> None:
         self.ledger = Ledger()
         self.runner = FakeRunner(slots, VOCABULARY, chunk_sizes)
-        self.runner.before_decode = self._hour
+        self.runner.before_decode = lambda chunk: self._hour()
+        self.runner.before_prefill = lambda slot, tokens: self._hour()
         self.engine = Engine(self.runner, queue_limit=100, observer=self.ledger, name="town")
         self.tickets: dict[int, Ticket] = {}
         self.everybody = everybody
@@ -79,16 +82,16 @@ class Town:
         self._events(0)
         self.engine.start()
         for number, visit in enumerate(self.everybody):
-            # While a chunk runs, so does somebody: when nobody is left, the hours stand still.
+            # While anything runs, so does somebody: when nobody is left, the hours stand still.
             eventually(lambda: self.ledger.in_flight == 0)
             if number not in self.tickets:
                 self.tickets[number] = self.engine.submit(visit.request)
         assert self.engine.drain(10)
         self.engine.stop()
 
-    def _hour(self, chunk: Chunk) -> None:
+    def _hour(self) -> None:
         self._balance()
-        self._events(len(self.runner.chunks))
+        self._events(len(self.runner.runs))
         self._balance()
 
     def _events(self, hour: int) -> None:
@@ -100,7 +103,7 @@ class Town:
 
     def _balance(self) -> None:
         if self.ledger.in_flight != self.engine.waiting + self.engine.running:
-            self.unbalanced.append(f"at chunk {len(self.runner.chunks)}")
+            self.unbalanced.append(f"at run {len(self.runner.runs)}")
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,6 +136,7 @@ def test_company_changes_nothing_and_nothing_is_lost(
     assert ledger.outcomes[Outcome.CANCELLED] == len(everybody) - finished
     assert ledger.outcomes[Outcome.FAILED] == 0
     assert ledger.starts == len(town.runner.resets)
+    assert town.engine._primers.count == 0
     assert (town.engine.waiting, town.engine.running) == (0, 0)
     assert town.engine._scheduler._slots.free_count == slots
     assert max((width for width, _ in ledger.chunks), default=0) <= slots

@@ -24,6 +24,7 @@ def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) 
     observer.started(0.5)
     observer.first_token(0.75)
     observer.chunk(width=3, steps=8, seconds=0.004)
+    observer.prefill(tokens=64, seconds=0.003)
     observer.finished(Outcome.LENGTH, 1.5, tokens=512)
 
     assert value(metrics, "fantasia_sequences_in_flight") == 0
@@ -32,6 +33,8 @@ def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) 
     assert value(metrics, "fantasia_first_token_duration_seconds_sum") == 0.75
     assert value(metrics, "fantasia_chunk_duration_seconds_sum") == 0.004
     assert value(metrics, "fantasia_step_duration_seconds_sum") == 0.0005
+    assert value(metrics, "fantasia_prefill_duration_seconds_sum") == 0.003
+    assert value(metrics, "fantasia_prefill_tokens_total") == 64
     assert value(metrics, "fantasia_batch_width_sum") == 3
     assert value(metrics, "fantasia_sequence_duration_seconds_sum") == 1.5
     assert value(metrics, "fantasia_tokens_total") == 512

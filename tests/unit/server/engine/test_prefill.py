@@ -1,0 +1,153 @@
+"""The real prefill graph in ONNX Runtime, against stepping through the same tokens."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from music.bundle import MANIFEST, Bundle, load_bundle
+from music.errors import BundleMismatchError
+from music.score import TICKS_PER_QUARTER, Meter
+from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer, Tokenizer
+from server.engine.engine import Engine
+from server.engine.onnx_runner import OnnxRunner, open_session
+from server.engine.prefill import Prefill, Told
+from server.engine.primers import SLICE_TOKENS
+from server.engine.request import EngineRequest, SamplingParams
+from server.engine.runner import Chunk
+
+PRIMER_TOKENS = 2 * SLICE_TOKENS + 21
+
+
+@pytest.fixture(scope="module")
+def small(small_bundle: Path) -> Bundle:
+    return load_bundle(small_bundle)
+
+
+def legal(tokenizer: Tokenizer, count: int, seed: int = 1) -> NDArray[np.int64]:
+    """Tokens that obey the grammar, the end token not among them."""
+    random, grammar, state = np.random.default_rng(seed), tokenizer.grammar, tokenizer.grammar.joint_start
+    tokens = np.empty(count, np.int64)
+    for index in range(count):
+        allowed = grammar.joint_allowed(state).copy()
+        allowed[tokenizer.end_token] = False
+        tokens[index] = random.choice(np.flatnonzero(allowed))
+        state = grammar.joint_successor(state, int(tokens[index]))
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        GridTokenizer(voices=4, lowest_pitch=36, highest_pitch=81, voice_order=(0, 3, 1, 2)),
+        EventsTokenizer(lowest_pitch=40, highest_pitch=80, meters=(Meter(4, 4), Meter(3, 4))),
+        NoteChordTokenizer(names=("A4", "B4", "C4"), step_ticks=TICKS_PER_QUARTER // 2),
+    ],
+    ids=lambda tokenizer: tokenizer.name,
+)
+@pytest.mark.parametrize("count", [1, 2, 3, 150])
+def test_what_the_network_is_told_is_what_stepping_would_tell(tokenizer: Tokenizer, count: int) -> None:
+    tokens, clock = legal(tokenizer, count), tokenizer.clock.start(tokenizer.clock.meters[-1])
+    told = Told(tokenizer, tokens, clock)
+    previous, grammar = tokenizer.start_token, tokenizer.grammar.joint_start
+    voicing = tokenizer.voicing
+    registers = voicing.initial if voicing else np.zeros(0, np.int64)
+    profile = told.profile[0] if told.profile is not None else np.zeros(0, np.float32)
+    for row, token in enumerate([*tokens.tolist(), None]):
+        assert (told.previous[row], told.clock_rows[row], told.joint_grammar[row]) == (previous, clock, grammar)
+        if voicing and told.registers is not None and told.profile is not None:
+            assert told.registers[row].tolist() == registers.tolist()
+            assert told.profile[row] == pytest.approx(profile, abs=1e-4)
+        if token is None:
+            break
+        previous, clock = token, int(tokenizer.clock.successor[clock])
+        grammar = tokenizer.grammar.joint_successor(grammar, token)
+        if voicing:
+            registers = voicing.step(registers, token)
+            profile = voicing.profile_step(profile, int(registers[0]))
+    assert len(told.previous) == count + 1
+
+
+def forcing(slot: int, tokens: NDArray[np.int64], vocabulary: int) -> Chunk:
+    return Chunk(
+        rows=np.array([slot]),
+        uniforms=np.zeros((1, len(tokens)), np.float32),
+        forced=tokens[None],
+        temperature=np.ones(1, np.float32),
+        top_k=np.zeros(1, np.int64),
+        top_p=np.ones(1, np.float32),
+        allowed=np.ones((1, vocabulary), np.bool_),
+    )
+
+
+@pytest.mark.parametrize("slice_tokens", [1, 50, SLICE_TOKENS, 1000])
+def test_a_primer_leaves_the_state_that_stepping_leaves(small: Bundle, slice_tokens: int) -> None:
+    runner = OnnxRunner(small, slots=3, provider="cpu", threads=1)
+    tokens = legal(small.tokenizer, PRIMER_TOKENS)
+    runner.reset(0, 2)
+    for step in range(PRIMER_TOKENS):
+        runner.decode(forcing(0, tokens[step : step + 1], runner.vocabulary))
+    runner.reset(2, 2)
+    read = list(runner.prefill(2, tokens, slice_tokens))
+    assert sum(read) == PRIMER_TOKENS
+    assert max(read) <= slice_tokens
+    assert np.abs(runner._h[:, 0]).max() > 0.01
+    assert runner._h[:, 2] == pytest.approx(runner._h[:, 0], abs=1e-4)
+    assert runner._c[:, 2] == pytest.approx(runner._c[:, 0], abs=1e-4)
+    for values in (runner._token, runner._clock, runner._grammar, runner._registers):
+        assert values[2].tolist() == pytest.approx(values[0].tolist(), abs=1e-4)
+    assert not runner._h[:, 1].any()
+
+
+def test_a_slot_that_is_reset_before_its_primer_is_through_is_as_good_as_new(small: Bundle) -> None:
+    runner = OnnxRunner(small, slots=2, provider="cpu", threads=1)
+    tokens = legal(small.tokenizer, PRIMER_TOKENS)
+    runner.reset(0, 0)
+    next(runner.prefill(0, tokens, SLICE_TOKENS))
+    for slot in range(2):
+        runner.reset(slot, 0)
+    chunks = [runner.decode(forcing(slot, np.full(4, -1), runner.vocabulary)).tolist() for slot in range(2)]
+    assert chunks[0] == chunks[1]
+
+
+def test_what_follows_a_primer_is_the_same_at_any_load(small: Bundle) -> None:
+    """Alone, and among others that decode and read primers of their own, from every slot."""
+    requests = [
+        EngineRequest(
+            seed=seed,
+            max_tokens=length + 60,
+            clock_row=seed % 3,
+            sampling=SamplingParams(temperature=1.2, top_p=0.95),
+            forced=tuple(legal(small.tokenizer, length, seed).tolist()),
+        )
+        for seed, length in enumerate([PRIMER_TOKENS, 0, 300, SLICE_TOKENS, SLICE_TOKENS - 1, 70, 0, PRIMER_TOKENS + 9])
+    ]
+
+    def pieces(slots: int, asked: list[EngineRequest]) -> list[list[int]]:
+        runner = OnnxRunner(small, slots=slots, provider="cpu", threads=1)
+        engine = Engine(runner, queue_limit=len(asked), name="small")
+        engine.start()
+        tickets = [engine.submit(request) for request in asked]
+        tokens = [ticket.future.result(60).tokens.tolist() for ticket in tickets]
+        engine.stop()
+        return tokens
+
+    alone = [pieces(1, [request])[0] for request in requests]
+    assert pieces(8, requests) == alone
+    assert pieces(3, requests[::-1]) == alone[::-1]
+    for request, tokens in zip(requests, alone, strict=True):
+        assert tokens[: len(request.forced)] == list(request.forced)
+
+
+def test_a_prefill_graph_of_another_network_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+    swapped = Path(shutil.copytree(small_bundle, tmp_path / "swapped"))
+    manifest = json.loads((swapped / MANIFEST).read_text())
+    manifest["network"]["hidden"] += 1
+    (swapped / MANIFEST).write_text(json.dumps(manifest))
+    bundle = load_bundle(swapped)
+    session = open_session(bundle, bundle.manifest.graphs.prefill, provider="cpu", threads=1)
+    with pytest.raises(BundleMismatchError, match=r"prefill.onnx: h has shape"):
+        Prefill(bundle, session)
