@@ -34,7 +34,11 @@ _SWEEP_SAMPLES = 200
     help="TOML file for --gate.  [default: training/gates/NAME.toml, or default.toml there]",
 )
 @click.option("--sweep", is_flag=True, help="Also try temperature x top-p x top-k against the validation pieces.")
-@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Keep the judgement as JSON.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the judgement as JSON; a sampling study that is there stays, unless --sweep makes it anew.",
+)
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
@@ -146,12 +150,15 @@ def _judge(
     from music.bundle import load_bundle
     from training.corpus import Corpus, Split
     from training.judge.judge import judge
+    from training.judge.judgement import load_judgement
     from training.judge.sweep import sweep
     from training.judge.table import as_text
     from training.judge.thresholds import load_thresholds
 
     bundle = load_bundle(path)
-    bounds = load_thresholds(bundle.name, thresholds) if gate else None  # a bad file is told before the long work
+    # Bad files are told before the long work.
+    bounds = load_thresholds(bundle.name, thresholds) if gate else None
+    study = load_judgement(record).sweep if record and record.exists() else None
     corpus = Corpus.load(corpus_path)
     judgement = judge(
         bundle, corpus, Split[split.upper()], samples=samples, seed=seed, threads=threads, progress=not as_json
@@ -160,7 +167,7 @@ def _judge(
         study = sweep(
             bundle, corpus, samples=min(samples, _SWEEP_SAMPLES), seed=seed, threads=threads, progress=not as_json
         )
-        judgement = judgement.model_copy(update={"sweep": study})
+    judgement = judgement.model_copy(update={"sweep": study})
     if record:
         judgement.save(record)
     failures = bounds.failures(judgement) if bounds else []

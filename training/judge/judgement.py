@@ -119,6 +119,8 @@ class SweepPoint(_Table):
 class Sweep(_Table):
     """The study that the defaults come from."""
 
+    digest: str
+    """Of the bundle that wrote the samples: not that of the judgement where the defaults came after the study."""
     samples: int
     """For each point."""
     points: tuple[SweepPoint, ...]

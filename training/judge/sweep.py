@@ -51,7 +51,7 @@ def sweep(
         written = sampler.sample(prompts, [parameters] * samples, seed=seed)
         points.append(_point(reference, parameters, written))
     best = min(points, key=lambda point: point.excess)
-    return Sweep(samples=samples, points=tuple(points), best=best.sampling)
+    return Sweep(digest=bundle.digest, samples=samples, points=tuple(points), best=best.sampling)
 
 
 def _point(reference: Reference, parameters: SamplingParams, written: list[Sample]) -> SweepPoint:

@@ -166,7 +166,8 @@ def _sweep(sweep: Sweep) -> Section:
         "copying",
     )
     title = (
-        f"Sampling: the {len(rows)} best of {len(points)} settings, {sweep.samples} samples each, against validation"
+        f"Sampling: the {len(rows)} best of {len(points)} settings, {sweep.samples} samples each of "
+        f"{sweep.digest[:12]}, against validation"
     )
     return Section(title, header, rows)
 

@@ -11,6 +11,7 @@ from music.bundle import Bundle, load_bundle
 from music.score import Score
 from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer
 from server.engine.request import SamplingParams
+from tests.unit.training.judge.scores import sweep as made_up_sweep
 from training.__main__ import main
 from training.corpus import CompactScore, Corpus, Split
 from training.errors import CorpusError
@@ -186,6 +187,11 @@ def test_the_gate_passes_and_fails_with_sentences(small_bundle: Path, small_corp
     assert (code, err) == (0, "gate: small passes\n")
     assert "Distance to held-out music" in out
     assert load_judgement(record).samples == 4
+
+    studied = load_judgement(record).model_copy(update={"sweep": made_up_sweep()})
+    studied.save(record)
+    assert gate(small_bundle, small_corpus, low, "--record", str(record))[0] == 0
+    assert load_judgement(record).sweep == studied.sweep  # a new judgement leaves the study where it is
 
     high = tmp_path / "high.toml"
     high.write_text("nats_per_note_step = 0.01\nleast_samples = 200\n")
