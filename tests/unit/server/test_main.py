@@ -1,0 +1,39 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import server.app
+from server.__main__ import main
+from server.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process stays as it is: its log, its environment, its threads' turns."""
+    interval = sys.getswitchinterval()
+    monkeypatch.setattr("server.__main__.log_to_stderr", lambda level: None)
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_threads_that_compute_give_way_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    async def serve(settings: Settings) -> None:
+        assert settings.models == tmp_path
+        seen.append(sys.getswitchinterval())
+
+    monkeypatch.setattr(server.app, "serve", serve)
+    assert main(["--models", str(tmp_path)]) == 0
+    assert seen == [pytest.approx(0.0005)]
+
+
+def test_a_second_signal_ends_with_the_shells_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def serve(settings: Settings) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server.app, "serve", serve)
+    assert main(["--models", str(tmp_path)]) == 130
