@@ -12,7 +12,7 @@ from server.engine.slots import SlotPool
 _MEMORY = 0.1  # weight of the newest run in the mean
 _FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
 _RETRY_SECONDS = (0.1, 30.0)
-_PATIENCE_SECONDS = 0.005  # about what a call's way over the wire takes
+_PATIENCE_SECONDS = 0.005  # of who comes while a slot is free; about what a call's way over the wire takes
 _STEPS_REMEMBERED = 8  # chunks; the fastest counts, since whatever else the machine does only makes them slower
 
 
