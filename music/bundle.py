@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from music.errors import BundleFormatError, BundleIntegrityError, BundleMismatchError
 from music.tokenizers import Tokenizer, tokenizer_from_parameters
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -58,6 +58,21 @@ class Graphs(_Table):
     """A whole token sequence at once."""
     decode: dict[int, str] = Field(min_length=1)
     """Sampling inside, by the number of steps that one run takes."""
+    decode_int8: dict[int, str] = {}
+    """The same in int8 arithmetic, for as many numbers of steps; empty if the bundle has none."""
+
+    @property
+    def names(self) -> set[str]:
+        """Every file that is a graph."""
+        return {self.prefill, *self.decode.values(), *self.decode_int8.values()}
+
+    @model_validator(mode="after")
+    def _int8_is_whole(self) -> "Graphs":
+        if self.decode_int8 and self.decode_int8.keys() != self.decode.keys():
+            raise ValueError(
+                f"decode_int8 has graphs of {sorted(self.decode_int8)} steps, decode of {sorted(self.decode)}"
+            )
+        return self
 
 
 class Defaults(_Table):
@@ -73,7 +88,7 @@ class Defaults(_Table):
 class Manifest(_Table):
     """`manifest.json`, whole."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: Name
     description: str
     tokenizer: TokenizerEntry
@@ -94,7 +109,7 @@ class Manifest(_Table):
         for name in self.files:
             if PurePath(name).name != name or name == MANIFEST:
                 raise ValueError(f"files: {name!r} is no plain file name")
-        missing = {self.graphs.prefill, *self.graphs.decode.values()} - self.files.keys()
+        missing = self.graphs.names - self.files.keys()
         if missing:
             raise ValueError(f"files: no sha256 for {', '.join(sorted(missing))}")
         return self

@@ -69,6 +69,7 @@ class App:
                     "metrics_port": self.metrics_port,
                     "models": ",".join(self._catalogue.names),
                     "provider": ",".join(sorted({model.engine.provider for model in self._catalogue})),
+                    "precision": ",".join(sorted({model.engine.precision for model in self._catalogue})),
                     "seconds": round(time.perf_counter() - started_at, 3),
                 }
             },

@@ -21,13 +21,20 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
     Raises:
         BundleError: a bundle is refused.
         ProviderUnavailableError: a GPU is asked for and there is none.
+        PrecisionUnavailableError: int8 is asked for where it does not run.
         StartupError: there is no bundle.
     """
     models: list[ServedModel] = []
     try:
         for path in bundle_folders(settings.models):
             bundle = load_bundle(path)
-            runner = OnnxRunner(bundle, slots=settings.slots, provider=settings.provider, threads=settings.threads)
+            runner = OnnxRunner(
+                bundle,
+                slots=settings.slots,
+                provider=settings.provider,
+                threads=settings.threads,
+                precision=settings.precision,
+            )
             models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics))
     except BaseException:
         for model in models:
@@ -63,7 +70,11 @@ def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metr
     observer = EngineMetrics(metrics, bundle.name)
     engine = Engine(runner, queue_limit=queue_limit, observer=observer, name=bundle.name)
     metrics.describe_bundle(
-        bundle.name, digest=bundle.digest, tokenizer=bundle.tokenizer.name, provider=engine.provider
+        bundle.name,
+        digest=bundle.digest,
+        tokenizer=bundle.tokenizer.name,
+        provider=engine.provider,
+        precision=engine.precision,
     )
     metrics.watch_capacity(
         bundle.name,

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
     )
+    precision: Literal["auto", "float32", "int8"] = Field(
+        default="auto", description="arithmetic of the models: auto takes int8 on CPUs where it is faster"
+    )
     threads: int = Field(default=1, ge=0, le=256, description="CPU threads of each model; 0 for one a core")
     slots: int = Field(default=64, ge=1, le=4096, description="pieces that each model writes at once")
     queue_limit: int = Field(default=256, ge=0, le=100_000, description="calls that may wait for a slot of each model")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 
 from music.bundle import (
     MANIFEST,
@@ -37,13 +38,15 @@ from training.card import card_files
 from training.checkpoint import BEST, load_checkpoint
 from training.config import Config
 from training.curves import CURVES, draw_curves
+from training.decoded import DecodeScorer
 from training.errors import ExportError
-from training.graphs import Weights, decode_graph, prefill_graph
+from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.history import HISTORY, read_history
 from training.model import MusicLSTM
 
 CHUNK_SIZES: Final = (1, 4, 16)
 _SAMPLED_ROWS: Final = 4
+_LEAST_REACH: Final = 1e-3
 TOLERANCE: Final = 1e-4
 """Largest difference between a logit of the graph and the same logit of PyTorch."""
 
@@ -58,11 +61,14 @@ def export(
     check: Sequence[EncodedPiece],
     measure: Callable[[Bundle], dict[str, float]],
     provenance: dict[str, Any],
+    known: Sequence[EncodedPiece] = (),
 ) -> Bundle:
     """Write the best checkpoint of `run` as a bundle at `target`, replacing a bundle that is there.
 
     `check` are the pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
     `measure` takes the finished bundle and says the metrics for its manifest.
+    `known` are pieces that say how far the embeddings' sums reach, from which int8 takes its scale: those of the
+    training, or `check` if there are none.
 
     Raises:
         CheckpointError: the run has no checkpoint.
@@ -77,7 +83,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         folder = Path(scratch) / target.name
         folder.mkdir()
-        graphs = _write_graphs(model, tokenizer, folder)
+        graphs = _write_graphs(model, tokenizer, folder, known or check)
         _write_curves(run, folder)
         manifest = Manifest(
             name=name,
@@ -144,15 +150,33 @@ def check_target(target: Path, name: str) -> None:
         raise ExportError(f"{target} exists and is no bundle, or holds more than one; choose another --out")
 
 
-def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path) -> Graphs:
-    weights = Weights(model, tokenizer)
+def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path, known: Sequence[EncodedPiece]) -> Graphs:
+    weights = Weights(model, tokenizer, _reach(model, tokenizer, known))
     weights.save(folder)
-    files = {f"decode_{steps}.onnx": decode_graph(weights, steps) for steps in CHUNK_SIZES}
+    names = {
+        precision: {steps: f"decode_{precision}_{steps}.onnx" for steps in CHUNK_SIZES} for precision in ARITHMETIC
+    }
+    files = {
+        name: decode_graph(weights, steps, precision)
+        for precision, graphs in names.items()
+        for steps, name in graphs.items()
+    }
     files["prefill.onnx"] = prefill_graph(weights)
     for name, graph in files.items():
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
         onnx.checker.check_model(folder / name, full_check=True)
-    return Graphs(prefill="prefill.onnx", decode={steps: f"decode_{steps}.onnx" for steps in CHUNK_SIZES})
+    return Graphs(prefill="prefill.onnx", decode=names["float32"], decode_int8=names["int8"])
+
+
+def _reach(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece]) -> NDArray[np.float32]:
+    """The greatest magnitude that each number of the summed embeddings comes to over the pieces, (embedding,)."""
+    reach = np.full(model.config.embedding, _LEAST_REACH, np.float32)
+    for piece in pieces:
+        inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)
+        with torch.inference_mode():
+            said = model.embedding(*(torch.from_numpy(array)[:, None] for array in inputs))
+        reach = np.maximum(reach, said.abs().amax((0, 1)).numpy())
+    return reach
 
 
 def _write_curves(run: Path, folder: Path) -> None:
@@ -164,26 +188,28 @@ def _write_curves(run: Path, folder: Path) -> None:
 
 def _sample(bundle: Bundle) -> None:
     """Every decode graph must load and draw tokens that the grammar accepts."""
-    runner = OnnxRunner(bundle, slots=_SAMPLED_ROWS, provider="cpu")
-    for steps in runner.chunk_sizes:
-        batch = Batch(runner)
-        for slot in range(_SAMPLED_ROWS):
-            batch.join(slot, EngineRequest(seed=slot, max_tokens=steps))
-            runner.reset(slot, clock_row=0)
-        tokens = runner.decode(batch.chunk(steps))
-        if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
-            raise ExportError(f"the decode graph of {steps} steps draws tokens that the grammar forbids")
+    for precision in ARITHMETIC:
+        runner = OnnxRunner(bundle, slots=_SAMPLED_ROWS, provider="cpu", precision=precision)
+        for steps in runner.chunk_sizes:
+            batch = Batch(runner)
+            for slot in range(_SAMPLED_ROWS):
+                batch.join(slot, EngineRequest(seed=slot, max_tokens=steps))
+                runner.reset(slot, clock_row=0)
+            tokens = runner.decode(batch.chunk(steps))
+            if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
+                raise ExportError(f"the {precision} graph of {steps} steps draws tokens that the grammar forbids")
 
 
 def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:
-    """Logits of whole pieces, graph against PyTorch."""
-    scorer = OnnxScorer(bundle)
+    """Logits of whole pieces, PyTorch's against those of the graph that reads and of the one that writes."""
+    scorers = OnnxScorer(bundle), DecodeScorer(bundle, "float32")
     worst = 0.0
     for piece in pieces:
-        (ours,) = scorer.logits([piece.tokens], [piece.clock_start])
         inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)
         with torch.inference_mode():
-            theirs, _ = model(*(torch.from_numpy(array)[:, None] for array in inputs), model.zero_state(1))
-        worst = max(worst, float(np.abs(ours - theirs[:, 0].numpy()).max()))
+            expected, _ = model(*(torch.from_numpy(array)[:, None] for array in inputs), model.zero_state(1))
+        for scorer in scorers:
+            (logits,) = scorer.logits([piece.tokens], [piece.clock_start])
+            worst = max(worst, float(np.abs(logits - expected[:, 0].numpy()).max()))
     if not worst <= TOLERANCE:
         raise ExportError(f"graph and PyTorch differ by {worst:.2e} in a logit; at most {TOLERANCE:.0e} is allowed")

@@ -141,11 +141,7 @@ class MusicLSTM(nn.Module):
             logits (time, batch, vocabulary) float32 and the state after the last step.
         """
         config = self.config
-        values = self.token(previous) + self.clock_embedding(clock_rows)
-        if self.grammar:
-            values = values + self.grammar_embedding(grammar_states)
-        if self.voices is not None:
-            values = values + self.voices.embedding(registers, profile, clock_rows)
+        values = self.embedding(previous, clock_rows, grammar_states, registers, profile)
         values = self._dropped(values, config.dropout_input)
         h, c = [], []
         outputs = [values]
@@ -161,6 +157,17 @@ class MusicLSTM(nn.Module):
         if self.voices is not None:
             logits = logits + self.voices.scores(values, registers)
         return logits.float(), State(torch.cat(h), torch.cat(c))
+
+    def embedding(
+        self, previous: Tensor, clock_rows: Tensor, grammar_states: Tensor, registers: Tensor, profile: Tensor
+    ) -> Tensor:
+        """All that is known before each token, embedded and summed: (time, batch, embedding); see `forward`."""
+        values: Tensor = self.token(previous) + self.clock_embedding(clock_rows)
+        if self.grammar:
+            values = values + self.grammar_embedding(grammar_states)
+        if self.voices is not None:
+            values = values + self.voices.embedding(registers, profile, clock_rows)
+        return values
 
     @property
     def parameter_count(self) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -160,7 +160,7 @@ def _train(
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
     course = _Course(tokenizer, held_out, world, progress)
     source = corpus_path.resolve()
-    teachers, written = None, list[EncodedPiece]()
+    teachers, beginning, written = None, None, list[EncodedPiece]()
     if config.distillation is not None:
         runs = [
             Run(folder / TEACHERS / str(seed), teacher, tokenizer, source) for seed, teacher in config.teachers.items()
@@ -169,7 +169,9 @@ def _train(
         teachers = Teachers(networks, weight=config.distillation.weight, sharpness=config.distillation.sharpness)
         if config.distillation.written:
             written = course.written(runs[0], config.distillation.written, corpus)
-    best = course.train(Run(folder, config, tokenizer, source, reasons), pieces + written, teachers)
+        if config.distillation.begin:
+            beginning = networks[0].state_dict()
+    best = course.train(Run(folder, config, tokenizer, source, reasons), pieces + written, teachers, beginning)
     return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
 
 
@@ -182,7 +184,13 @@ class _Course:
     world: World
     progress: bool
 
-    def train(self, run: Run, pieces: Sequence[EncodedPiece], teachers: Teachers | None = None) -> EpochRecord:
+    def train(
+        self,
+        run: Run,
+        pieces: Sequence[EncodedPiece],
+        teachers: Teachers | None = None,
+        beginning: Mapping[str, torch.Tensor] | None = None,
+    ) -> EpochRecord:
         """Train in a run's folder, or go on; the record of the best epoch."""
         trainer = Trainer(
             run.config,
@@ -192,6 +200,7 @@ class _Course:
             run.folder,
             world=self.world,
             teachers=teachers,
+            beginning=beginning,
             progress=self.progress,
         )
         if self.world.leads:
@@ -237,6 +246,7 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
     run = Run.load(folder)
     corpus = Corpus.load(corpus_path or run.corpus_path)
     check, _ = _encode(corpus, run.tokenizer, Split.VALID)
+    known, _ = _encode(corpus, run.tokenizer, Split.TRAIN)
 
     def measure(bundle: Bundle) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -261,6 +271,7 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
         config=run.config,
         tokenizer=run.tokenizer,
         check=check[:_CHECKED_PIECES],
+        known=known,
         measure=measure,
         provenance=provenance,
     )

@@ -81,6 +81,11 @@ class Engine:
         return self._runner.provider
 
     @property
+    def precision(self) -> str:
+        """The arithmetic that decodes: `float32` or `int8`."""
+        return self._runner.precision
+
+    @property
     def accepting(self) -> bool:
         """Whether requests may come: False for good once it drains, stops or breaks."""
         return self._accepting

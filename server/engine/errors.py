@@ -6,7 +6,8 @@ FantasiaError
     ├── QueueFullError       as many sequences wait as may; says when to come back
     ├── EngineStoppedError   the engine takes no more requests, or stopped before this one was finished
     ├── EngineFailedError    the runner failed while the sequence ran
-    └── ProviderUnavailableError  the execution provider asked for does not run on this machine
+    ├── ProviderUnavailableError   the execution provider asked for does not run on this machine
+    └── PrecisionUnavailableError  the arithmetic asked for does not run on this machine, or not with this bundle
 """
 
 from music.errors import FantasiaError
@@ -43,3 +44,7 @@ class EngineFailedError(EngineError):
 
 class ProviderUnavailableError(EngineError):
     """The execution provider asked for does not run on this machine."""
+
+
+class PrecisionUnavailableError(EngineError):
+    """The arithmetic asked for does not run on this machine, or not with this bundle."""

@@ -13,8 +13,9 @@ import onnxruntime
 
 from music.bundle import Bundle
 from music.errors import BundleMismatchError
-from music.voicing import DECAYS, PITCH_CLASSES
+from music.linear_voicing import LinearVoicing
 from server.engine.errors import ProviderUnavailableError
+from server.engine.precision import Precision, chosen_precision
 from server.engine.prefill import Prefill, Told
 from server.engine.runner import Chunk
 
@@ -28,12 +29,20 @@ _ERROR: Final = 3
 class OnnxRunner:
     """State of all slots beside one decode session for each chunk size; see `server.engine.runner.Runner`.
 
-    State is h and c (layers, slots, hidden) float32 and, for each slot, the previous token, the clock row and
-    the grammar's state, (slots,) int64; the registers (slots, registers) int64 and the profile
-    (slots, decays, 12) float32 of the voices if the network has any.
+    State is h and c (layers, slots, hidden) float32 and, for each slot, what the graphs name beside them: the clock row
+    and the grammar's state, (slots,) int64, and either the previous token likewise or the voices' row
+    (slots, registers) float32 (`music.linear_voicing`).
     """
 
-    def __init__(self, bundle: Bundle, *, slots: int, provider: Provider = "auto", threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        slots: int,
+        provider: Provider = "auto",
+        threads: int = 0,
+        precision: Literal["auto"] | Precision = "auto",
+    ) -> None:
         """Load the decode graphs and the prefill graph.
 
         Args:
@@ -41,30 +50,29 @@ class OnnxRunner:
             slots: rows of state.
             provider: `cuda` insists on it, `auto` takes it where it really runs.
             threads: threads of one run; 0 for as many as ONNX Runtime finds cores.
+            precision: of the decode graphs; `auto` for the fastest that is exact on this machine.
 
         Raises:
             ProviderUnavailableError: CUDA was asked for and does not run here.
+            PrecisionUnavailableError: int8 was asked for and does not run here.
             BundleMismatchError: a graph does not load, or has not the shape that the manifest says.
         """
-        network, tokenizer = bundle.network, bundle.tokenizer
+        network, graphs = bundle.network, bundle.manifest.graphs
         self._slots = slots
         self._vocabulary = network.vocabulary
+        prefill = open_session(bundle, graphs.prefill, provider=provider, threads=threads)
+        self._prefill = Prefill(bundle, prefill)
+        self._precision = chosen_precision(bundle, precision, cpu=CUDA not in prefill.get_providers())
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        for steps, name in sorted(bundle.manifest.graphs.decode.items()):
+        for steps, name in sorted((graphs.decode_int8 if self._precision == "int8" else graphs.decode).items()):
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
             _check_decode(bundle, name, self._sessions[steps], steps)
-        prefill = open_session(bundle, bundle.manifest.graphs.prefill, provider=provider, threads=threads)
-        self._prefill = Prefill(bundle, prefill)
         self._provider = _provider_of((*self._sessions.values(), prefill))
+        self._linear = linear_voicing(bundle)
+        self._start = initial_state(bundle)
         self._h = np.zeros((network.layers, slots, network.hidden), np.float32)
         self._c = np.zeros_like(self._h)
-        self._token = np.full(slots, tokenizer.start_token, np.int64)
-        self._clock = np.zeros(slots, np.int64)
-        self._grammar = np.full(slots, tokenizer.grammar.joint_start, np.int64)
-        self._registers = np.zeros((slots, network.registers), np.int64)
-        self._profile = np.zeros((slots, len(DECAYS), PITCH_CLASSES), np.float32)
-        self._start = (tokenizer.start_token, tokenizer.grammar.joint_start)
-        self._initial = tokenizer.voicing.initial if tokenizer.voicing is not None and network.registers else None
+        self._state = {name: np.stack([value] * slots) for name, value in self._start.items()}
 
     @property
     def slots(self) -> int:
@@ -86,19 +94,22 @@ class OnnxRunner:
         """See `Runner.provider`."""
         return self._provider
 
+    @property
+    def precision(self) -> Precision:
+        """See `Runner.precision`."""
+        return self._precision
+
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`."""
         self._h[:, slot] = 0.0
         self._c[:, slot] = 0.0
-        self._token[slot], self._grammar[slot] = self._start
-        self._clock[slot] = clock_row
-        if self._initial is not None:
-            self._registers[slot] = self._initial
-            self._profile[slot] = 0.0
+        for name, value in self._start.items():
+            self._state[name][slot] = value
+        self._state["clock"][slot] = clock_row
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """See `Runner.prefill`."""
-        told, read = self._prefill.told(tokens, int(self._clock[slot])), 0
+        told, read = self._prefill.told(tokens, int(self._state["clock"][slot])), 0
         for advance in self._prefill.advance(told, slice_tokens):
             read += advance.tokens
             if read == len(tokens):
@@ -108,23 +119,25 @@ class OnnxRunner:
 
     def _set(self, slot: int, told: Told) -> None:
         """Put what is not the LSTM's of a slot's state where it stands after the primer."""
-        self._token[slot], self._clock[slot] = told.previous[-1], told.clock_rows[-1]
-        self._grammar[slot] = told.joint_grammar[-1]
-        if told.registers is not None and told.profile is not None and self._initial is not None:
-            self._registers[slot], self._profile[slot] = told.registers[-1], told.profile[-1]
+        state = self._state
+        state["clock"][slot], state["grammar"][slot] = told.clock_rows[-1], told.joint_grammar[-1]
+        if self._linear is None:
+            state["token"][slot] = told.previous[-1]
+        else:
+            assert told.registers is not None
+            assert told.profile is not None
+            row = self._linear.row(told.registers[-1], told.profile[-1], int(told.previous[-1]))
+            state["registers"][slot] = row
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
         rows = chunk.rows
-        state: dict[str, NDArray[Any]] = {"token": self._token, "clock": self._clock, "grammar": self._grammar}
-        if self._initial is not None:
-            state |= {"registers": self._registers, "profile": self._profile}
         tokens, h, c, *after = self._sessions[chunk.steps].run(
-            ("tokens", "h_next", "c_next", *(f"{name}_next" for name in state)),
+            ("tokens", "h_next", "c_next", *(f"{name}_next" for name in self._state)),
             {
                 "h": self._h[:, rows],
                 "c": self._c[:, rows],
-                **{name: values[rows] for name, values in state.items()},
+                **{name: values[rows] for name, values in self._state.items()},
                 "uniforms": chunk.uniforms,
                 "forced": chunk.forced,
                 "temperature": chunk.temperature,
@@ -134,7 +147,7 @@ class OnnxRunner:
             },
         )
         self._h[:, rows], self._c[:, rows] = h, c
-        for values, advanced in zip(state.values(), after, strict=True):
+        for values, advanced in zip(self._state.values(), after, strict=True):
             values[rows] = advanced
         result: NDArray[np.int64] = tokens
         return result
@@ -143,6 +156,24 @@ class OnnxRunner:
         """See `Runner.close`."""
         self._sessions.clear()
         del self._prefill
+
+
+def linear_voicing(bundle: Bundle) -> LinearVoicing | None:
+    """What the decode graphs keep of the voices, if the network is told of them."""
+    voicing = bundle.tokenizer.voicing
+    return LinearVoicing(voicing) if voicing is not None and bundle.network.registers else None
+
+
+def initial_state(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    """A slot's state before the first token, by input of the decode graphs; h and c, which are zero, aside."""
+    tokenizer, linear = bundle.tokenizer, linear_voicing(bundle)
+    state: dict[str, NDArray[Any]] = {
+        "clock": np.zeros((), np.int64),
+        "grammar": np.array(tokenizer.grammar.joint_start, np.int64),
+    }
+    if linear is None:
+        return state | {"token": np.array(tokenizer.start_token, np.int64)}
+    return state | {"registers": linear.initial(tokenizer.start_token)}
 
 
 class OnnxScorer:
@@ -199,8 +230,10 @@ def _padded(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return padded
 
 
-def open_session(bundle: Bundle, name: str, *, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
-    """Load one graph of a bundle.
+def open_session(
+    bundle: Bundle, name: str, *, provider: Provider, threads: int, changed: bytes | None = None
+) -> onnxruntime.InferenceSession:
+    """Load one graph of a bundle, or `changed` in its place, for those who look into it.
 
     Raises:
         ProviderUnavailableError: CUDA was asked for and the session does not run on it.
@@ -218,7 +251,7 @@ def open_session(bundle: Bundle, name: str, *, provider: Provider, threads: int)
             "provider cuda was asked for, but this ONNX Runtime has no CUDA: install onnxruntime-gpu, or choose cpu"
         )
     try:
-        session = onnxruntime.InferenceSession(bundle.file(name), options, providers=wanted)
+        session = onnxruntime.InferenceSession(changed or bundle.file(name), options, providers=wanted)
     except Exception as error:  # its exceptions share no base class but Exception
         raise BundleMismatchError(f"{bundle.path}: {name} does not load: {error}") from error
     # A session falls back to the CPU without a word; only what it says of itself can be trusted.
@@ -244,8 +277,8 @@ def _check_decode(bundle: Bundle, name: str, session: onnxruntime.InferenceSessi
         "uniforms": ["batch", steps],
         "tokens": ["batch", steps],
     }
-    if network.registers:
-        expected["registers"] = ["batch", network.registers]
+    for value, initial in initial_state(bundle).items():
+        expected[value] = ["batch", *initial.shape]
     for value, shape in expected.items():
         if shapes.get(value) != shape:
             raise BundleMismatchError(

@@ -67,6 +67,10 @@ class Runner(Protocol):
     def provider(self) -> str:
         """The execution provider that runs the model, such as `CPUExecutionProvider`."""
 
+    @property
+    def precision(self) -> str:
+        """The arithmetic that decodes: `float32` or `int8`."""
+
     def reset(self, slot: int, clock_row: int) -> None:
         """Begin a sequence: zero h and c, the start token, the grammar's start, the clock at `clock_row`."""
 

@@ -57,5 +57,6 @@ def model_message(model: ServedModel) -> pb.Model:
         default_program=bundle.defaults.program,
         parameters=bundle.network.parameters,
         provider=model.engine.provider,
+        precision=model.engine.precision,
         metrics=bundle.metrics,
     )

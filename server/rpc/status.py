@@ -15,6 +15,7 @@ from server.engine.errors import (
     EngineFailedError,
     EngineRequestError,
     EngineStoppedError,
+    PrecisionUnavailableError,
     ProviderUnavailableError,
     QueueFullError,
 )
@@ -114,6 +115,13 @@ _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     NotServingError: _not_serving,
 }
 _OURS: Final[frozenset[type]] = frozenset(
-    {BundleError, StartupError, ProviderUnavailableError, EngineRequestError, EngineFailedError}
+    {
+        BundleError,
+        StartupError,
+        ProviderUnavailableError,
+        PrecisionUnavailableError,
+        EngineRequestError,
+        EngineFailedError,
+    }
 )
 """Faults of ours: logged, and INTERNAL to the caller."""

@@ -17,6 +17,7 @@ class ArithmeticRunner:
 
     chunk_sizes = (1, 8)
     provider = "ArithmeticProvider"
+    precision = "exact"
 
     def __init__(self, tokenizer: GridTokenizer, slots: int = 4) -> None:
         self.slots = slots

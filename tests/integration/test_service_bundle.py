@@ -61,10 +61,10 @@ def test_a_seed_gives_the_same_bytes_alone_and_with_32_others(stub: pb_grpc.Gene
 
 def test_a_bundle_with_a_wrong_hash_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(small_bundle, tmp_path / "damaged")
-    graph = damaged / "decode_1.onnx"
+    graph = damaged / "decode_float32_1.onnx"
     graph.write_bytes(graph.read_bytes() + b"\0")
 
-    assert f"{damaged}: decode_1.onnx has sha256" in refusal("--models", str(tmp_path))
+    assert f"{damaged}: decode_float32_1.onnx has sha256" in refusal("--models", str(tmp_path))
 
 
 def test_an_unknown_default_model_is_refused(small_bundle: Path) -> None:

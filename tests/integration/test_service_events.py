@@ -29,6 +29,7 @@ class LegalRunner:
     """Writes what the grammar allows, chosen by the uniforms alone, and takes what it is told."""
 
     provider = "LegalProvider"
+    precision = "exact"
 
     def __init__(self, tokenizer: Tokenizer, chunk_sizes: tuple[int, ...]) -> None:
         self.slots = 2

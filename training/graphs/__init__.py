@@ -1,11 +1,11 @@
 """The network as ONNX graphs: `prefill` reads a whole sequence, `decode` draws K tokens in one run.
 
 All graphs share one file of weights. Decoding is unrolled: each step is a written-out LSTM cell, then the sampler,
-then whatever runs beside the LSTM (grammar, clock, voices), which are table lookups too.
+then whatever runs beside the LSTM (grammar, clock, voices), which are table lookups too. It comes in two precisions.
 """
 
-from training.graphs.decode import decode_graph
+from training.graphs.decode import ARITHMETIC, Precision, decode_graph
 from training.graphs.prefill import prefill_graph
 from training.graphs.weights import Weights
 
-__all__ = ["Weights", "decode_graph", "prefill_graph"]
+__all__ = ["ARITHMETIC", "Precision", "Weights", "decode_graph", "prefill_graph"]

@@ -11,6 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from training.graphs.weights import Weights
 
 OPSET: Final = 17
+MICROSOFT: Final = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+_MICROSOFT_OPSET: Final = 1
 
 
 class Graph:
@@ -55,6 +58,11 @@ class Graph:
         """A node with one result."""
         return self.ops(kind, *inputs, count=1, **attributes)[0]
 
+    def named(self, name: str, kind: str, *inputs: str, **attributes: Any) -> str:
+        """A node with one result that is called `name`, for those who look into the graph."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
     def ops(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
         """A node with `count` results."""
         names = [f"{kind}_{len(self.nodes)}_{index}" for index in range(count)]
@@ -79,4 +87,6 @@ class Graph:
         """The finished graph."""
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values()))
         opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == MICROSOFT for node in self.nodes):
+            opsets.append(helper.make_opsetid(MICROSOFT, _MICROSOFT_OPSET))
         return helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="fantasia")

@@ -25,12 +25,12 @@ class Grammar:
         own, other = states
         return graph.op("Add", graph.op("Mul", own, graph.integers(graph.weights.states_beside)), other)
 
-    def penalised(self, logits: str, states: list[str]) -> str:
-        """Logits (batch, vocabulary) with what may not come pushed out of reach."""
+    def penalties(self, states: list[str]) -> list[str]:
+        """What each automaton adds to logits, (batch, vocabulary): it pushes out of reach what may not come."""
         graph = self._graph
-        for index, state in enumerate(states):
-            logits = graph.op("Add", logits, graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), state))
-        return logits
+        return [
+            graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), state) for index, state in enumerate(states)
+        ]
 
     def after(self, states: list[str], token: str) -> list[str]:
         """The states after a token (batch,)."""

@@ -7,9 +7,9 @@ def inputs(graph: Graph, previous: str, clock: str, grammar: str) -> str:
     """Sum of the embedded token, clock row and, if the network is told of it, grammar state: (..., embedding)."""
     values = graph.op(
         "Add",
-        graph.op("Gather", graph.weight("token_embedding"), previous),
-        graph.op("Gather", graph.weight("clock_embedding"), clock),
+        graph.op("Gather", graph.weight("rows_token"), previous),
+        graph.op("Gather", graph.weight("rows_clock"), clock),
     )
     if not graph.weights.told_grammar:
         return values
-    return graph.op("Add", values, graph.op("Gather", graph.weight("grammar_embedding"), grammar))
+    return graph.op("Add", values, graph.op("Gather", graph.weight("rows_grammar"), grammar))

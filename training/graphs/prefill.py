@@ -7,7 +7,7 @@ from onnx import TensorProto
 from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
 from training.graphs.inputs import inputs
-from training.graphs.voices import Voices
+from training.graphs.voices import ReadVoices
 from training.graphs.weights import Weights
 
 
@@ -30,10 +30,18 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
     grammar = graph.input("grammar", TensorProto.INT64, ("time", "batch")) if weights.told_grammar else ""
     values = inputs(graph, previous, clock_rows, grammar)
     if weights.voicing is not None:
-        registers = graph.input("registers", TensorProto.INT64, ("time", "batch", weights.voicing.size))
+        size = weights.voicing.size
+        registers = graph.input("registers", TensorProto.INT64, ("time", "batch", size))
         shape = ("time", "batch", len(DECAYS), PITCH_CLASSES)
         profile = graph.input("profile", TensorProto.FLOAT, shape)
-        values = graph.op("Add", values, Voices(graph).embedding(registers, profile, clock_rows, leading=2))
+        voices = ReadVoices(graph)
+        registers = graph.op("Reshape", registers, graph.integers(-1, size))
+        said = voices.embedding(
+            registers,
+            graph.op("Reshape", profile, graph.integers(-1, len(DECAYS), PITCH_CLASSES)),
+            graph.op("Reshape", clock_rows, graph.integers(-1)),
+        )
+        values = graph.op("Add", values, graph.op("Reshape", said, graph.op("Shape", values)))
     h_next, c_next, outputs = [], [], [values]
     for layer in range(layers):
         width = hidden if layer else weights.embedding
@@ -64,7 +72,7 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
     flat = graph.op("Reshape", values, graph.integers(-1, weights.seen))
     logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
     if weights.voicing is not None:
-        logits = Voices(graph).logits(logits, graph.op("Reshape", registers, graph.integers(-1, weights.voicing.size)))
+        logits = voices.logits(logits, registers)
     whole = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
     logits = graph.op("Reshape", logits, whole)
     graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))

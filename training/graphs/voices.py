@@ -1,56 +1,112 @@
-"""The voices in the graphs: their features on the way in, interval scores on the way out, and their next state."""
+"""The voices in the graphs: what the network is told of them, and what it scores by intervals from them."""
 
 from collections.abc import Iterable
 
 import numpy as np
+from onnx import TensorProto
 
-from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, SPANS
+from music.linear_voicing import Features
+from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
 from training.voices import LEAST_SHARE
 
+_FLAT = len(DECAYS) * PITCH_CLASSES
+
 
 class Voices:
-    """Nodes for `music.voicing.Voicing`: registers are (..., registers) int64, profiles (..., decays, 12) float32."""
+    """What reading a piece and writing one have in common."""
 
     def __init__(self, graph: Graph) -> None:
         assert graph.weights.voices is not None
-        self._graph = graph
-        self._voices, self._voicing = graph.weights.voices, graph.weights.voices.voicing
+        self.graph = graph
+        self._network = graph.weights.voices
+        self._voicing = self._network.voicing
 
-    def embedding(self, registers: str, profile: str, clock: str, *, leading: int) -> str:
-        """Sum of the embedded features and of the turned profile, (..., embedding); there are `leading` axes."""
-        graph, voicing = self._graph, self._voicing
-        told = set(self._voices.columns.tolist())
-        said = 3 * voicing.voices  # features that are registers; then what has elapsed, the intervals, those before
+    def profiled(self, embedded: str, profile: str, total: str, root: str) -> str:
+        """Embeddings (n, embedding) with what the profile says: its shares, turned so that the root comes first.
+
+        Takes the profile (n, decays * 12), its sum over pitch classes repeated for each, and roots (n, 1) or (1, n, 1):
+        tokens, or `vocabulary`.
+        """
+        graph = self.graph
+        places = graph.op("Reshape", graph.op("Gather", graph.weight("turned"), root), graph.integers(-1, _FLAT))
+        shares = graph.op("GatherElements", graph.op("Div", profile, total), places, axis=1)
+        return graph.op("Gemm", shares, graph.weight("key"), embedded)
+
+    def scored(self, projected: str, heard: str) -> str:
+        """Logits (n, vocabulary) from the output projection (n, outputs).
+
+        Takes rows of the table of columns, (n, voices + 1) or (1, n, voices + 1); see `heard_offsets`.
+        """
+        graph, voicing = self.graph, self._voicing
+        columns = graph.op("Gather", graph.weight("relative_columns"), heard)
+        sources = voicing.voices + 1
+        columns = graph.op("Reshape", columns, graph.integers(-1, sources * voicing.vocabulary))
+        scores = graph.op("GatherElements", projected, columns, axis=1)
+        scores = graph.op("Reshape", scores, graph.integers(-1, sources, voicing.vocabulary))
+        return graph.op("ReduceSum", scores, graph.integers(1), keepdims=0)
+
+    @property
+    def heard_offsets(self) -> list[int]:
+        """Where the rows of each voice begin in the table of columns; last, the row of the plain output."""
+        return [source * (self._voicing.vocabulary + 1) for source in range(self._voicing.voices + 1)]
+
+
+class ReadVoices(Voices):
+    """Voices of pieces that are known: registers and profiles before every token are inputs of the graph."""
+
+    def embedding(self, registers: str, profile: str, clock: str) -> str:
+        """(n, embedding) from registers (n, registers) int64, profile (n, decays, 12) and clock rows (n,)."""
+        graph, voicing = self.graph, self._voicing
+        told = set(self._network.columns.tolist())
+        voices, interval = voicing.voices, 2 * voicing.pitches
         parts = []
-        if own := [column for column in range(said) if column in told]:
+        if own := [column for column in range(2 * voices) if column in told]:
             parts.append(self._registers(registers, own))
+        if motions := [column for column in range(2 * voices, 3 * voices) if column in told]:
+            lowered = graph.op("Add", self._registers(registers, motions), graph.integers(interval - 1))
+            parts.append(graph.op("Mod", lowered, graph.integers(interval)))
+        said = 3 * voices
         if said in told:
             elapsed = self._registers(registers, [voicing.size - 1])
             parts.append(graph.op("Div", elapsed, graph.integers(voicing.span)))
         pairs = [pair for column, pair in enumerate(voicing.pairs, said + 1) if column in told]
         if pairs:
             newer, older = zip(*pairs, strict=True)
-            parts.append(self.interval(self._registers(registers, newer), self._registers(registers, older)))
+            parts.append(self._interval(self._registers(registers, newer), self._registers(registers, older)))
         if said + 1 + len(voicing.pairs) in told:
             parts.append(self._before(registers))
         features = graph.op("Concat", *parts, axis=-1)
         rows = graph.op("Add", features, graph.op("Gather", graph.weight("voice_offsets"), clock))
-        embedded = graph.op("Gather", graph.weight("voice_table"), rows)
-        summed = graph.op("ReduceSum", embedded, graph.integers(-2), keepdims=0)
-        if self._voices.key is None:
+        embedded = graph.op("Gather", graph.weight("rows_voices"), rows)
+        summed = graph.op("ReduceSum", embedded, graph.integers(1), keepdims=0)
+        if self._network.key is None:
             return summed
-        root = graph.op("Gather", registers, graph.constant(np.array(voicing.own)), axis=-1)
-        places = graph.op("Gather", graph.weight("turned"), root)  # (..., decays, 12)
-        turned = graph.op("GatherElements", profile, places, axis=-1)
         total = graph.op("ReduceSum", profile, graph.integers(-1), keepdims=1)
-        least = graph.constant(np.array(LEAST_SHARE, np.float32))
-        shares = graph.op("Div", turned, graph.op("Max", total, least))
-        flat = graph.op("Reshape", shares, graph.integers(*[0] * leading, len(DECAYS) * PITCH_CLASSES))
-        return graph.op("Add", summed, graph.op("MatMul", flat, graph.weight("key")))
+        total = graph.op("Max", total, graph.constant(np.array(LEAST_SHARE, np.float32)))
+        ones = graph.constant(np.ones((1, 1, PITCH_CLASSES), np.float32))
+        flat = graph.integers(-1, _FLAT)
+        return self.profiled(
+            summed,
+            graph.op("Reshape", profile, flat),
+            graph.op("Reshape", graph.op("Mul", total, ones), flat),
+            self._registers(registers, [voicing.own]),
+        )
+
+    def logits(self, projected: str, registers: str) -> str:
+        """Logits (n, vocabulary) from the output projection (n, outputs) and the registers (n, registers)."""
+        if self._network.output is None:
+            return projected
+        graph, voicing = self.graph, self._voicing
+        *offsets, plain = self.heard_offsets
+        heard = self._registers(registers, range(voicing.heard.start, voicing.heard.stop))
+        heard = graph.op("Add", heard, graph.integers(*offsets))
+        first = self._registers(registers, [0])
+        alike = graph.op("Add", graph.op("Mul", first, graph.integers(0)), graph.integers(plain))
+        return self.scored(projected, graph.op("Concat", heard, alike, axis=1))
 
     def _before(self, registers: str) -> str:
-        graph, voicing = self._graph, self._voicing
+        graph, voicing = self.graph, self._voicing
         age, motion, heard = (
             self._registers(registers, range(first, first + voicing.voices - 1)) for first in voicing.others
         )
@@ -59,52 +115,106 @@ class Voices:
         )
         origin = graph.op("Add", graph.op("Sub", heard, motion), graph.integers(voicing.pitches))
         came_from = graph.op("Where", moved, origin, graph.integers(voicing.start))
-        return self.interval(self._registers(registers, [voicing.own]), came_from)
+        return self._interval(self._registers(registers, [voicing.own]), came_from)
 
     def _registers(self, registers: str, columns: Iterable[int]) -> str:
-        return self._graph.op("Gather", registers, self._graph.integers(*columns), axis=-1)
+        return self.graph.op("Gather", registers, self.graph.integers(*columns), axis=-1)
 
-    def interval(self, upper: str, lower: str) -> str:
-        """Stored interval from the lower to the upper token, elementwise."""
-        graph = self._graph
+    def _interval(self, upper: str, lower: str) -> str:
+        """Interval from the lower to the upper token, elementwise, as `LinearVoicing.features` has it."""
+        graph = self.graph
         place = graph.op("Add", graph.op("Mul", upper, graph.integers(self._voicing.vocabulary)), lower)
         return graph.op("Gather", graph.weight("intervals"), place)
 
-    def logits(self, projected: str, registers: str) -> str:
-        """(batch, vocabulary) from the output projection (batch, vocabulary + voices * 2 * pitches)."""
-        graph, voicing = self._graph, self._voicing
-        if self._voices.output is None:
-            return projected
-        voices, vocabulary = voicing.voices, voicing.vocabulary
-        plain, relative = graph.ops(
-            "Split", projected, graph.integers(vocabulary, voices * 2 * voicing.pitches), count=2, axis=1
-        )
-        heard = graph.op(
-            "Slice", registers, *(graph.integers(value) for value in (voicing.heard.start, voicing.heard.stop, 1))
-        )
-        rows = graph.op("Add", heard, graph.constant(np.arange(voices, dtype=np.int64) * vocabulary))
-        columns = graph.op("Gather", graph.weight("relative_columns"), rows)  # (batch, voices, vocabulary)
-        columns = graph.op("Flatten", columns, axis=1)
-        scores = graph.op("GatherElements", relative, columns, axis=1)
-        scores = graph.op("Reshape", scores, graph.integers(-1, voices, vocabulary))
-        return graph.op("Add", plain, graph.op("ReduceSum", scores, graph.integers(1), keepdims=0))
 
-    def advanced(self, registers: list[str], profile: str, token: str) -> tuple[list[str], str]:
-        """Registers (each (batch, 1)) and profile after `token` (batch, 1)."""
-        graph, voicing = self._graph, self._voicing
-        voices = voicing.voices
-        sounding, age, motion, heard = (registers[index * voices : (index + 1) * voices] for index in range(4))
-        held = graph.op("Equal", token, graph.integers(voicing.hold))
-        pitched = graph.op("GreaterOrEqual", token, graph.integers(voicing.first_pitch))
-        now = graph.op("Where", held, sounding[-1], token)
-        older = graph.op("Min", graph.op("Add", age[-1], graph.integers(1)), graph.integers(MAX_AGE))
-        aged = graph.op("Where", held, older, graph.integers(0))
-        moved = graph.op("Where", pitched, self.interval(token, heard[-1]), motion[-1])
-        last = graph.op("Where", pitched, token, heard[-1])
-        faded = graph.op("Mul", profile, graph.constant(voicing.decay[:, None]))
-        profile = graph.op("Add", faded, graph.op("Gather", graph.weight("pitch_class"), now))  # (batch, 1, 12)
-        elapsed = graph.op(
-            "Min", graph.op("Add", registers[-1], graph.integers(1)), graph.integers(SPANS * voicing.span)
+class WrittenVoices(Voices):
+    """Voices of pieces that are being written: rows of a `LinearVoicing`, stepped inside the graph.
+
+    One product gives, from the row before a token, every lookup that the token needs, the profile, and the row that
+    comes after it but for what the token itself decides. A lookup is a number that is whole once it is cut off, plus
+    where its table begins, which depends on the clock; bounds are moved by the same.
+    """
+
+    def __init__(self, graph: Graph, row: str) -> None:
+        super().__init__(graph)
+        weights = graph.weights
+        assert weights.linear is not None
+        self._row, self._linear = row, weights.linear
+        self._matrix, self._widths = self._product()
+        self._bias, self._bound = self._clocked()
+        self._moved = ""
+
+    def embedding(self, clock: str) -> tuple[str, str]:
+        """(n, embedding), the clock's included, from clock rows (n,); and what `logits` takes."""
+        graph = self.graph
+        product = graph.op("MatMul", self._row, self._matrix)
+        parts = graph.ops("Split", product, graph.integers(*self._widths), count=len(self._widths), axis=1)
+        lookups, *profile, self._moved = parts
+        lookups = graph.op("Add", lookups, graph.op("Gather", self._bias, clock))
+        lookups = graph.op("Min", lookups, graph.op("Gather", self._bound, clock))
+        told, heard, root = graph.ops(
+            "Split",
+            graph.op("Cast", lookups, to=TensorProto.INT32),
+            graph.integers(*(len(features.bias) for features in self._lookups())),
+            count=3,
+            axis=1,
         )
-        shifted = [now, *sounding[:-1], aged, *age[:-1], moved, *motion[:-1], last, *heard[:-1]]
-        return [*shifted, elapsed], profile
+        embedded = graph.op("Gather", graph.weight("rows"), told)
+        summed = graph.op("ReduceSum", embedded, graph.integers(1), keepdims=0)
+        if profile:
+            sounded, total = profile
+            total = graph.op("Max", total, graph.constant(np.array(LEAST_SHARE, np.float32)))
+            summed = self.profiled(summed, sounded, total, root)
+        return summed, heard
+
+    def logits(self, projected: str, heard: str) -> str:
+        """Logits (n, vocabulary) from the output projection (n, outputs)."""
+        return projected if self._network.output is None else self.scored(projected, heard)
+
+    def advance(self, token: str) -> str:
+        """The rows after tokens (n,)."""
+        graph = self.graph
+        kept = graph.op("Mul", self._moved, graph.op("Gather", graph.weight("voice_gates"), token))
+        self._row = graph.op("Add", kept, graph.op("Gather", graph.weight("voice_values"), token))
+        return self._row
+
+    def _lookups(self) -> tuple[Features, Features, Features]:
+        """Rows of the table of embeddings, rows of the table of columns, and the root."""
+        linear, none = self._linear, np.zeros((self._linear.size, 1), np.float32)
+        constant = Features(none, none[0], np.full(1, np.inf, np.float32))
+        told = linear.features.chosen(self._network.columns.numpy())
+        heard = linear.heard
+        return (
+            Features.joined(linear.previous, constant, told),
+            Features.joined(heard, constant),
+            heard.chosen(np.array([self._voicing.voices - 1])),
+        )
+
+    def _product(self) -> tuple[str, list[int]]:
+        """The matrix, (size, columns), and how many columns each part of the product has."""
+        linear = self._linear
+        lookups = Features.joined(*self._lookups())
+        blocks = [lookups.weights]
+        if self._network.key is not None:
+            sums = np.kron(np.eye(len(DECAYS)), np.ones((PITCH_CLASSES, PITCH_CLASSES))).astype(np.float32)
+            blocks += [linear.profile.weights, linear.profile.weights @ sums]
+        blocks.append(linear.advance)
+        return self.graph.constant(np.concatenate(blocks, axis=1)), [block.shape[1] for block in blocks]
+
+    def _clocked(self) -> tuple[str, str]:
+        """What is added to each lookup, and what bounds it then, (clock rows, lookups) each."""
+        weights, (told, heard, root) = self.graph.weights, self._lookups()
+        rows = np.arange(weights.clock_rows)[:, None]
+        tables = weights.vocabulary + weights.clock_rows + weights.array("voice_offsets")
+        begin = np.concatenate(
+            [
+                np.zeros_like(rows),
+                weights.vocabulary + rows,
+                tables,
+                np.broadcast_to(self.heard_offsets, (len(rows), len(heard.bias))),
+                np.zeros_like(rows),
+            ],
+            axis=1,
+        ).astype(np.float32)
+        lookups = Features.joined(told, heard, root)
+        return self.graph.constant(begin + lookups.bias), self.graph.constant(begin + lookups.bound)

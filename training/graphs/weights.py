@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from music.linear_voicing import INTERVALS, LinearVoicing, stored_lower
 from music.tokenizers import Tokenizer
 from music.voicing import DECAYS
 from training.model import MusicLSTM
@@ -19,6 +20,12 @@ _ALIGNMENT: Final = 64
 _INLINE_BYTES: Final = 1024
 FORBIDDEN: Final = -1e30
 """Added to the logits of tokens that may not come: exp() of it is exactly 0, and unlike -inf it never makes a NaN."""
+LEVELS: Final = 127
+"""Steps of int8 from 0 to the greatest magnitude."""
+GATES: Final = ("i", "o", "f", "g")
+"""The gates of a cell, in the order in which ONNX has them."""
+ZERO_POINT: Final = 128
+"""Where 0 lies among unsigned activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +37,31 @@ class _Span:
 
 
 class Weights:
-    """Arrays by name. The embeddings of a clock row's features are summed, and so are those of a grammar state's."""
+    """Arrays by name. The embeddings of a clock row's features are summed, and so are those of a grammar state's.
 
-    def __init__(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
+    Embeddings are stored in units of `reach`, (embedding,), the greatest magnitude that each number of their sum comes
+    to, and the weights that take them in are multiplied by it: it changes nothing, and makes the sum's range the one
+    that an LSTM's h has. Without `reach` they are stored as they are, and int8 cuts off what exceeds 1.
+    """
+
+    def __init__(self, model: MusicLSTM, tokenizer: Tokenizer, reach: NDArray[np.float32] | None = None) -> None:
         self.layers = model.config.layers
         self.hidden = model.config.hidden
         self.embedding = model.config.embedding
         self.vocabulary = model.vocabulary
+        self.clock_rows = len(tokenizer.clock.successor)
         self.voices = model.voices
         self.voicing = tokenizer.voicing if model.voices is not None else None
+        self.linear = None if self.voicing is None else LinearVoicing(self.voicing)
         self.skip = model.config.skip
         self.seen = model.output.in_features
         self.told_grammar = len(model.grammar) > 0
+        self._reach = np.ones(self.embedding, np.float32) if reach is None else reach
         self._spans: dict[str, _Span] = {}
         self._size = 0
         with torch.no_grad():
-            self._add_lstm(model, tokenizer)
+            self._add_embeddings(model, tokenizer)
+            self._add_layers(model)
             self._add_output(model)
             if model.voices is not None:
                 self._add_voices(model.voices)
@@ -56,18 +72,34 @@ class Weights:
             self._add(f"grammar_penalty_{index}", np.where(automaton.allowed, 0.0, FORBIDDEN).astype(np.float32))
             self._add(f"grammar_successor_{index}", automaton.successor.astype(np.int64).reshape(-1))
         self.states_beside = len(automata[-1].allowed)
+        self.choices = min(int(automaton.allowed.sum(axis=1).max()) for automaton in automata)
+        """Tokens that the grammar ever leaves to choose from."""
         self._add("clock_successor", tokenizer.clock.successor.astype(np.int64))
 
-    def _add_lstm(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
-        self._add("token_embedding", model.token.weight.numpy())
-        self._add("clock_embedding", model.clock_embedding(torch.arange(len(tokenizer.clock.successor))).numpy())
+    def _add_embeddings(self, model: MusicLSTM, tokenizer: Tokenizer) -> None:
+        """All tables of rows that are summed, one below the other, so that one lookup finds all rows of a step."""
+        tables = {
+            "token": model.token.weight.numpy(),
+            "clock": model.clock_embedding(torch.arange(self.clock_rows)).numpy(),
+        }
         if self.told_grammar:
             states = torch.arange(len(tokenizer.grammar.allowed))
-            self._add("grammar_embedding", model.grammar_embedding(states).numpy())
+            tables["grammar"] = model.grammar_embedding(states).numpy()
+        if model.voices is not None:
+            tables["voices"] = _none_on_top(model.voices)
+        self._add_stacked("rows", {name: (table / self._reach).astype(np.float32) for name, table in tables.items()})
+
+    def _add_layers(self, model: MusicLSTM) -> None:
         for index, layer in enumerate(model.layers):
-            self._add(f"input_{index}", _gates(layer.input.numpy()))
-            self._add(f"recurrent_{index}", _gates(layer.recurrent.numpy()))
-            self._add(f"bias_{index}", _gates(layer.bias.numpy()))
+            taken, recurrent = _gates(layer.input.numpy()), _gates(layer.recurrent.numpy())
+            if not index:
+                taken = taken * self._reach
+            arrays = {"input": taken, "recurrent": recurrent, "bias": _gates(layer.bias.numpy())}
+            for name, array in arrays.items():
+                self._add_stacked(f"{name}_{index}", dict(zip(GATES, np.split(array, len(GATES)), strict=True)))
+            both = np.concatenate([taken, recurrent], axis=1)
+            for gate, rows in zip(GATES, np.split(both, len(GATES)), strict=True):
+                self._add_int8(f"layer_{index}_{gate}", rows)
 
     def _add_output(self, model: MusicLSTM) -> None:
         """One projection for the vocabulary and, after it, for the intervals from every voice."""
@@ -78,21 +110,46 @@ class Weights:
             none = voices.none.repeat(voices.voicing.voices)
             weights.append(voices.output.weight.masked_fill(none[:, None], 0.0))
             biases.append(voices.output.bias.masked_fill(none, 0.0))
-        self._add("output", torch.cat(weights).numpy())
+        projection = torch.cat(weights).numpy()
+        if self.skip:
+            projection[:, : self.embedding] *= self._reach
+        self._add("output", projection)
         self._add("output_bias", torch.cat(biases).numpy())
+        self._add_int8("outputs", projection)
+
+    def _add_int8(self, name: str, weights: NDArray[np.float32]) -> None:
+        """Weights (outputs, inputs) as `{name}_int8` (inputs, outputs) and `{name}_scale` (outputs,)."""
+        scale = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / LEVELS
+        self._add(f"{name}_int8", np.rint(weights / scale[:, None]).T.astype(np.int8))
+        self._add(f"{name}_scale", scale.astype(np.float32))
 
     def _add_voices(self, voices: Voices) -> None:
-        voicing, intervals = voices.voicing, voices.intervals.numpy()
-        self._add("voice_table", voices.table.weight.numpy())
+        voicing, linear = voices.voicing, self.linear
+        assert linear is not None
+        vocabulary, tokens = self.vocabulary, np.arange(voicing.voices)
         self._add("voice_offsets", voices.offsets.numpy())
-        self._add("intervals", intervals.reshape(-1))
-        self._add("pitch_class", voicing.pitch_class)
+        self._add("intervals", stored_lower(voices.intervals.numpy(), voicing.pitches).reshape(-1))
+        self._add("voice_gates", linear.gates)
+        self._add("voice_values", linear.values)
         if voices.key is not None:
-            self._add("key", voices.key.weight.numpy().T * np.float32(SHARES))
-            self._add("turned", np.repeat(voices.turned.numpy()[:, None], len(DECAYS), axis=1))
+            self._add("key", voices.key.weight.numpy().T * np.float32(SHARES) / self._reach[None, :])
+            turned = np.concatenate([voicing.turned, voicing.turned[:1]])  # a row for a voice that has no pitch yet
+            steps = np.arange(len(DECAYS))[:, None] * turned.shape[1]
+            self._add("turned", (turned[:, None] + steps).reshape(len(turned), -1).astype(np.int32))
         if voices.output is not None:
-            starts = np.arange(voicing.voices)[:, None, None] * voices.span
-            self._add("relative_columns", (intervals.T + starts).reshape(-1, self.vocabulary))  # a row a heard token
+            # A row for each voice and token that it was heard at, then one for the plain output over the vocabulary.
+            intervals = np.concatenate([voices.intervals.numpy().T, np.zeros((1, vocabulary), np.int64)])
+            relative = vocabulary + tokens[:, None, None] * voices.span + intervals
+            columns = np.concatenate([relative.reshape(-1, vocabulary), np.arange(vocabulary)[None]])
+            self._add("relative_columns", columns.astype(np.int32))
+
+    def _add_stacked(self, name: str, parts: dict[str, NDArray[np.float32]]) -> None:
+        """Arrays one below the other, as one; `{name}_{part}` is a part alone."""
+        begin = self._size
+        self._add(name, np.concatenate(list(parts.values())))
+        for part, array in parts.items():
+            self._spans[f"{name}_{part}"] = _Span(begin, np.ascontiguousarray(array))
+            begin += array.nbytes
 
     def _add(self, name: str, array: NDArray[np.generic]) -> None:
         self._spans[name] = _Span(self._size, np.ascontiguousarray(array))
@@ -117,6 +174,10 @@ class Weights:
             tensor.external_data.add(key=key, value=str(value))
         return tensor
 
+    def array(self, name: str) -> NDArray[np.generic]:
+        """One of the arrays itself."""
+        return self._spans[name].array
+
     def save(self, folder: Path) -> None:
         """Write the file of weights."""
         data = bytearray(self._size)
@@ -126,6 +187,23 @@ class Weights:
 
 
 def _gates(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reorder the gates along the first axis from PyTorch's (i, f, g, o) to ONNX's (i, o, f, g)."""
+    """Reorder the gates along the first axis from PyTorch's (i, f, g, o) to `GATES`."""
     i, f, g, o = np.split(weights, 4)
     return np.concatenate([i, o, f, g])
+
+
+def _none_on_top(voices: Voices) -> NDArray[np.float32]:
+    """The table of the voices' features with intervals where `LinearVoicing.features` looks for them."""
+    table, voicing = voices.table.weight.numpy(), voices.voicing
+    told = set(voices.columns.tolist())
+    names = [name for name, sizes in voicing.feature_groups.items() for _ in sizes]
+    features = [(names[column], size) for column, size in enumerate(voicing.feature_sizes) if column in told]
+    orders = [
+        np.roll(np.arange(size), -1) if name in INTERVALS else np.arange(size)
+        for _ in range(voicing.voices)
+        for name, size in features
+    ]
+    starts = np.cumsum([0, *(len(order) for order in orders[:-1])])
+    rows = np.concatenate([start + order for start, order in zip(starts, orders, strict=True)])
+    assert len(rows) == len(table)
+    return np.ascontiguousarray(table[rows])

@@ -454,6 +454,7 @@ class Model(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique on this server."""
     digest: _builtins.str
@@ -476,6 +477,8 @@ class Model(_message.Message):
     """Number of trained parameters."""
     provider: _builtins.str
     """The execution provider that runs it, such as "CPUExecutionProvider"."""
+    precision: _builtins.str
+    """The arithmetic that decodes, "float32" or "int8". The same request may give other music in another one."""
     @_builtins.property
     def meters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Meter]:
         """Meters that it counts; the first one is its default."""
@@ -505,10 +508,11 @@ class Model(_message.Message):
         parameters: _builtins.int = ...,
         provider: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        precision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_sampling", b"default_sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_program", b"default_program", "default_sampling", b"default_sampling", "default_tempo_bpm", b"default_tempo_bpm", "description", b"description", "digest", b"digest", "max_steps", b"max_steps", "meters", b"meters", "metrics", b"metrics", "name", b"name", "parameters", b"parameters", "provider", b"provider", "steps_per_quarter", b"steps_per_quarter", "tokenizer", b"tokenizer", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_program", b"default_program", "default_sampling", b"default_sampling", "default_tempo_bpm", b"default_tempo_bpm", "description", b"description", "digest", b"digest", "max_steps", b"max_steps", "meters", b"meters", "metrics", b"metrics", "name", b"name", "parameters", b"parameters", "precision", b"precision", "provider", b"provider", "steps_per_quarter", b"steps_per_quarter", "tokenizer", b"tokenizer", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,8 +1,11 @@
 """Hypothesis strategies for scores."""
 
+import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from music.score import Meter, Note, Score
+from music.tokenizers.grid import HOLD, GridTokenizer
 
 METERS = (Meter(4, 4), Meter(3, 4), Meter(6, 8))
 
@@ -55,3 +58,17 @@ def any_scores(draw: st.DrawFn) -> Score:
     notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
     meter = draw(st.none() | st.sampled_from((*METERS, Meter(5, 4))))
     return Score(tuple(notes), max(note.end for note in notes), meter, draw(st.integers(0, 900)))
+
+
+@st.composite
+def grid_pieces(draw: st.DrawFn) -> tuple[GridTokenizer, NDArray[np.int32]]:
+    """A grid and tokens that its grammar accepts; HOLDs are made frequent, so that notes grow old."""
+    voices = draw(st.integers(1, 4))
+    tokenizer = GridTokenizer(voices=voices, lowest_pitch=60, highest_pitch=67)
+    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.start, []
+    for choice in draw(st.lists(st.integers(0, 19), min_size=1, max_size=120)):
+        allowed = [token for token in np.flatnonzero(grammar.allowed[state]) if token != tokenizer.end_token]
+        token = HOLD if HOLD in allowed and choice < 12 else int(allowed[choice % len(allowed)])
+        tokens.append(token)
+        state = int(grammar.successor[state, token])
+    return tokenizer, np.array(tokens, np.int32)

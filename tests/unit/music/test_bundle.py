@@ -52,7 +52,7 @@ def test_a_flipped_byte_is_found(copy: Path) -> None:
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "decode_1.onnx", "prefill.onnx"])
+@pytest.mark.parametrize("name", ["weights.bin", "decode_float32_1.onnx", "prefill.onnx"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(BundleIntegrityError, match=name):
@@ -76,7 +76,7 @@ def test_a_manifest_of_no_known_format_is_refused(copy: Path, text: str) -> None
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"format_version": 2}, BundleFormatError, "bundle format 2 is unknown"),
+        ({"format_version": 1}, BundleFormatError, "bundle format 1 is unknown"),
         ({"name": "No/Name"}, BundleFormatError, "name"),
         ({"network": ...}, BundleFormatError, "network"),
         ({"network.layers": 0}, BundleFormatError, "layers"),

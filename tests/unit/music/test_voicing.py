@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from music.tokenizers.grid import FIRST_PITCH, HOLD, REST, START, GridTokenizer
 from music.voicing import DECAYS, MAX_AGE, PITCH_CLASSES, SPAN, SPANS, Voicing
+from tests.unit.music.strategies import grid_pieces
 
 
 def voicing_of(tokenizer: GridTokenizer) -> Voicing:
@@ -13,21 +14,7 @@ def voicing_of(tokenizer: GridTokenizer) -> Voicing:
     return tokenizer.voicing
 
 
-@st.composite
-def pieces(draw: st.DrawFn) -> tuple[GridTokenizer, NDArray[np.int32]]:
-    """A grid and tokens that its grammar accepts; HOLDs are made frequent, so that notes grow old."""
-    voices = draw(st.integers(1, 4))
-    tokenizer = GridTokenizer(voices=voices, lowest_pitch=60, highest_pitch=67)
-    grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.start, []
-    for choice in draw(st.lists(st.integers(0, 19), min_size=1, max_size=120)):
-        allowed = [token for token in np.flatnonzero(grammar.allowed[state]) if token != tokenizer.end_token]
-        token = HOLD if HOLD in allowed and choice < 12 else int(allowed[choice % len(allowed)])
-        tokens.append(token)
-        state = int(grammar.successor[state, token])
-    return tokenizer, np.array(tokens, np.int32)
-
-
-@given(pieces())
+@given(grid_pieces())
 def test_reading_a_piece_is_stepping_through_it(piece: tuple[GridTokenizer, NDArray[np.int32]]) -> None:
     tokenizer, tokens = piece
     voicing = voicing_of(tokenizer)
@@ -37,7 +24,7 @@ def test_reading_a_piece_is_stepping_through_it(piece: tuple[GridTokenizer, NDAr
         registers = voicing.step(registers, int(token))
 
 
-@given(pieces(), st.integers(1, 300))
+@given(grid_pieces(), st.integers(1, 300))
 def test_the_profile_of_a_piece_is_what_stepping_gives(
     piece: tuple[GridTokenizer, NDArray[np.int32]], times: int
 ) -> None:
@@ -52,7 +39,7 @@ def test_the_profile_of_a_piece_is_what_stepping_gives(
         profile = voicing.profile_step(profile, int(registers[0]))
 
 
-@given(pieces())
+@given(grid_pieces())
 def test_every_feature_stays_below_its_size(piece: tuple[GridTokenizer, NDArray[np.int32]]) -> None:
     tokenizer, tokens = piece
     voicing = voicing_of(tokenizer)
@@ -62,7 +49,7 @@ def test_every_feature_stays_below_its_size(piece: tuple[GridTokenizer, NDArray[
     assert (features < np.array(voicing.feature_sizes)).all()
 
 
-@given(pieces(), st.integers(-7, 7))
+@given(grid_pieces(), st.integers(-7, 7))
 def test_transposing_a_piece_moves_what_sounds_and_nothing_else(
     piece: tuple[GridTokenizer, NDArray[np.int32]], wish: int
 ) -> None:

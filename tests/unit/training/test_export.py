@@ -17,18 +17,19 @@ from training.card import MARK
 from training.checkpoint import BEST, load_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
+from training.decoded import DecodeScorer
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
 from training.export import check_target
+from training.graphs import ARITHMETIC
 from training.model import MusicLSTM
 from training.run import Run, export_run, train
 
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
     bundle = load_bundle(small_bundle)
-    assert set(bundle.manifest.files) == {
-        "weights.bin", "prefill.onnx", "decode_1.onnx", "decode_4.onnx", "decode_16.onnx", "history.csv", "curves.png",
-    }  # fmt: skip
+    decoding = {f"decode_{precision}_{steps}.onnx" for precision in ("float32", "int8") for steps in (1, 4, 16)}
+    assert set(bundle.manifest.files) == {"weights.bin", "prefill.onnx", "history.csv", "curves.png"} | decoding
     assert bundle.metrics.keys() == {
         "valid_nats_per_note_step", "valid_accuracy", "test_nats_per_note_step", "test_accuracy",
     }  # fmt: skip
@@ -40,7 +41,7 @@ def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: P
 
 
 def test_the_batch_of_every_graph_is_dynamic(small_bundle: Path) -> None:
-    for name in ("prefill.onnx", "decode_16.onnx"):
+    for name in ("prefill.onnx", "decode_float32_16.onnx", "decode_int8_16.onnx"):
         graph = onnx.load(small_bundle / name, load_external_data=False).graph
         dimensions = {d.dim_param for value in graph.input for d in value.type.tensor_type.shape.dim}
         assert "batch" in dimensions
@@ -54,11 +55,22 @@ def test_graph_and_pytorch_agree_over_whole_pieces_in_any_batch(small_bundle: Pa
     encodings = [run.tokenizer.encode(piece.score) for piece in Corpus.load(run.corpus_path).pieces(Split.TEST)]
     cut = encodings[0].tokens[:37]
     pieces, starts = [*(e.tokens for e in encodings), cut], [*(e.clock_start for e in encodings), 0]
-    for tokens, start, ours in zip(pieces, starts, OnnxScorer(bundle).logits(pieces, starts), strict=True):
+    read, written = (scorer.logits(pieces, starts) for scorer in (OnnxScorer(bundle), DecodeScorer(bundle, "float32")))
+    for tokens, start, *ours in zip(pieces, starts, read, written, strict=True):
         inputs = (torch.from_numpy(array)[:, None] for array in model_inputs(tokens, start, run.tokenizer))
         with torch.inference_mode():
             theirs, _ = model(*inputs, model.zero_state(1))
-        np.testing.assert_allclose(ours, theirs[:, 0].numpy(), atol=1e-4, rtol=0)
+        for logits in ours:
+            np.testing.assert_allclose(logits, theirs[:, 0].numpy(), atol=1e-4, rtol=0)
+
+
+def test_int8_says_nearly_what_float32_says(small_bundle: Path, small_run: Path) -> None:
+    run, bundle = Run.load(small_run), load_bundle(small_bundle)
+    encodings = [run.tokenizer.encode(piece.score) for piece in Corpus.load(run.corpus_path).pieces(Split.TEST)]
+    pieces, starts = [e.tokens for e in encodings], [e.clock_start for e in encodings]
+    exact, rough = (DecodeScorer(bundle, precision).logits(pieces, starts) for precision in ARITHMETIC)
+    for ours, theirs in zip(exact, rough, strict=True):
+        assert 0 < np.square(ours - theirs).mean() < 0.001 * np.square(ours).mean()
 
 
 def test_a_bundle_is_replaced_and_anything_else_is_left_alone(

@@ -261,6 +261,7 @@ def _report(piece: Piece, output: Path | None, plot: Path | None) -> str:
 
 def _describe(model: ModelInfo) -> str:
     sampling = model.default_sampling
+    precision = f" in {model.precision}" if model.precision else ""
     facts = {
         "tokenizer": f"{model.tokenizer}, {model.steps_per_quarter} steps a quarter note"
         + (f", {model.voices} voices" if model.voices else ""),
@@ -268,7 +269,7 @@ def _describe(model: ModelInfo) -> str:
         "longest": f"{model.max_steps} steps, {model.max_bars()} bars of {(model.meters or (Meter(),))[0]}",
         "defaults": f"temperature {sampling.temperature}, top-k {sampling.top_k}, top-p {sampling.top_p}, "
         f"{model.default_tempo_bpm:g} bpm, program {model.default_program}",
-        "network": f"{model.parameters:,} parameters on {model.provider}",
+        "network": f"{model.parameters:,} parameters{precision} on {model.provider}",
         "digest": model.digest,
     } | {name: f"{value:g}" for name, value in sorted(model.metrics.items())}
     width = max(map(len, facts)) + 2

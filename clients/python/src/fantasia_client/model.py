@@ -40,6 +40,8 @@ class ModelInfo:
     """The execution provider that runs it, such as `CPUExecutionProvider`."""
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Measurements from its manifest, such as `test_nats_per_token`."""
+    precision: str = ""
+    """The arithmetic that decodes, `float32` or `int8`; empty if the server does not say."""
 
     def max_bars(self, meter: Meter | None = None) -> int:
         """Whole bars of the meter (by default, the model's first) in the longest piece."""
@@ -66,5 +68,6 @@ class ModelInfo:
             "default_program": self.default_program,
             "parameters": self.parameters,
             "provider": self.provider,
+            "precision": self.precision,
             "metrics": dict(self.metrics),
         }

@@ -59,6 +59,7 @@ def model_from(message: pb.Model) -> ModelInfo:
         parameters=message.parameters,
         provider=message.provider,
         metrics=dict(message.metrics),
+        precision=message.precision,
     )
 
 

@@ -30,6 +30,7 @@ class FakeRunner:
     """
 
     provider = "FakeExecutionProvider"
+    precision = "exact"
 
     def __init__(self, slots: int = 4, vocabulary: int = 16, chunk_sizes: tuple[int, ...] = (1, 4)) -> None:
         self.slots = slots

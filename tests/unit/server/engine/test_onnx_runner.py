@@ -19,7 +19,9 @@ from music.bundle import MANIFEST, Bundle, load_bundle
 from music.errors import BundleMismatchError
 from server.engine.errors import ProviderUnavailableError
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
+from server.engine.precision import has_dot_products
 from server.engine.runner import Chunk
+from training.decoded import DecodeScorer
 
 SLOTS = 24
 STEPS = 32
@@ -30,9 +32,16 @@ def small(small_bundle: Path) -> Bundle:
     return load_bundle(small_bundle)
 
 
-@pytest.fixture(scope="module")
-def runner(small: Bundle) -> OnnxRunner:
-    return OnnxRunner(small, slots=SLOTS, provider="cpu", threads=1)
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def runner(small: Bundle, request: pytest.FixtureRequest) -> OnnxRunner:
+    if request.param == "int8" and not has_dot_products():
+        pytest.skip("int8 sums may overflow on this CPU")
+    return OnnxRunner(small, slots=SLOTS, provider="cpu", threads=1, precision=request.param)
+
+
+def scorer_of(bundle: Bundle, runner: OnnxRunner) -> DecodeScorer:
+    """The logits that the runner draws from; those of float32 are, but for rounding, the prefill graph's."""
+    return DecodeScorer(bundle, runner.precision, threads=1)
 
 
 class Requests:
@@ -119,10 +128,10 @@ def reference_draw(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_graph_samples_what_numpy_says(small: Bundle, runner: OnnxRunner, seed: int) -> None:
-    """Each token is one that the definition allows, given the logits of the prefill graph."""
+    """Each token is one that the definition allows, given the logits."""
     requests = Requests(runner.vocabulary, seed + 100)
     tokens = decode(runner, requests, list(range(SLOTS)), [16, 16])
-    scorer, grammar = OnnxScorer(small, threads=1), small.tokenizer.grammar
+    scorer, grammar = scorer_of(small, runner), small.tokenizer.grammar
     logits = scorer.logits(list(tokens), [row % 5 for row in range(SLOTS)])
     for row in range(SLOTS):
         states = grammar.states(tokens[row])
@@ -144,7 +153,7 @@ def test_the_graph_samples_what_numpy_says(small: Bundle, runner: OnnxRunner, se
 def test_the_draws_follow_the_distribution(small: Bundle) -> None:
     """First tokens of many sequences, against the softmax of the first logits (chi-square, fixed draws)."""
     count = 4096
-    runner = OnnxRunner(small, slots=count, provider="cpu", threads=1)
+    runner = OnnxRunner(small, slots=count, provider="cpu", threads=1, precision="float32")
     for slot in range(count):
         runner.reset(slot, 0)
     vocabulary = runner.vocabulary
@@ -182,7 +191,7 @@ def test_top_k_of_one_takes_the_likeliest(small: Bundle, runner: OnnxRunner) -> 
     requests = Requests(runner.vocabulary, 3)
     requests.forced[:], requests.top_k[:], requests.allowed[:] = -1, 1, True
     tokens = decode(runner, requests, [0, 1, 2], [16, 16])
-    logits = OnnxScorer(small).logits(list(tokens), [0, 1, 2])
+    logits = scorer_of(small, runner).logits(list(tokens), [0, 1, 2])
     grammar = small.tokenizer.grammar
     for row in range(3):
         legal = grammar.allowed[grammar.states(tokens[row])]
@@ -229,17 +238,17 @@ def test_graphs_that_are_not_what_the_manifest_says_are_refused(small_bundle: Pa
     from music.bundle import file_sha256
 
     swapped = Path(shutil.copytree(small_bundle, tmp_path / "swapped"))
-    shutil.copyfile(swapped / "decode_4.onnx", swapped / "decode_1.onnx")
+    shutil.copyfile(swapped / "decode_float32_4.onnx", swapped / "decode_float32_1.onnx")
     manifest = json.loads((swapped / MANIFEST).read_text())
-    manifest["files"]["decode_1.onnx"] = file_sha256(swapped / "decode_1.onnx")
+    manifest["files"]["decode_float32_1.onnx"] = file_sha256(swapped / "decode_float32_1.onnx")
     (swapped / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(BundleMismatchError, match=r"decode_1.onnx: uniforms has shape"):
-        OnnxRunner(load_bundle(swapped), slots=1)
-    (swapped / "decode_1.onnx").write_bytes(b"no graph")
-    manifest["files"]["decode_1.onnx"] = file_sha256(swapped / "decode_1.onnx")
+    with pytest.raises(BundleMismatchError, match=r"decode_float32_1.onnx: uniforms has shape"):
+        OnnxRunner(load_bundle(swapped), slots=1, precision="float32")
+    (swapped / "decode_float32_1.onnx").write_bytes(b"no graph")
+    manifest["files"]["decode_float32_1.onnx"] = file_sha256(swapped / "decode_float32_1.onnx")
     (swapped / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(BundleMismatchError, match=r"decode_1.onnx does not load"):
-        OnnxRunner(load_bundle(swapped), slots=1)
+    with pytest.raises(BundleMismatchError, match=r"decode_float32_1.onnx does not load"):
+        OnnxRunner(load_bundle(swapped), slots=1, precision="float32")
 
 
 def test_onnx_runtime_is_told_to_keep_to_itself_before_it_is_imported() -> None:

@@ -1,0 +1,91 @@
+"""The matrix products of a step: in float32, or in int8 with scales that are fixed beforehand."""
+
+from typing import Protocol
+
+import numpy as np
+
+from training.graphs.builder import MICROSOFT, Graph
+from training.graphs.weights import GATES, LEVELS, ZERO_POINT
+
+
+class Arithmetic(Protocol):
+    """Products of activations, each within (-1, 1) or near it, with the network's weights."""
+
+    def taken(self, value: str) -> str:
+        """Activations (batch, width) float32 in the form in which the products take them."""
+
+    def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
+        """Pre-activations of a layer, (batch, hidden) float32 for each of `GATES`, from below and from itself.
+
+        A product for each gate costs what one for all does, and saves cutting the result apart.
+        """
+
+    def output(self, seen: list[str]) -> str:
+        """Output projection (batch, outputs) float32 of all that the outputs see."""
+
+
+class Float32:
+    """The weights as they were trained; `prefill` reads the same bytes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def taken(self, value: str) -> str:
+        """See `Arithmetic.taken`."""
+        return value
+
+    def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
+        """See `Arithmetic.gates`."""
+        graph, gates = self._graph, []
+        for gate in GATES:
+            taken, own, bias = (graph.weight(f"{name}_{layer}_{gate}") for name in ("input", "recurrent", "bias"))
+            gates.append(graph.op("Gemm", recurrent, own, graph.op("Gemm", below, taken, bias, transB=1), transB=1))
+        return gates
+
+    def output(self, seen: list[str]) -> str:
+        """See `Arithmetic.output`."""
+        graph = self._graph
+        values = graph.op("Concat", *seen, axis=1) if len(seen) > 1 else seen[0]
+        return graph.op("Gemm", values, graph.weight("output"), graph.weight("output_bias"), transB=1)
+
+
+class Int8:
+    """Unsigned activations at the fixed scale 1/127, signed weights with a scale for each column, summed in int32.
+
+    h = o * tanh(c) lies within (-1, 1), and the embeddings are stored in units of what they reach, so one scale serves
+    them all and no row's depends on another's: dynamic quantisation takes its scale from the whole batch, and an answer
+    would change with its company. Sums of int8 products are exact in whatever order they are taken.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._scale = graph.constant(np.array(1 / LEVELS, np.float32))
+        self._zero = graph.constant(np.array(ZERO_POINT, np.uint8))
+
+    def taken(self, value: str) -> str:
+        """See `Arithmetic.taken`."""
+        return self._graph.op("QuantizeLinear", value, self._scale, self._zero)
+
+    def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
+        """See `Arithmetic.gates`."""
+        both = self._graph.op("Concat", below, recurrent, axis=1)
+        return [self._product(both, f"layer_{layer}_{gate}", f"bias_{layer}_{gate}") for gate in GATES]
+
+    def output(self, seen: list[str]) -> str:
+        """See `Arithmetic.output`."""
+        values = self._graph.op("Concat", *seen, axis=1) if len(seen) > 1 else seen[0]
+        return self._product(values, "outputs", "output_bias")
+
+    def _product(self, values: str, name: str, bias: str) -> str:
+        graph = self._graph
+        return graph.op(
+            "MatMulIntegerToFloat",
+            values,
+            graph.weight(f"{name}_int8"),
+            self._scale,
+            graph.weight(f"{name}_scale"),
+            self._zero,
+            "",
+            graph.weight(bias),
+            domain=MICROSOFT,
+        )
