@@ -1,5 +1,6 @@
 """From a folder of bundles to engines."""
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -8,9 +9,12 @@ from server.catalogue import ServedModel
 from server.engine.engine import Engine
 from server.engine.onnx_runner import OnnxRunner
 from server.engine.runner import Runner
+from server.engine.threads import choose_threads, may_spin, read_cpu
 from server.errors import StartupError
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _NO_BUNDLE: Final = "lost+found"  # at the root of every ext4 volume
 
@@ -26,13 +30,18 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
     """
     models: list[ServedModel] = []
     try:
-        for path in bundle_folders(settings.models):
+        cpu, folders = read_cpu(), bundle_folders(settings.models)
+        for path in folders:
             bundle = load_bundle(path)
+            parameters = bundle.network.parameters
+            threads = choose_threads(settings.threads, cpu, models=len(folders), parameters=parameters)
+            fields = {"model": bundle.name, "threads": threads, "spinning": may_spin(threads, cpu)}
+            _log.info("loading", extra={"fields": fields | {"cores": cpu.cores, "cpu_limit": cpu.limit or "none"}})
             runner = OnnxRunner(
                 bundle,
                 slots=settings.slots,
                 provider=settings.provider,
-                threads=settings.threads,
+                threads=threads,
                 precision=settings.precision,
             )
             models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics))

@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "int8"] = Field(
         default="auto", description="arithmetic of the models: auto takes int8 on CPUs where it is faster"
     )
-    threads: int = Field(default=1, ge=0, le=256, description="CPU threads of each model; 0 for one a core")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="CPU threads of each model; 0 chooses by the CPU limit and its size"
+    )
     slots: int = Field(default=64, ge=1, le=4096, description="pieces that each model writes at once")
     queue_limit: int = Field(default=256, ge=0, le=100_000, description="calls that may wait for a slot of each model")
     max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")

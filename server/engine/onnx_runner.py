@@ -18,6 +18,7 @@ from server.engine.errors import ProviderUnavailableError
 from server.engine.precision import Precision, chosen_precision
 from server.engine.prefill import Prefill, Told
 from server.engine.runner import Chunk
+from server.engine.threads import may_spin, read_cpu
 
 Provider = Literal["auto", "cpu", "cuda"]
 
@@ -242,6 +243,9 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if threads:
+        spinning = may_spin(threads, read_cpu())
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.log_severity_level = _ERROR
     wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0"}), CPU]
     if provider == "auto" and CUDA not in onnxruntime.get_available_providers():

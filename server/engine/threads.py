@@ -42,18 +42,8 @@ class Cpu:
         return self.cores if self.limit is None else min(self.cores, self.limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """How a model's runs are shared out."""
-
-    count: int
-    """Threads of one run, the engine's own included; at least 1."""
-    spinning: bool
-    """Whether those that wait for work keep a core busy, to begin the sooner."""
-
-
-def choose_threads(asked: int, cpu: Cpu, *, models: int, parameters: int) -> Threads:
-    """Decide for one model.
+def choose_threads(asked: int, cpu: Cpu, *, models: int, parameters: int) -> int:
+    """Choose how many threads a run of one model takes, the engine's own included; at least 1.
 
     Args:
         asked: what the operator wants, taken as it is; 0 to have it chosen.
@@ -62,9 +52,12 @@ def choose_threads(asked: int, cpu: Cpu, *, models: int, parameters: int) -> Thr
         parameters: the model's size.
     """
     for_models = math.floor(cpu.share) - 1  # the wire has the other one
-    chosen = max(1, min(for_models // models, parameters // _PARAMETERS_A_THREAD))
-    count = asked or chosen
-    return Threads(count, spinning=count > 1 and cpu.limit is None and count * models < cpu.cores)
+    return asked or max(1, min(for_models // models, parameters // _PARAMETERS_A_THREAD))
+
+
+def may_spin(threads: int, cpu: Cpu) -> bool:
+    """Whether threads that wait for work may keep a core busy, to begin the sooner: where no one else needs it."""
+    return 1 < threads < cpu.cores and cpu.limit is None
 
 
 def read_cpu(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> Cpu:

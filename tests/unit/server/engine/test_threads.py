@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import server.engine.threads
-from server.engine.threads import Cpu, Threads, choose_threads, read_cpu
+from server.engine.threads import Cpu, choose_threads, may_spin, read_cpu
 
 
 @pytest.fixture
@@ -85,19 +85,23 @@ def test_the_machine_that_runs_this_can_be_read() -> None:
     ],
 )
 def test_a_model_takes_what_its_size_and_the_limit_leave_it(cpu: Cpu, models: int, parameters: int, count: int) -> None:
-    assert choose_threads(0, cpu, models=models, parameters=parameters).count == count
+    assert choose_threads(0, cpu, models=models, parameters=parameters) == count
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    assert choose_threads(3, Cpu(2, 0.5), models=2, parameters=1) == 3
 
 
 @pytest.mark.parametrize(
-    ("asked", "cpu", "models", "spinning"),
+    ("threads", "cpu", "spinning"),
     [
-        (1, Cpu(8), 1, False),  # nobody there to spin
-        (2, Cpu(8), 1, True),
-        (7, Cpu(8), 1, True),
-        (8, Cpu(8), 1, False),  # the wire would have to wait for one that spins
-        (4, Cpu(8), 2, False),
-        (2, Cpu(8, 4.0), 1, False),
+        (1, Cpu(8), False),  # nobody there to spin
+        (2, Cpu(8), True),
+        (7, Cpu(8), True),
+        (8, Cpu(8), False),  # the wire would have to wait for one that spins
+        (2, Cpu(8, 4.0), False),
+        (2, Cpu(1), False),
     ],
 )
-def test_only_those_spin_whose_cores_nobody_else_needs(asked: int, cpu: Cpu, models: int, spinning: bool) -> None:
-    assert choose_threads(asked, cpu, models=models, parameters=1) == Threads(asked, spinning)
+def test_only_those_spin_whose_cores_nobody_else_needs(threads: int, cpu: Cpu, spinning: bool) -> None:
+    assert may_spin(threads, cpu) is spinning
