@@ -159,8 +159,9 @@ class WrittenVoices(Voices):
             count=3,
             axis=1,
         )
-        embedded = graph.op("Gather", graph.weight("rows"), told)
-        summed = graph.op("ReduceSum", embedded, graph.integers(1), keepdims=0)
+        # Lookups first, rows of the batch after: only so is one row summed in the order in which many are.
+        embedded = graph.op("Gather", graph.weight("rows"), graph.op("Transpose", told, perm=[1, 0]))
+        summed = graph.op("ReduceSum", embedded, graph.integers(0), keepdims=0)
         if profile:
             sounded, total = profile
             total = graph.op("Max", total, graph.constant(np.array(LEAST_SHARE, np.float32)))

@@ -80,6 +80,13 @@ def decode(runner: OnnxRunner, requests: Requests, rows: list[int], sizes: list[
     return np.concatenate(parts, axis=1)
 
 
+def state_of(runner: OnnxRunner, slot: int) -> dict[str, bytes]:
+    """The slot's state, bit by bit."""
+    arrays = {"h": runner._h[:, slot], "c": runner._c[:, slot]}
+    arrays |= {name: values[slot] for name, values in runner._state.items()}
+    return {name: values.tobytes() for name, values in arrays.items()}
+
+
 @given(
     rows=st.sets(st.integers(0, SLOTS - 1), min_size=1).map(sorted),
     sizes=st.sampled_from([[1] * STEPS, [4] * 8, [16] * 2, [16, 4, 4, 1, 1, 1, 1, 4], [1, 16, 1, 4, 4, 4, 1, 1]]),
@@ -89,11 +96,14 @@ def decode(runner: OnnxRunner, requests: Requests, rows: list[int], sizes: list[
 def test_a_row_depends_neither_on_its_company_nor_on_the_chunks(
     runner: OnnxRunner, rows: list[int], sizes: list[int], seed: int
 ) -> None:
+    """Neither its tokens nor a bit of its state, which would show in some later token of some other request."""
     requests = Requests(runner.vocabulary, seed)
     together = decode(runner, requests, rows, sizes)
-    for index in {0, len(rows) // 2, len(rows) - 1}:
-        alone = decode(runner, requests, [rows[index]], [1] * STEPS)
-        assert alone[0].tolist() == together[index].tolist()
+    states = {row: state_of(runner, row) for row in (rows[0], rows[len(rows) // 2], rows[-1])}
+    for row, state in states.items():
+        alone = decode(runner, requests, [row], [1] * STEPS)
+        assert alone[0].tolist() == together[rows.index(row)].tolist()
+        assert state_of(runner, row) == state
 
 
 def test_a_row_does_not_depend_on_its_slot(runner: OnnxRunner) -> None:
