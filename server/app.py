@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
+from server.engine.threads import read_cpu
 from server.loading import load_models
 from server.metrics import Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
@@ -61,6 +62,7 @@ class App:
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
+        cpu = read_cpu()
         _log.info(
             "serving",
             extra={
@@ -70,6 +72,9 @@ class App:
                     "models": ",".join(self._catalogue.names),
                     "provider": ",".join(sorted({model.engine.provider for model in self._catalogue})),
                     "precision": ",".join(sorted({model.engine.precision for model in self._catalogue})),
+                    "threads": ",".join(sorted({str(model.threads) for model in self._catalogue})),
+                    "cores": cpu.cores,
+                    "cpu_limit": "none" if cpu.limit is None else cpu.limit,
                     "seconds": round(time.perf_counter() - started_at, 3),
                 }
             },

@@ -14,6 +14,8 @@ class ServedModel:
 
     bundle: Bundle
     engine: Engine
+    threads: int = 1
+    """CPU threads of one run."""
 
     @property
     def name(self) -> str:

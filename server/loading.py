@@ -1,6 +1,5 @@
 """From a folder of bundles to engines."""
 
-import logging
 from pathlib import Path
 from typing import Final
 
@@ -9,12 +8,10 @@ from server.catalogue import ServedModel
 from server.engine.engine import Engine
 from server.engine.onnx_runner import OnnxRunner
 from server.engine.runner import Runner
-from server.engine.threads import choose_threads, may_spin, read_cpu
+from server.engine.threads import choose_threads, read_cpu
 from server.errors import StartupError
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 _NO_BUNDLE: Final = "lost+found"  # at the root of every ext4 volume
 
@@ -35,8 +32,6 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
             bundle = load_bundle(path)
             parameters = bundle.network.parameters
             threads = choose_threads(settings.threads, cpu, models=len(folders), parameters=parameters)
-            fields = {"model": bundle.name, "threads": threads, "spinning": may_spin(threads, cpu)}
-            _log.info("loading", extra={"fields": fields | {"cores": cpu.cores, "cpu_limit": cpu.limit or "none"}})
             runner = OnnxRunner(
                 bundle,
                 slots=settings.slots,
@@ -44,7 +39,7 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
                 threads=threads,
                 precision=settings.precision,
             )
-            models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics))
+            models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics, threads))
     except BaseException:
         for model in models:
             model.engine.stop()
@@ -74,7 +69,7 @@ def bundle_folders(models: Path) -> list[Path]:
     return folders
 
 
-def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metrics) -> ServedModel:
+def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metrics, threads: int = 1) -> ServedModel:
     """Join a bundle and its runner to a model that is measured."""
     observer = EngineMetrics(metrics, bundle.name)
     engine = Engine(runner, queue_limit=queue_limit, observer=observer, name=bundle.name)
@@ -92,4 +87,4 @@ def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metr
         running=lambda: engine.running,
         waiting=lambda: engine.waiting,
     )
-    return ServedModel(bundle, engine)
+    return ServedModel(bundle, engine, threads)

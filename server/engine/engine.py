@@ -140,7 +140,8 @@ class Engine:
             EngineStoppedError: the engine drains or is stopped.
         """
         special = (token for token in (request.end_token, request.stop_token) if token is not None)
-        for token in (*request.forced, *special):
+        tokens = (*request.forced, *special)
+        for token in (min(tokens, default=0), max(tokens, default=0)):  # a primer is long, and this the event loop
             if not 0 <= token < self._vocabulary:
                 raise EngineRequestError(f"token {token} is not one of 0 to {self._vocabulary - 1}")
         sequence = Sequence(request, submitted_at=time.perf_counter())

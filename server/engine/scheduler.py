@@ -27,7 +27,7 @@ class Plan:
 
 
 class Scheduler:
-    """First come, first served, one slot each; whoever has a slot runs in every chunk.
+    """First come, first served, one slot each; whoever has a slot runs in every chunk once its primer is read.
 
     Changing it needs the engine's lock; only the engine's thread changes who runs. The counts may be read at
     any time.

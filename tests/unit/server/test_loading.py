@@ -1,9 +1,10 @@
-import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from music.errors import BundleFormatError
+from server.engine.onnx_runner import OnnxRunner
 from server.engine.threads import Cpu
 from server.errors import StartupError
 from server.loading import bundle_folders, load_models
@@ -48,14 +49,16 @@ def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path: Path) -> None:
         load_models(Settings(models=tmp_path), Metrics())
 
 
-def test_the_threads_are_chosen_for_the_limit_and_told(
-    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_threads_are_chosen_for_the_limit(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.loading.read_cpu", lambda: Cpu(64, 2.5))
+    asked_of_runtime: list[int] = []
+
+    def made(*arguments: Any, threads: int, **rest: Any) -> OnnxRunner:
+        asked_of_runtime.append(threads)
+        return OnnxRunner(*arguments, threads=threads, **rest)
+
+    monkeypatch.setattr("server.loading.OnnxRunner", made)
     for asked in (0, 2):
-        with caplog.at_level(logging.INFO):
-            (model,) = load_models(Settings(models=small_bundle, provider="cpu", threads=asked), Metrics())
+        (model,) = load_models(Settings(models=small_bundle, provider="cpu", threads=asked), Metrics())
         model.engine.stop()
-    told = [record.__dict__["fields"] for record in caplog.records if record.msg == "loading"]
-    assert [fields.pop("threads") for fields in told] == [1, 2]
-    assert told == [{"model": "small", "spinning": False, "cores": 64, "cpu_limit": 2.5}] * 2
+        assert model.threads == asked_of_runtime[-1] == max(asked, 1)
