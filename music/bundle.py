@@ -55,7 +55,9 @@ class Graphs(_Table):
     """File names of the ONNX graphs."""
 
     prefill: str
-    """A whole token sequence at once."""
+    """The state after a whole token sequence, read at once."""
+    score: str
+    """The logits before every token of such a sequence, too; nothing that is served needs them."""
     decode: dict[int, str] = Field(min_length=1)
     """Sampling inside, by the number of steps that one run takes."""
     decode_int8: dict[int, str] = {}
@@ -64,7 +66,7 @@ class Graphs(_Table):
     @property
     def names(self) -> set[str]:
         """Every file that is a graph."""
-        return {self.prefill, *self.decode.values(), *self.decode_int8.values()}
+        return {self.prefill, self.score, *self.decode.values(), *self.decode_int8.values()}
 
     @model_validator(mode="after")
     def _int8_is_whole(self) -> "Graphs":

@@ -21,7 +21,7 @@ SPANS: Final = 64
 DECAYS: Final = (0.85, 0.98)
 """What is left of the profile after one step: a memory of some six steps, and one of fifty."""
 PITCH_CLASSES: Final = 12
-_BLOCK: Final = 256
+_BLOCK: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,14 +174,15 @@ class Voicing:
         _, _, sounding = self._sounding(tokens)
         sounded = self.pitch_class[sounding.reshape(-1)[:count]].astype(np.float64)
         profile = np.zeros((count, len(DECAYS), PITCH_CLASSES))
+        lags = np.arange(_BLOCK)[:, None] - np.arange(_BLOCK)[None, :] - 1
         for index, decay in enumerate(self.decay.astype(np.float64)):
+            weights = np.where(lags >= 0, decay ** np.maximum(lags, 0), 0.0)
+            fading = decay ** np.arange(_BLOCK)[:, None]
             carried = np.zeros(PITCH_CLASSES)
             for first in range(0, count, _BLOCK):
                 block = sounded[first : first + _BLOCK]
-                lags = np.arange(len(block))[:, None] - np.arange(len(block))[None, :] - 1
-                weights = np.where(lags >= 0, decay ** np.maximum(lags, 0), 0.0)
-                faded = decay ** np.arange(len(block))[:, None] * carried
-                before = weights @ block + faded
+                size = len(block)
+                before = weights[:size, :size] @ block + fading[:size] * carried
                 profile[first : first + _BLOCK, index] = before
                 carried = decay * before[-1] + block[-1]
         return profile.astype(np.float32)

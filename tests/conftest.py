@@ -37,12 +37,12 @@ def bundle() -> Bundle:
             grammar_states=len(tokenizer.grammar.allowed),
             parameters=1234,
         ),
-        graphs=Graphs(prefill="prefill.onnx", decode={1: "decode_1.onnx", 8: "decode_8.onnx"}),
+        graphs=Graphs(prefill="prefill.onnx", score="score.onnx", decode={1: "decode_1.onnx", 8: "decode_8.onnx"}),
         defaults=Defaults(temperature=0.9, top_k=20, top_p=0.95, tempo_bpm=96.0, program=19),
         max_steps=512,
         provenance={},
         metrics={"test_nats_per_token": 0.5},
-        files=dict.fromkeys(("prefill.onnx", "decode_1.onnx", "decode_8.onnx"), "0" * 64),
+        files=dict.fromkeys(("prefill.onnx", "score.onnx", "decode_1.onnx", "decode_8.onnx"), "0" * 64),
     )
     return Bundle(Path("quartet"), manifest, "d" * 64, tokenizer)
 

@@ -162,10 +162,11 @@ def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path, known: S
         for steps, name in graphs.items()
     }
     files["prefill.onnx"] = prefill_graph(weights)
+    files["score.onnx"] = prefill_graph(weights, scoring=True)
     for name, graph in files.items():
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
         onnx.checker.check_model(folder / name, full_check=True)
-    return Graphs(prefill="prefill.onnx", decode=names["float32"], decode_int8=names["int8"])
+    return Graphs(prefill="prefill.onnx", score="score.onnx", decode=names["float32"], decode_int8=names["int8"])
 
 
 def _reach(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece]) -> NDArray[np.float32]:

@@ -178,11 +178,11 @@ def initial_state(bundle: Bundle) -> dict[str, NDArray[Any]]:
 
 
 class OnnxScorer:
-    """The prefill graph on its own: logits of whole pieces, for evaluation and for the check after export."""
+    """Logits of whole pieces, for evaluation and for the check after export."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
         self._bundle = bundle
-        self._session = open_session(bundle, bundle.manifest.graphs.prefill, provider="cpu", threads=threads)
+        self._session = open_session(bundle, bundle.manifest.graphs.score, provider="cpu", threads=threads)
         self._inputs = {value.name for value in self._session.get_inputs()}
 
     def logits(

@@ -11,16 +11,16 @@ from training.graphs.voices import ReadVoices
 from training.graphs.weights import Weights
 
 
-def prefill_graph(weights: Weights) -> onnx.ModelProto:
-    """A whole sequence at once.
+def prefill_graph(weights: Weights, *, scoring: bool = False) -> onnx.ModelProto:
+    """A whole sequence at once; `scoring` gives logits too, which whoever only continues it does not need.
 
     Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
     (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states;
     `registers` (time, batch, registers) int64 and `profile` (time, batch, decays, 12) float32 if it has voices.
-    Outputs: `logits` (time, batch, vocabulary), and `h_next`, `c_next` after each row's own length; logits past it are
-    meaningless.
+    Outputs: `h_next`, `c_next` after each row's own length, and `logits` (time, batch, vocabulary) if scoring; those
+    past the length are meaningless.
     """
-    graph = Graph("prefill", weights)
+    graph = Graph("score" if scoring else "prefill", weights)
     layers, hidden = weights.layers, weights.hidden
     previous = graph.input("previous", TensorProto.INT64, ("time", "batch"))
     clock_rows = graph.input("clock_rows", TensorProto.INT64, ("time", "batch"))
@@ -67,15 +67,16 @@ def prefill_graph(weights: Weights) -> onnx.ModelProto:
         outputs.append(values)
         h_next.append(last_h)
         c_next.append(last_c)
-    if weights.skip:
-        values = graph.op("Concat", *outputs, axis=-1)
-    flat = graph.op("Reshape", values, graph.integers(-1, weights.seen))
-    logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
-    if weights.voicing is not None:
-        logits = voices.logits(logits, registers)
-    whole = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
-    logits = graph.op("Reshape", logits, whole)
-    graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
     for name, parts in (("h_next", h_next), ("c_next", c_next)):
         graph.output(graph.op("Concat", *parts, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))
+    if scoring:
+        if weights.skip:
+            values = graph.op("Concat", *outputs, axis=-1)
+        flat = graph.op("Reshape", values, graph.integers(-1, weights.seen))
+        logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
+        if weights.voicing is not None:
+            logits = voices.logits(logits, registers)
+        whole = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
+        logits = graph.op("Reshape", logits, whole)
+        graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
     return graph.model()

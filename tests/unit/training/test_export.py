@@ -29,7 +29,7 @@ from training.run import Run, export_run, train
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
     bundle = load_bundle(small_bundle)
     decoding = {f"decode_{precision}_{steps}.onnx" for precision in ("float32", "int8") for steps in (1, 4, 16)}
-    assert set(bundle.manifest.files) == {"weights.bin", "prefill.onnx", "history.csv", "curves.png"} | decoding
+    assert set(bundle.manifest.files) == {"weights.bin", "prefill.onnx", "score.onnx", "history.csv", "curves.png"} | decoding
     assert bundle.metrics.keys() == {
         "valid_nats_per_note_step", "valid_accuracy", "test_nats_per_note_step", "test_accuracy",
     }  # fmt: skip
