@@ -114,7 +114,7 @@ lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(PIP) pip-tools
 	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
-	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot \
+	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot --extra bench \
 		--unsafe-package torch requirements/torch.in pyproject.toml clients/python/pyproject.toml
 
 image-test: $(VENV)/developed  ## build the container image and run it for real (root, Debian)
