@@ -1,34 +1,84 @@
 """The least that sampling takes: one session, called over and over, its outputs fed back as they are."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.options import Provider
+from bench.options import Precision, Provider
 from music.bundle import Bundle
-from music.voicing import DECAYS, PITCH_CLASSES
-from server.engine.onnx_runner import open_session
+from server.engine.onnx_runner import initial_state, open_session
 from server.engine.philox import uniforms
 from server.engine.request import EngineRequest
 
+_NEXT: Final = "_next"
+_TYPES: Final[dict[str, type[np.generic]]] = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+}
+
+
+class Session(Protocol):
+    """What of an ONNX Runtime session is used here."""
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Run the graph."""
+
+    def get_inputs(self) -> Sequence[Any]:
+        """Describe the inputs."""
+
+    def get_outputs(self) -> Sequence[Any]:
+        """Describe the outputs."""
+
+    def get_providers(self) -> Sequence[str]:
+        """Name the execution providers."""
+
+
+def decode_graphs(bundle: Bundle, precision: Precision) -> dict[int, str]:
+    """The bundle's decode graphs of a precision by their steps; empty if it has none."""
+    graphs = bundle.manifest.graphs
+    return graphs.decode if precision == "float32" else graphs.decode_int8
+
 
 class BareLoop:
-    """A decode loop without an engine: the bundle's own graph with its longest chunk, in the calling thread.
+    """A decode loop without an engine: one of the bundle's own graphs, in the calling thread.
 
     It gives the graph the very inputs that the engine gives it, so it writes the same tokens. What an engine
     is for is missing: rows neither join nor leave, nothing is scheduled, and all draws are made before the
     clock starts.
+
+    Args:
+        bundle: whose graph it is.
+        provider: what runs it.
+        threads: of one run.
+        precision: of the graph.
+        steps: of one run; None for as many as there is a graph for.
+        session: another session than the bundle's own graph, of `steps` steps.
     """
 
-    def __init__(self, bundle: Bundle, *, provider: Provider, threads: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: Provider,
+        threads: int,
+        precision: Precision = "float32",
+        steps: int | None = None,
+        session: Session | None = None,
+    ) -> None:
         self._bundle = bundle
-        self.chunk_steps = bundle.chunk_sizes[-1]
+        graphs = decode_graphs(bundle, precision)
+        self.chunk_steps = max(graphs) if steps is None else steps
         """Steps of one run."""
-        name = bundle.manifest.graphs.decode[self.chunk_steps]
-        self._session = open_session(bundle, name, provider=provider, threads=threads)
+        self._session: Session = session or open_session(
+            bundle, graphs[self.chunk_steps], provider=provider, threads=threads
+        )
+        self._inputs = {value.name for value in self._session.get_inputs()}
 
     @property
     def provider(self) -> str:
@@ -36,45 +86,65 @@ class BareLoop:
         return str(self._session.get_providers()[0])
 
     def run(self, requests: Sequence[EngineRequest]) -> tuple[NDArray[np.int64], float]:
-        """Decode the requests side by side: all of one length, without forced tokens.
+        """Decode the requests side by side, all of one length; whatever is forced is forced step by step.
 
         Returns:
             their tokens, (width, max_tokens), and the seconds that it took.
         """
-        network, tokenizer = self._bundle.network, self._bundle.tokenizer
         width, length, steps = len(requests), requests[0].max_tokens, self.chunk_steps
         runs = -(-length // steps)
         seeds = np.array([request.seed for request in requests], np.uint64)
         draws = uniforms(seeds, np.zeros(width, np.int64), runs * steps)
-        chunks = [np.ascontiguousarray(draws[:, at : at + steps]) for at in range(0, runs * steps, steps)]
-        allowed = np.ones((width, network.vocabulary), np.bool_)
+        forced = np.full((width, runs * steps), -1, np.int64)
+        for row, request in enumerate(requests):
+            forced[row, : len(request.forced)] = request.forced
+        drawn = self._taken({"uniforms": draws, "forced": forced})
+        chunks = [
+            {name: np.ascontiguousarray(values[:, at : at + steps]) for name, values in drawn.items()}
+            for at in range(0, runs * steps, steps)
+        ]
+        fixed = self._taken(self._fixed(requests))
+        state = first_state(self._session, self._bundle, [request.clock_row for request in requests])
+        outputs = ("tokens", *(name + _NEXT for name in state))
+        written = []
+        began = time.perf_counter()
+        for chunk in chunks:
+            tokens, *after = self._session.run(outputs, fixed | state | chunk)
+            state = dict(zip(state, after, strict=True))
+            written.append(tokens)
+        seconds = time.perf_counter() - began
+        return np.concatenate(written, axis=1)[:, :length], seconds
+
+    def _taken(self, given: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """What of this the graph takes."""
+        return {name: values for name, values in given.items() if name in self._inputs}
+
+    def _fixed(self, requests: Sequence[EngineRequest]) -> dict[str, NDArray[Any]]:
+        """What stays the same from run to run."""
+        allowed = np.ones((len(requests), self._bundle.network.vocabulary), np.bool_)
         for row, request in enumerate(requests):
             if request.end_token is not None:
                 allowed[row, request.end_token] = request.may_end
-        fixed = {
-            "forced": np.full((width, steps), -1, np.int64),
+        return {
             "temperature": np.array([request.sampling.temperature for request in requests], np.float32),
             "top_k": np.array([request.sampling.top_k for request in requests], np.int64),
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
             "allowed": allowed,
         }
-        shape = (network.layers, width, network.hidden)
-        state: dict[str, NDArray[Any]] = {
-            "h": np.zeros(shape, np.float32),
-            "c": np.zeros(shape, np.float32),
-            "token": np.full(width, tokenizer.start_token, np.int64),
-            "clock": np.array([request.clock_row for request in requests], np.int64),
-            "grammar": np.full(width, tokenizer.grammar.joint_start, np.int64),
-        }
-        if network.registers and tokenizer.voicing is not None:
-            state["registers"] = np.tile(tokenizer.voicing.initial, (width, 1))
-            state["profile"] = np.zeros((width, len(DECAYS), PITCH_CLASSES), np.float32)
-        outputs = ("tokens", *(f"{name}_next" for name in state))
-        written = []
-        began = time.perf_counter()
-        for chunk in chunks:
-            tokens, *after = self._session.run(outputs, {**fixed, **state, "uniforms": chunk})
-            state = dict(zip(state, after, strict=True))
-            written.append(tokens)
-        seconds = time.perf_counter() - began
-        return np.concatenate(written, axis=1)[:, :length], seconds
+
+
+def first_state(session: Session, bundle: Bundle, clock_rows: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The state of some pieces before their first token.
+
+    State is whatever the graph takes under one name and gives under the same with `_next`; what the runner says nothing
+    of begins as zero.
+    """
+    outputs = {value.name for value in session.get_outputs()}
+    told, state = initial_state(bundle), {}
+    for value in session.get_inputs():
+        if value.name + _NEXT in outputs:
+            shape = [len(clock_rows) if isinstance(size, str) else size for size in value.shape]
+            state[value.name] = np.zeros(shape, _TYPES[value.type])
+            state[value.name][:] = told.get(value.name, 0)
+    state["clock"][:] = clock_rows
+    return state

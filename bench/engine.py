@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.bare import BareLoop
-from bench.report import EngineRow
 from bench.rounds import interleaved
+from bench.rows import EngineRow
 from server.engine.engine import Engine
 from server.engine.observer import SilentObserver
 from server.engine.request import EngineRequest
@@ -73,6 +73,13 @@ def measure_engine(
         run_share=run_clock.seconds / spent,
         same_tokens=same,
     )
+
+
+def decode_rate(engine: Engine, requests: Sequence[EngineRequest]) -> float:
+    """Tokens a second of the engine on these requests, all at once."""
+    began = time.perf_counter()
+    tokens = _decode(engine, requests).size
+    return tokens / (time.perf_counter() - began)
 
 
 def _decode(engine: Engine, requests: Sequence[EngineRequest]) -> NDArray[np.int32]:

@@ -1,109 +1,25 @@
-"""What one run of the benchmark found: every number that was measured, and what follows from them."""
+"""What one run of the benchmark found: every number that was measured."""
 
-from itertools import pairwise
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
-
+from bench.comparison import Table
 from bench.errors import BenchError
 from bench.machine import Machine
+from bench.rows import (
+    EngineRow,
+    Fairness,
+    Growth,
+    Latency,
+    PeerRow,
+    PrecisionRow,
+    Prefill,
+    SamplingRow,
+    ServiceRow,
+)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Comparison(_Table):
-    """Rates in tokens a second, round by round, of a bare loop and of what ran in turn with it."""
-
-    bare_rates: tuple[float, ...]
-    rates: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.bare_rates) != len(self.rates) or len(self.rates) < 2:
-            raise ValueError("a comparison takes two rounds or more, and both in each")
-        if min(*self.bare_rates, *self.rates) <= 0.0:
-            raise ValueError("rates are above 0")
-        return self
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """Rate by bare rate, round by round."""
-        return tuple(rate / bare for rate, bare in zip(self.rates, self.bare_rates, strict=True))
-
-    @property
-    def ratio(self) -> float:
-        """Median of the ratios: the result."""
-        return median(self.ratios)
-
-    @property
-    def rate(self) -> float:
-        """Median rate, for orientation: it moves with the machine where the ratio need not."""
-        return median(self.rates)
-
-    @property
-    def bare_rate(self) -> float:
-        """Median bare rate."""
-        return median(self.bare_rates)
-
-    @property
-    def middle_half(self) -> tuple[float, float]:
-        """First and third quartile of the ratios: the spread."""
-        first, _, third = quantiles(self.ratios, n=4, method="inclusive")
-        return first, third
-
-    @property
-    def noise(self) -> float:
-        """Median change of the bare rate from one round to the next: what nothing but the machine did."""
-        return median(abs(later / earlier - 1.0) for earlier, later in pairwise(self.bare_rates))
-
-
-class EngineRow(_Table):
-    """The engine at one width."""
-
-    width: int
-    comparison: Comparison
-    control: Comparison
-    """A second bare loop in the engine's place: two equal things, compared in the same way."""
-    run_share: float
-    """Part of the engine's time that the runner took, 0 to 1; the rest is the engine's own."""
-    same_tokens: bool
-    """Whether engine and bare loop wrote the same."""
-
-
-class Percentiles(_Table):
-    """Of a number of durations. With fewer than 100 of them, p99 is the longest."""
-
-    p50_seconds: float
-    p99_seconds: float
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> Self:
-        """Nearest ranks: every percentile is a duration that was measured; there must be one at least."""
-        ranked = sorted(seconds)
-        p50, p99 = (ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 99))
-        return cls(p50_seconds=p50, p99_seconds=p99)
-
-
-class ServiceRow(_Table):
-    """The service under a number of clients, each of which asks for the next piece when it has one."""
-
-    clients: int
-    comparison: Comparison
-    calls: int
-    """Calls that the durations are of."""
-    latency: Percentiles
-    """From asking to the whole piece, as the client sees it."""
-    first_token: Percentiles
-    """From admission to the first token, as the response's timing says."""
-    outside_engine: Percentiles
-    """Latency less the engine's total: the wire, validation, decoding, MIDI."""
-
-
-class Report(_Table):
+class Report(Table):
     """One run of the benchmark."""
 
     format_version: Literal[1] = 1
@@ -116,6 +32,8 @@ class Report(_Table):
     """sha256 of the bundle's manifest, in hex."""
     provider: str
     """The execution provider that ran it."""
+    precision: str = "float32"
+    """Arithmetic of the graphs that engine, server and their bare loop ran."""
     threads: int
     """Threads of one run."""
     chunk_steps: int
@@ -126,8 +44,17 @@ class Report(_Table):
     """Load averages over 1, 5 and 15 minutes when it began: whoever else was there."""
     load_after: tuple[float, float, float]
     """The same when it ended, the benchmark itself included."""
-    engine: tuple[EngineRow, ...]
-    service: tuple[ServiceRow, ...]
+    engine: tuple[EngineRow, ...] = ()
+    service: tuple[ServiceRow, ...] = ()
+    peers: tuple[PeerRow, ...] = ()
+    latency: Latency | None = None
+    fairness: Fairness | None = None
+    growth: Growth | None = None
+    precisions: tuple[PrecisionRow, ...] = ()
+    sampling: tuple[SamplingRow, ...] = ()
+    prefill: Prefill | None = None
+    skipped: tuple[str, ...] = ()
+    """What was to be measured and could not be, with the reason, a sentence each."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench.report import Comparison
+from bench.comparison import Comparison
 
 LEAST_ROUNDS: Final = 3
 MOST_ROUNDS: Final = 25

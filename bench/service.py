@@ -6,11 +6,13 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 
 from bench.bare import BareLoop
+from bench.callers import Call, Target
+from bench.comparison import Percentiles
 from bench.cores import keep_to
 from bench.errors import BenchError
-from bench.load import Call, play_round
-from bench.report import Percentiles, ServiceRow
+from bench.load import play_round
 from bench.rounds import interleaved
+from bench.rows import ServiceRow
 from server.engine.request import EngineRequest
 
 _SEEDS_A_ROUND = 1 << 20
@@ -24,7 +26,7 @@ def client_process(cores: frozenset[int]) -> ProcessPoolExecutor:
 def measure_service(
     bare: BareLoop,
     callers: Executor,
-    address: str,
+    target: Target,
     requests: Sequence[EngineRequest],
     *,
     steps: int,
@@ -36,7 +38,7 @@ def measure_service(
     Args:
         bare: the reference.
         callers: the clients' process.
-        address: of the server.
+        target: the server.
         requests: for the bare loop, pieces of `steps` steps.
         steps: length of the clients' pieces.
         digest: of the bundle that must write them.
@@ -51,9 +53,9 @@ def measure_service(
     finished: list[Call] = []
 
     def rate() -> float:
-        played = callers.submit(play_round, address, width, steps, next(first_seeds)).result()
+        played = callers.submit(play_round, target, width, steps, next(first_seeds)).result()
         if played.digests != {digest}:
-            raise BenchError(f"the server at {address} runs another bundle: {', '.join(sorted(played.digests))}")
+            raise BenchError(f"the server at {target.address} runs another bundle: {', '.join(sorted(played.digests))}")
         finished.extend(played.finished)
         return played.rate
 

@@ -2,23 +2,51 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, TypeVar, get_args
 
-from bench.bare import BareLoop
+from bench.bare import BareLoop, decode_graphs
+from bench.callers import Target
 from bench.cores import Cores, keep_to, share_cores, usable_cores
 from bench.engine import RunClock, measure_engine
 from bench.errors import BenchError
+from bench.latency import measure_fairness, measure_latency
 from bench.machine import describe_machine
-from bench.options import Options
-from bench.report import EngineRow, Report, ServiceRow
-from bench.server import running_server
+from bench.options import Options, Part, Precision
+from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
+from bench.report import Report
+from bench.rows import Growth
+from bench.runners import make_runner
+from bench.server import Running, running_server
 from bench.service import client_process, measure_service
 from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
 from server.engine.engine import Engine
-from server.engine.onnx_runner import OnnxRunner
-from server.engine.request import EngineRequest
+from server.engine.observer import EngineObserver
+from server.settings import Settings
+
+SHARES: Final[dict[Part, int]] = {
+    "engine": 5,
+    "service": 3,
+    "peers": 6,
+    "latency": 6,
+    "fairness": 1,
+    "growth": 4,
+    "precision": 4,
+    "prefill": 1,
+}
+"""How the time is divided among the parts."""
+_SHORT_STEPS: Final = 16
+"""Of the pieces that a loop a request writes, and of the short piece behind long ones."""
+_FAIRNESS_CALLS: Final = 15
+_PREFILL_SLOTS: Final = 64
+T = TypeVar("T")
+_QUEUE_LIMIT: Final = int(Settings.model_fields["queue_limit"].default)
 
 
 def run_suite(options: Options) -> Report:
@@ -31,80 +59,229 @@ def run_suite(options: Options) -> Report:
     if not (options.bundle / "manifest.json").exists():
         raise BenchError(f"there is no bundle at {options.bundle}: train one with `make train`, or give --bundle")
     bundle = load_bundle(options.bundle)
-    date, load_before = datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg()
     cores = share_cores(usable_cores(), options.threads)
     keep_to(cores.work)  # before any session makes its threads
-    requests = plan_requests(bundle, options.steps, range(max(options.widths + options.clients)))
-    seconds = options.seconds / len(options.widths + options.clients)
-    bare = BareLoop(bundle, provider=options.provider, threads=options.threads)
-    engine = _measure_engine(options, bundle, bare, requests, seconds)
-    service = _measure_service(options, bundle, bare, requests, seconds, cores)
-    return Report(
-        date=date,
-        machine=describe_machine(cores),
-        bundle=bundle.name,
-        digest=bundle.digest,
-        provider=bare.provider,
-        threads=options.threads,
-        chunk_steps=bare.chunk_steps,
-        piece_tokens=requests[0].max_tokens,
-        load_before=load_before,
-        load_after=os.getloadavg(),
-        engine=engine,
-        service=service,
-    )
+    return Suite(options, bundle, cores).run()
 
 
-def _measure_engine(
-    options: Options, bundle: Bundle, bare: BareLoop, requests: Sequence[EngineRequest], seconds: float
-) -> tuple[EngineRow, ...]:
-    if not options.widths:
-        return ()
-    runner = OnnxRunner(bundle, slots=options.widths[-1], provider=options.provider, threads=options.threads)
-    twin = BareLoop(bundle, provider=options.provider, threads=options.threads)
-    run_clock = RunClock()
-    engine = Engine(runner, queue_limit=0, observer=run_clock, name=bundle.name)
-    try:
-        engine.warm_up()
-        engine.start()
-        return tuple(
-            measure_engine(bare, twin, engine, run_clock, requests[:width], seconds=seconds)
-            for width in _told("engine, width", options.widths)
+class Suite:
+    """The parts of one run, in this process's cores.
+
+    Args:
+        options: what is asked for.
+        bundle: what runs.
+        cores: who is held to which core.
+    """
+
+    def __init__(self, options: Options, bundle: Bundle, cores: Cores) -> None:
+        self._options, self._bundle, self._cores = options, bundle, cores
+        self._precision = self._served_precision()
+        widest = max(*options.widths, *options.clients, 64, OTHERS + 1)
+        self._requests = plan_requests(bundle, options.steps, range(widest))
+        self._bare = self._loop()
+        self._skipped: list[str] = []
+        self._parts: dict[str, Any] = {}
+
+    def run(self) -> Report:
+        """Measure all that is asked for, and tell how it went."""
+        options, date, load_before = self._options, datetime.now(UTC).isoformat(timespec="seconds"), os.getloadavg()
+        measures: dict[Part, Callable[[float], None]] = {
+            "engine": self._engine,
+            "service": self._service,
+            "peers": self._peers,
+            "latency": self._latency,
+            "fairness": self._fairness,
+            "growth": self._growth,
+            "precision": self._precisions,
+            "prefill": self._prefill,
+        }
+        assert measures.keys() == set(get_args(Part))
+        whole = sum(SHARES[part] for part in options.parts)
+        for part in options.parts:
+            measures[part](options.seconds * SHARES[part] / whole)
+        return Report(
+            date=date,
+            machine=describe_machine(self._cores),
+            bundle=self._bundle.name,
+            digest=self._bundle.digest,
+            provider=self._bare.provider,
+            precision=self._precision,
+            threads=options.threads,
+            chunk_steps=self._bare.chunk_steps,
+            piece_tokens=self._requests[0].max_tokens,
+            load_before=load_before,
+            load_after=os.getloadavg(),
+            skipped=tuple(self._skipped),
+            **self._parts,
         )
-    finally:
-        engine.stop()
 
+    def _engine(self, seconds: float) -> None:
+        widths, clock, twin = self._options.widths, RunClock(), self._loop()
+        with self._engine_of(widths[-1], clock) as engine:
+            self._parts["engine"] = tuple(
+                measure_engine(self._bare, twin, engine, clock, self._requests[:width], seconds=seconds / len(widths))
+                for width in _told("engine, width {}", widths)
+            )
 
-def _measure_service(
-    options: Options,
-    bundle: Bundle,
-    bare: BareLoop,
-    requests: Sequence[EngineRequest],
-    seconds: float,
-    cores: Cores,
-) -> tuple[ServiceRow, ...]:
-    if not options.clients:
-        return ()
-    slots = options.clients[-1]
-    with (
-        running_server(bundle.path, slots=slots, provider=options.provider, threads=options.threads) as address,
-        client_process(cores.clients) as callers,
-    ):
-        return tuple(
-            measure_service(
-                bare,
+    def _service(self, seconds: float) -> None:
+        options = self._options
+        with self._server(options.clients[-1]) as (server, callers):
+            self._parts["service"] = tuple(
+                measure_service(
+                    self._bare,
+                    callers,
+                    Target("grpc", server.address),
+                    self._requests[:clients],
+                    steps=options.steps,
+                    digest=self._bundle.digest,
+                    seconds=seconds / len(options.clients),
+                )
+                for clients in _told("service, clients {}", options.clients)
+            )
+
+    def _peers(self, seconds: float) -> None:
+        from bench.peers.measure import PEERS, measure_peers  # only now: they need PyTorch and more
+
+        clients = self._options.clients[-1]
+        steps = min(_SHORT_STEPS, self._options.steps)
+        with self._server(clients) as (server, callers):
+            rows = measure_peers(
                 callers,
-                address,
-                requests[:clients],
-                steps=options.steps,
-                digest=bundle.digest,
+                Target("grpc", server.address),
+                self._bundle,
+                clients=clients,
+                steps=steps,
                 seconds=seconds,
             )
-            for clients in _told("service, clients", options.clients)
+            self._parts["peers"] = tuple(next(rows) for _ in _told("peer {}", [peer.name for peer in PEERS]))
+
+    def _latency(self, seconds: float) -> None:
+        slots = self._options.clients[-1]
+        _tell("open load")
+        with self._server(slots) as (server, callers):
+            self._parts["latency"] = measure_latency(
+                callers,
+                Target("grpc", server.address),
+                slots=slots,
+                queue_limit=_QUEUE_LIMIT,
+                steps=self._options.steps,
+                tokens=self._requests[0].max_tokens,
+                seconds=seconds,
+            )
+
+    def _fairness(self, seconds: float) -> None:
+        slots = self._options.clients[-1]
+        _tell("fairness")
+        steps = min(_SHORT_STEPS, self._options.steps)
+        with self._server(slots) as (server, callers):
+            self._parts["fairness"] = measure_fairness(
+                callers,
+                Target("grpc", server.address),
+                others=slots - 1,
+                other_steps=self._bundle.max_steps,
+                steps=steps,
+                tokens_per_step=self._requests[0].max_tokens // self._options.steps,
+                calls=_FAIRNESS_CALLS,
+                seconds=seconds,
+            )
+
+    def _growth(self, seconds: float) -> None:
+        from bench.growth import measure_memory, measure_networks, measure_pieces, measure_slots  # they need PyTorch
+
+        options, each = self._options, seconds / 3
+        _tell("growth: slots")
+        rows = measure_slots(self._bundle, options, self._precision, seconds=each)
+        _tell("growth: pieces")
+        rows += measure_pieces(self._bundle, options, self._precision, seconds=each)
+        _tell("growth: networks")
+        with TemporaryDirectory() as folder:
+            rows += measure_networks(self._bundle, options, self._precision, Path(folder), seconds=each)
+        _tell("growth: memory")
+        clients = options.clients[-1]
+        with self._server(clients) as (server, callers):
+            memory = measure_memory(callers, server, clients=clients, steps=options.steps, tokens=options.soak_tokens)
+        self._parts["growth"] = Growth(rows=tuple(rows), memory=memory)
+
+    def _precisions(self, seconds: float) -> None:
+        from bench.precision import measure_precisions, measure_sampling  # only now: it needs the onnx package
+
+        precisions = [name for name in get_args(Precision) if decode_graphs(self._bundle, name)]
+        share = seconds / (len(precisions) + 1)
+        if "int8" in precisions:
+            _tell("int8 and float32")
+            self._parts["precisions"] = tuple(
+                measure_precisions(self._bundle, self._options, self._requests, seconds=share)
+            )
+        else:
+            self._skipped.append("int8 was not measured: the bundle has no int8 graphs.")
+        _tell("sampling")
+        self._parts["sampling"] = tuple(
+            measure_sampling(self._bundle, self._options, self._requests, precisions, seconds=share)
         )
 
+    def _prefill(self, seconds: float) -> None:
+        tokens_a_step = self._requests[0].max_tokens // self._options.steps
+        if self._bundle.max_steps * tokens_a_step < 2 * TOKENS:
+            self._skipped.append(f"Prefill was not measured: {self._bundle.name} writes no pieces that long.")
+            return
+        _tell("prefill")
+        requests = plan_requests(self._bundle, self._bundle.max_steps, range(OTHERS + 1))
+        times = RunTimes()
+        with self._engine_of(_PREFILL_SLOTS, times) as engine:
+            self._parts["prefill"] = measure_prefill(self._bare, engine, times, requests, seconds=seconds)
 
-def _told(what: str, widths: Sequence[int]) -> Iterator[int]:
-    for width in widths:
-        sys.stderr.write(f"measuring: {what} {width}\n")
-        yield width
+    def _served_precision(self) -> Precision:
+        """What engine and server choose for this bundle."""
+        options = self._options
+        runner = make_runner(
+            self._bundle, slots=1, provider=options.provider, threads=options.threads, precision=options.precision
+        )
+        runner.close()
+        return runner.precision
+
+    def _loop(self) -> BareLoop:
+        options = self._options
+        return BareLoop(self._bundle, provider=options.provider, threads=options.threads, precision=self._precision)
+
+    @contextmanager
+    def _engine_of(self, slots: int, observer: EngineObserver) -> Iterator[Engine]:
+        options = self._options
+        runner = make_runner(
+            self._bundle,
+            slots=slots,
+            provider=options.provider,
+            threads=options.threads,
+            precision=self._precision,
+        )
+        engine = Engine(runner, queue_limit=0, observer=observer, name=self._bundle.name)
+        try:
+            engine.warm_up()
+            engine.start()
+            yield engine
+        finally:
+            engine.stop()
+
+    @contextmanager
+    def _server(self, slots: int) -> Iterator[tuple[Running, Executor]]:
+        options = self._options
+        with (
+            running_server(
+                self._bundle.path,
+                slots=slots,
+                provider=options.provider,
+                threads=options.threads,
+                precision=self._precision,
+            ) as server,
+            client_process(self._cores.clients) as callers,
+        ):
+            yield server, callers
+
+
+def _tell(what: str) -> None:
+    sys.stderr.write(f"measuring: {what}\n")
+
+
+def _told(what: str, each: Sequence[T]) -> Iterator[T]:
+    for one in each:
+        _tell(what.format(one))
+        yield one

@@ -17,10 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from bench.comparison import Comparison
 from bench.cores import Cores, usable_cores
 from bench.machine import Machine, describe_machine
-from bench.page import REGION, RESULTS
-from bench.report import Comparison
+from bench.page import REGION
+from bench.places import RESULTS
 from bench.rounds import interleaved
 from music.errors import FantasiaError
 from music.tokenizers import tokenizer_class

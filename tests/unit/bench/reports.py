@@ -1,7 +1,22 @@
 """Reports made up for tests."""
 
+from bench.comparison import Comparison, Percentiles, Tail
 from bench.machine import Machine
-from bench.report import Comparison, EngineRow, Percentiles, Report, ServiceRow
+from bench.report import Report
+from bench.rows import (
+    EngineRow,
+    Fairness,
+    Growth,
+    GrowthRow,
+    Latency,
+    LoadRow,
+    Memory,
+    PeerRow,
+    PrecisionRow,
+    Prefill,
+    SamplingRow,
+    ServiceRow,
+)
 
 
 def machine() -> Machine:
@@ -59,4 +74,79 @@ def report(
                 outside_engine=duration,
             ),
         ),
+    )
+
+
+def comparison(ratio: float, bare_rate: float = 1000.0) -> Comparison:
+    return Comparison(bare_rates=(bare_rate,) * 3, rates=(bare_rate * ratio,) * 3)
+
+
+def tail(p50_seconds: float, p99_seconds: float, count: int = 2000) -> Tail:
+    return Tail(p50_seconds=p50_seconds, p99_seconds=p99_seconds, p999_seconds=2 * p99_seconds, count=count)
+
+
+def load_row(load: float, first_note_p99: float, rejection_p99: float | None = None) -> LoadRow:
+    return LoadRow(
+        load=load,
+        seconds=10.0,
+        arrived=2000,
+        rejected=0 if rejection_p99 is None else 500,
+        first_note=tail(first_note_p99 / 2, first_note_p99),
+        whole=tail(0.1, 0.2),
+        rejection=None if rejection_p99 is None else tail(rejection_p99 / 2, rejection_p99),
+        late=Percentiles(p50_seconds=0.0001, p99_seconds=0.0005),
+    )
+
+
+def full_report(*, peer_ratio: float = 9.0, busy_p99: float = 0.02, same: bool = True) -> Report:
+    """A report with every part."""
+    return report().model_copy(
+        update={
+            "precision": "int8",
+            "peers": tuple(
+                PeerRow(
+                    name=name,
+                    versions="abacus 9",
+                    clients=64,
+                    piece_tokens=64,
+                    comparison=comparison(ratio),
+                    worst_logit=worst,
+                    latency=Percentiles(p50_seconds=1.0, p99_seconds=2.0),
+                )
+                for name, ratio, worst in (("a loop", 40.0, 1e-6), ("a framework", peer_ratio, None))
+            ),
+            "latency": Latency(
+                piece_tokens=256,
+                capacity=100.0,
+                slots=64,
+                queue_limit=256,
+                rows=(load_row(0.0, 0.008), load_row(0.8, busy_p99), load_row(3.0, 2.0, rejection_p99=0.004)),
+                goodput=comparison(0.97),
+            ),
+            "fairness": Fairness(
+                others=63,
+                other_tokens=16384,
+                piece_tokens=64,
+                idle_seconds=(0.004, 0.004, 0.004),
+                behind_seconds=(0.006, 0.007, 0.012),
+            ),
+            "growth": Growth(
+                rows=(
+                    GrowthRow(what="slots", size=256, base=8, width=8, comparison=comparison(0.98)),
+                    GrowthRow(what="piece", size=4096, base=256, width=8, comparison=comparison(1.01)),
+                    GrowthRow(what="bundle", size=4000000, base=1000000, width=8, comparison=comparison(0.25)),
+                ),
+                memory=Memory(tokens=(0, 1000, 2000, 3000), resident_bytes=(100, 200, 201, 202)),
+            ),
+            "precisions": (PrecisionRow(width=64, comparison=comparison(3.5), different=1.0),),
+            "sampling": (SamplingRow(precision="int8", width=64, comparison=comparison(0.95)),),
+            "prefill": Prefill(
+                tokens=2000,
+                comparison=comparison(12.0),
+                others=16,
+                gap_seconds=(0.03, 0.02, 0.025),
+                run_seconds=(0.02, 0.02, 0.02),
+            ),
+            "engine": tuple(row.model_copy(update={"same_tokens": same}) for row in report().engine),
+        }
     )

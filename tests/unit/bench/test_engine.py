@@ -36,7 +36,7 @@ def run_clock() -> RunClock:
 
 @pytest.fixture
 def engine(small: Bundle, run_clock: RunClock) -> Iterator[Engine]:
-    runner = OnnxRunner(small, slots=4, provider="cpu", threads=1)
+    runner = OnnxRunner(small, slots=4, provider="cpu", threads=1, precision="float32")
     engine = Engine(runner, queue_limit=0, observer=run_clock, name="small")
     engine.start()
     yield engine

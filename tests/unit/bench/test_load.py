@@ -2,12 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.callers import Call, Target
 from bench.errors import BenchError
-from bench.load import Call, Round, play_round, tokens_within
+from bench.load import Round, play_round, tokens_within
 
 
 def call(began: float, ended: float, tokens: int = 100) -> Call:
-    return Call(began, ended, tokens, first_token_seconds=0.0, engine_seconds=0.0)
+    return Call(began, ended, tokens)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_a_client_that_is_always_busy_has_its_own_rate_in_any_window(
 
 
 def test_a_round_knows_its_rate_and_which_calls_ended_in_it() -> None:
-    played = Round(0.0, 4.0, (call(-1.0, 1.0), call(1.0, 3.0), call(3.0, 7.0)), frozenset())
+    played = Round(0.0, 4.0, (call(-1.0, 1.0), call(1.0, 3.0), call(3.0, 7.0)))
 
     assert played.rate == pytest.approx((50 + 100 + 25) / 4)
     assert [call.ended for call in played.finished] == [1.0, 3.0]
@@ -43,4 +44,4 @@ def test_a_round_knows_its_rate_and_which_calls_ended_in_it() -> None:
 
 def test_a_server_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(BenchError, match="a call failed: "):
-        play_round("127.0.0.1:1", 2, 4, 0)
+        play_round(Target("grpc", "127.0.0.1:1"), 2, 4, 0)

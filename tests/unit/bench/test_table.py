@@ -1,5 +1,8 @@
+import pytest
+
+from bench.report import Report
 from bench.table import as_markdown, as_text
-from tests.unit.bench.reports import report
+from tests.unit.bench.reports import full_report, report
 
 
 def test_the_text_holds_what_the_numbers_were_measured_with() -> None:
@@ -15,17 +18,32 @@ def test_columns_are_aligned_and_hold_the_ratio_beside_its_goal() -> None:
     row = lines[lines.index(header) + 1]
 
     assert len(header) == len(row)
-    assert row.split() == ["64", "0.900", "0.900", "to", "0.900", "0.95", "900", "1,000", "0.0%", "3", "1.000", "75.0%"]
+    assert row.split() == [
+        "64",
+        "0.900",
+        "0.900",
+        "to",
+        "0.900",
+        "0.95",
+        "missed",
+        "900",
+        "1,000",
+        "0.0%",
+        "3",
+        "1.000",
+        "75.0%",
+    ]
 
 
-def test_every_markdown_row_has_as_many_cells_as_its_header() -> None:
+@pytest.mark.parametrize(("shown", "count"), [(report(), 3), (full_report(), 12)])
+def test_every_markdown_row_has_as_many_cells_as_its_header(shown: Report, count: int) -> None:
     tables = [
         [line for line in part.splitlines() if line.startswith("|")]
-        for part in as_markdown(report()).split("\n\n")
+        for part in as_markdown(shown).split("\n\n")
         if part.startswith("|")
     ]
 
-    assert len(tables) == 2
+    assert len(tables) == count
     for header, rule, *rows in tables:
         assert rule == "|" + " ---: |" * (header.count("|") - 1)
         assert rows

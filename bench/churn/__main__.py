@@ -1,0 +1,172 @@
+"""`python -m bench.churn`: does the same request give the same tokens, whatever runs beside it?"""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, get_args
+
+from bench.bare import decode_graphs
+from bench.churn.episode import Circumstances, first_difference, live
+from bench.churn.pool import Pool, answers_alone, make_pool
+from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismatch, as_text
+from bench.cores import Cores, usable_cores
+from bench.machine import describe_machine
+from bench.options import Precision, Provider, count, name
+from bench.runners import make_runner
+from music.bundle import Bundle, load_bundle
+from music.errors import FantasiaError
+from server.engine.completion import FinishReason
+from server.engine.onnx_runner import OnnxRunner
+
+_SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)
+"""From one engine to the next; the wide ones, which are fast, get most of the requests."""
+_THREADS: Final = (1, 1, 2)
+_MISMATCHES_TOLD: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line, parsed."""
+
+    bundle: Path
+    requests: int
+    distinct: int
+    engines: int
+    precision: Precision
+    provider: Provider
+    seed: int
+    record: str | None
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Parse the command line (without the program's name).
+
+    Raises:
+        SystemExit: it cannot be read (code 2), or asks for help (code 0).
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench.churn", description="Answers in a crowd, and alone.")
+    parser.add_argument("--bundle", type=Path, default=Path("models/chorales"), help="bundle to run (%(default)s)")
+    parser.add_argument("--requests", type=count, default=100_000, help="answers to compare (%(default)s)")
+    parser.add_argument("--distinct", type=count, default=3000, help="different requests among them (%(default)s)")
+    parser.add_argument("--engines", type=count, default=24, help="engines, one after the other (%(default)s)")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="(%(default)s)")
+    parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="(%(default)s)")
+    parser.add_argument("--seed", type=count, default=1, help="of all that is drawn (%(default)s)")
+    parser.add_argument("--record", type=name, metavar="NAME", help="write bench/results/churn/NAME.json")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def run(options: Options) -> ChurnReport:
+    """Write every request of the pool alone, then let the crowds come; progress goes to stderr.
+
+    Raises:
+        FantasiaError: the bundle is refused, or the provider does not run here.
+    """
+    bundle = load_bundle(options.bundle)
+    began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    _tell(f"writing {options.distinct} requests alone")
+    runner = _lone_runner(options, bundle, options.precision)
+    provider, chunk_sizes = runner.provider, runner.chunk_sizes
+    pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
+    episodes, mismatches = _crowds(options, pool, chunk_sizes)
+    return ChurnReport(
+        date=date,
+        machine=describe_machine(Cores(len(usable_cores()))),
+        bundle=bundle.name,
+        digest=bundle.digest,
+        provider=provider,
+        precision=options.precision,
+        distinct=options.distinct,
+        forced=sum(bool(request.forced) for request in pool.requests),
+        ended=sum(answer.reason == FinishReason.END.value for answer in pool.answers),
+        seed=options.seed,
+        episodes=tuple(episodes),
+        first_mismatches=tuple(mismatches[:_MISMATCHES_TOLD]),
+        differences=_differences(options, bundle, pool),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _lone_runner(options: Options, bundle: Bundle, precision: Precision) -> OnnxRunner:
+    return make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=precision)
+
+
+def _crowds(options: Options, pool: Pool, chunk_sizes: tuple[int, ...]) -> tuple[list[Episode], list[Mismatch]]:
+    """The episodes, each in a fresh process."""
+    dice = random.Random(options.seed)  # noqa: S311 -- what is tried is no secret
+    some = [chunk_sizes, chunk_sizes, chunk_sizes[:1], chunk_sizes[:2], (chunk_sizes[0], chunk_sizes[-1])]
+    shares = [options.requests * (number + 1) // options.engines for number in range(options.engines)]
+    episodes: list[Episode] = []
+    mismatches: list[Mismatch] = []
+    for number, (before, after) in enumerate(pairwise([0, *shares])):
+        circumstances = Circumstances(
+            slots=_SLOTS[number % len(_SLOTS)],
+            threads=_THREADS[number % len(_THREADS)],
+            chunk_sizes=some[number % len(some)],
+            precision=options.precision,
+            provider=options.provider,
+            seed=dice.getrandbits(64),
+        )
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            lived = process.submit(
+                live, options.bundle, pool, circumstances, requests=after - before, number=number
+            ).result()
+        episodes.append(lived[0])
+        mismatches.extend(lived[1])
+        found = sum(episode.mismatches for episode in episodes)
+        _tell(f"engine {number + 1} of {options.engines}: {after} answers compared, {found} mismatches")
+    return episodes, mismatches
+
+
+def _differences(options: Options, bundle: Bundle, pool: Pool) -> tuple[Difference, ...]:
+    """What the other precisions of the bundle write."""
+    differences = []
+    for precision in get_args(Precision):
+        if precision == options.precision or not decode_graphs(bundle, precision):
+            continue
+        _tell(f"writing them in {precision}")
+        others = answers_alone(bundle, _lone_runner(options, bundle, precision), pool.requests)
+        places = [
+            first_difference(ours.tokens.tolist(), theirs.tokens.tolist())
+            for ours, theirs in zip(pool.answers, others, strict=True)
+            if not ours.same(theirs)
+        ]
+        differences.append(
+            Difference(
+                precision=precision,
+                different=len(places),
+                requests=len(others),
+                mean_place=sum(places) / max(len(places), 1),
+            )
+        )
+    return tuple(differences)
+
+
+def _tell(what: str) -> None:
+    sys.stderr.write(f"{what}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run and print; the exit code: 0 all the same, 1 could not, or some were not, 2 bad arguments."""
+    options = parse_options(arguments)
+    try:
+        report = run(options)
+    except FantasiaError as error:
+        sys.stderr.write(f"python -m bench.churn: error: {error}\n")
+        return 1
+    print(as_text(report), end="")
+    if options.record:
+        report.save(RECORDS / f"{options.record}.json")
+    return 1 if report.mismatches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

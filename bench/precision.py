@@ -1,0 +1,82 @@
+"""int8 against float32, and what drawing a token costs in either."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from bench.bare import BareLoop, decode_graphs
+from bench.cut import session_without_sampling
+from bench.options import Options, Precision
+from bench.rounds import interleaved
+from bench.rows import PrecisionRow, SamplingRow
+from music.bundle import Bundle
+from server.engine.request import EngineRequest
+
+WIDTHS: Final = (1, 8, 64)
+SAMPLING_WIDTH: Final = 64
+
+
+def measure_precisions(
+    bundle: Bundle, options: Options, requests: Sequence[EngineRequest], *, seconds: float
+) -> list[PrecisionRow]:
+    """Bare loops of both precisions, side by side."""
+    plain, short = (_loop(bundle, options, precision) for precision in ("float32", "int8"))
+    rows = []
+    for width in WIDTHS:
+        some = requests[:width]
+        tokens = sum(request.max_tokens for request in some)
+        differ = (plain.run(some)[0] != short.run(some)[0]).any(axis=1)
+        found = interleaved(
+            lambda some=some, tokens=tokens: tokens / plain.run(some)[1],  # type: ignore[misc]
+            lambda some=some, tokens=tokens: tokens / short.run(some)[1],  # type: ignore[misc]
+            seconds=seconds / len(WIDTHS),
+        )
+        rows.append(PrecisionRow(width=width, comparison=found, different=float(np.mean(differ))))
+    return rows
+
+
+def measure_sampling(
+    bundle: Bundle,
+    options: Options,
+    requests: Sequence[EngineRequest],
+    precisions: Sequence[Precision],
+    *,
+    seconds: float,
+) -> list[SamplingRow]:
+    """The decode graph against the same one without its sampler, told the tokens that the first one drew."""
+    some = requests[:SAMPLING_WIDTH]
+    tokens = sum(request.max_tokens for request in some)
+    rows = []
+    for precision in precisions:
+        whole = _loop(bundle, options, precision)
+        drawn = whole.run(some)[0]
+        steps = whole.chunk_steps
+        session = session_without_sampling(
+            bundle, decode_graphs(bundle, precision)[steps], provider=options.provider, threads=options.threads
+        )
+        cut = BareLoop(
+            bundle,
+            provider=options.provider,
+            threads=options.threads,
+            precision=precision,
+            steps=steps,
+            session=session,
+        )
+        told = [_told(request, row) for request, row in zip(some, drawn.tolist(), strict=True)]
+        cut.run(told)
+        found = interleaved(
+            lambda cut=cut, told=told: tokens / cut.run(told)[1],  # type: ignore[misc]
+            lambda whole=whole: tokens / whole.run(some)[1],  # type: ignore[misc]
+            seconds=seconds / len(precisions),
+        )
+        rows.append(SamplingRow(precision=precision, width=len(some), comparison=found))
+    return rows
+
+
+def _told(request: EngineRequest, tokens: Sequence[int]) -> EngineRequest:
+    return EngineRequest(seed=request.seed, max_tokens=len(tokens), clock_row=request.clock_row, forced=tuple(tokens))
+
+
+def _loop(bundle: Bundle, options: Options, precision: Precision) -> BareLoop:
+    return BareLoop(bundle, provider=options.provider, threads=options.threads, precision=precision)
