@@ -247,7 +247,7 @@ class Engine:
             self._observer.prefill(part.tokens, now - began)
             if part.complete:
                 self._batch.join(part.slot, self._scheduler.running[part.slot].request, prefilled=part.complete)
-            if part.complete or now >= until:
+            if part.complete or now + (now - began) > until:  # the next one would take as long again
                 return
 
     def _decode(self) -> Progress:

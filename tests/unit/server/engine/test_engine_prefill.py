@@ -127,7 +127,8 @@ def test_whoever_is_through_does_not_wait_for_other_primers(
     reading_for(monkeypatch, 1000.0)
     runner = FakeRunner(slots=2)
     engine = make_engine(runner)
-    tickets = [engine.submit(PRIMED), engine.submit(EngineRequest(seed=1, max_tokens=200, forced=PRIMER[:100]))]
+    shorter = EngineRequest(seed=1, max_tokens=200, forced=PRIMER[: 2 * SLICE_TOKENS])
+    tickets = [engine.submit(PRIMED), engine.submit(shorter)]
     engine.start()
     for ticket in tickets:
         ticket.future.result(10)
