@@ -136,11 +136,6 @@ def _details(bundle: Bundle, prose: Prose) -> str:
     if "epoch" in provenance:
         seed = provenance.get("config", {}).get("training", {}).get("seed")
         rows.append(("trained", f"{provenance['epoch']} epochs" + (f", seed {seed}" if seed is not None else "")))
-    taught = provenance.get("config", {}).get("distillation")
-    if taught:
-        seeds = " ".join(map(str, taught["seeds"]))
-        written = f", and by {taught['written']} pieces that one of them wrote" if taught.get("written") else ""
-        rows.append(("taught by", f"{len(taught['seeds'])} networks of `{taught['teacher']}`, seeds {seeds}{written}"))
     if versions:
         rows.append(("made with", ", ".join(f"{package} {number}" for package, number in sorted(versions.items()))))
     rows = [row for row in rows if row[1]]

@@ -81,22 +81,6 @@ class TrainingConfig(_Table):
         return self
 
 
-class DistillationConfig(_Table):
-    """From which networks, trained first, this one learns beside the pieces."""
-
-    teacher: str = Field(description="configuration of the teachers: a named one, or a TOML file")
-    seeds: tuple[int, ...] = Field(min_length=1, max_length=16, description="one teacher for each")
-    weight: float = Field(gt=0, le=1, description="share of the loss that is the teachers'")
-    sharpness: float = Field(default=1.0, gt=0, le=2, description="what the teachers' logits are multiplied by")
-    written: int = Field(default=0, ge=0, le=100_000, description="pieces of the first teacher to learn from as well")
-
-    @model_validator(mode="after")
-    def _different(self) -> "DistillationConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"two teachers with one seed are one teacher: {list(self.seeds)}")
-        return self
-
-
 class BundleConfig(_Table, Defaults):
     """What the bundle tells the server: defaults for what a caller leaves open, and its limits."""
 
@@ -110,26 +94,7 @@ class Config(_Table):
     tokenizer: TokenizerConfig
     network: NetworkConfig
     training: TrainingConfig
-    distillation: DistillationConfig | None = None
     bundle: BundleConfig
-
-    @property
-    def teachers(self) -> dict[int, "Config"]:
-        """What the teachers are trained by, by seed; none where there is no distillation.
-
-        Raises:
-            ConfigurationError: there is no such configuration, or it is no teacher for this one.
-        """
-        if self.distillation is None:
-            return {}
-        named = self.distillation.teacher
-        teacher = load_config(named)
-        if teacher.tokenizer != self.tokenizer or teacher.distillation is not None:
-            raise ConfigurationError(f"{named} is no teacher: it needs the same tokenizer and no teachers of its own")
-        return {
-            seed: teacher.model_copy(update={"training": teacher.training.model_copy(update={"seed": seed})})
-            for seed in self.distillation.seeds
-        }
 
 
 def named_configs() -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ from music.bundle import Bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.auto import AUTO, choose
 from training.batches import EncodedPiece, encode_corpus
-from training.checkpoint import BEST, load_checkpoint, unwritable
+from training.checkpoint import unwritable
 from training.config import Config, config_of
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
@@ -23,14 +22,9 @@ from training.evaluation import ClockMode, evaluate_split
 from training.export import check_target, export
 from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
-from training.model import MusicLSTM
-from training.teachers import Teachers
 from training.trainer import Trainer
-from training.written import written_pieces
 
 ABOUT: Final = "run.json"
-TEACHERS: Final = "teachers"
-"""Folder of the teachers' runs in that of the network they teach."""
 _CHECKED_PIECES: Final = 8
 _MEASURED_SPLITS: Final = (Split.VALID, Split.TEST)
 
@@ -158,80 +152,16 @@ def _train(
         raise CorpusError(f"{corpus_path} and this configuration do not fit: {error}") from error
     pieces, dropped = _encode(corpus, tokenizer, Split.TRAIN)
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
-    course = _Course(tokenizer, held_out, world, progress)
-    source = corpus_path.resolve()
-    teachers, beginning, written = None, None, list[EncodedPiece]()
-    if config.distillation is not None:
-        runs = [
-            Run(folder / TEACHERS / str(seed), teacher, tokenizer, source) for seed, teacher in config.teachers.items()
-        ]
-        networks = [course.network(run, pieces) for run in runs]
-        teachers = Teachers(networks, weight=config.distillation.weight, sharpness=config.distillation.sharpness)
-        if config.distillation.written:
-            written = course.written(runs[0], config.distillation.written, corpus)
-        if config.distillation.begin:
-            beginning = networks[0].state_dict()
-    best = course.train(Run(folder, config, tokenizer, source, reasons), pieces + written, teachers, beginning)
+    trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
+    if world.leads:
+        Run(folder, config, tokenizer, corpus_path.resolve(), reasons).save()
+    best = trainer.run()
+    if world.leads:
+        try:
+            draw_curves(read_history(folder / HISTORY), folder / CURVES)
+        except OSError as error:
+            raise unwritable(folder / CURVES, error) from error
     return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
-
-
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What a network and its teachers have in common."""
-
-    tokenizer: Tokenizer
-    held_out: Sequence[EncodedPiece]
-    world: World
-    progress: bool
-
-    def train(
-        self,
-        run: Run,
-        pieces: Sequence[EncodedPiece],
-        teachers: Teachers | None = None,
-        beginning: Mapping[str, torch.Tensor] | None = None,
-    ) -> EpochRecord:
-        """Train in a run's folder, or go on; the record of the best epoch."""
-        trainer = Trainer(
-            run.config,
-            self.tokenizer,
-            pieces,
-            self.held_out,
-            run.folder,
-            world=self.world,
-            teachers=teachers,
-            beginning=beginning,
-            progress=self.progress,
-        )
-        if self.world.leads:
-            run.save()
-        best = trainer.run()
-        if self.world.leads:
-            try:
-                draw_curves(read_history(run.folder / HISTORY), run.folder / CURVES)
-            except OSError as error:
-                raise unwritable(run.folder / CURVES, error) from error
-        return best
-
-    def network(self, run: Run, pieces: Sequence[EncodedPiece]) -> MusicLSTM:
-        """A finished teacher, trained if it is not yet: its best weights."""
-        self.train(run, pieces)
-        weights: dict[str, Any] = self.world.told(
-            load_checkpoint(run.folder / BEST)["model"] if self.world.leads else {}
-        )
-        network = MusicLSTM(run.config.network, self.tokenizer).to(self.world.device)
-        network.load_state_dict(weights)
-        return network
-
-    def written(self, run: Run, count: int, corpus: Corpus) -> list[EncodedPiece]:
-        """What a finished teacher writes."""
-        pieces: list[EncodedPiece] = []
-        if self.world.leads:
-            threads = torch.get_num_threads()
-            pieces = written_pieces(
-                run.folder, count, config=run.config, tokenizer=self.tokenizer, corpus=corpus, threads=threads
-            )
-        return self.world.told(pieces)
 
 
 def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:

@@ -27,7 +27,6 @@ from training.feed import Feed, TrainingFeeds
 from training.history import EpochRecord, History
 from training.model import MusicLSTM, State
 from training.schedule import learning_rate
-from training.teachers import Teachers
 
 _VALIDATION_LANES = 32
 
@@ -74,7 +73,6 @@ class Trainer:
         folder: Path,
         *,
         world: World,
-        teachers: Teachers | None = None,
         progress: bool = True,
     ) -> None:
         self._config = config
@@ -83,7 +81,6 @@ class Trainer:
         self._valid = valid
         self._folder = folder
         self._world = world
-        self._teachers = teachers
         self._progress = progress and world.leads
         lanes = min(config.training.lanes, len(train))
         if lanes < world.size:
@@ -194,7 +191,6 @@ class Trainer:
         """One pass over lanes. Nothing waits for the device before the end: the host only hands out work."""
         lanes = feed.lanes
         state: State | None = None
-        lesson = self._teachers.lesson() if train and self._teachers is not None else None
         totals = torch.zeros(2, dtype=torch.float64, device=self._world.device)  # nats, tokens held likeliest
         with self._bar(lanes.tokens, train=train) as bar:
             for index, (batch, count) in enumerate(zip(feed, lanes.counts, strict=False)):
@@ -207,16 +203,15 @@ class Trainer:
                     logits.flatten(0, 1), batch.targets.flatten(), ignore_index=PADDING, reduction="sum"
                 )
                 if train and count:
-                    loss = nats if lesson is None else lesson.loss(batch, logits, nats)
-                    self._step(loss, count, self._epoch + index / lanes.windows)
+                    self._step(nats, count, self._epoch + index / lanes.windows)
                 totals[0] += nats.detach()
                 totals[1] += (logits.detach().argmax(-1) == batch.targets).sum()
                 bar.update(count)
         nats_total, correct = self._world.total(totals).tolist()
         return Score(nats_total, int(correct), lanes.tokens, lanes.tokens - lanes.ends)
 
-    def _step(self, loss: torch.Tensor, count: int, epoch: float) -> None:
-        """One step down the mean of a summed loss over the `count` tokens of the window in all processes.
+    def _step(self, nats: torch.Tensor, count: int, epoch: float) -> None:
+        """One step down the mean over the `count` tokens of the window in all processes.
 
         Their gradients are averaged, and they may hold unequal numbers of tokens: so the sum of each is divided
         by the tokens of all, and multiplied by the number of processes that the average divides it by.
@@ -224,7 +219,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._config.training, epoch)
         self._optimizer.zero_grad(set_to_none=True)
-        (loss * (self._world.size / count)).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        (nats * (self._world.size / count)).backward()  # type: ignore[no-untyped-call]  # torch's own gap
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.training.gradient_clip)
         self._optimizer.step()
         if self._average is not None:
@@ -307,8 +302,6 @@ def _identity(
     """Digest of all that decides the weights: a checkpoint of something else is not resumed."""
     digest = hashlib.sha256()
     relevant = {"network": config.network.model_dump(), "training": config.training.model_dump()}
-    if config.distillation is not None:
-        relevant["distillation"] = config.distillation.model_dump()
     digest.update(json.dumps(relevant, sort_keys=True).encode())
     digest.update(tokenizer.hash.encode())
     for piece in (*train, *valid):

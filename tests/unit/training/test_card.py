@@ -75,17 +75,6 @@ def test_a_card_says_what_the_manifest_knows(small_bundle: Path) -> None:
     assert "Baselines" not in card
 
 
-def test_a_card_names_the_networks_that_a_bundle_learned_from(small_bundle: Path) -> None:
-    bundle = load_bundle(small_bundle)
-    assert "taught by" not in render_card(bundle, load_prose("small"), SAMPLES)
-    taught = {"teacher": "choir", "seeds": [1, 2], "written": 30}
-    provenance = bundle.manifest.provenance | {"config": {"distillation": taught}}
-    manifest = bundle.manifest.model_copy(update={"provenance": provenance})
-    learned = Bundle(bundle.path, manifest, bundle.digest, bundle.tokenizer)
-    card = render_card(learned, load_prose("small"), SAMPLES)
-    assert "| taught by | 2 networks of `choir`, seeds 1 2, and by 30 pieces that one of them wrote |" in card
-
-
 def test_a_card_tells_what_the_judge_found(small_bundle: Path) -> None:
     card = render_card(load_bundle(small_bundle), load_prose("small"), SAMPLES, judgement("0" * 64))
     assert "| 8-gram | 0.765 | 80.0% |" in card

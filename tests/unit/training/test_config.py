@@ -6,7 +6,7 @@ from training.config import load_config, named_configs
 from training.errors import ConfigurationError
 
 
-@pytest.mark.parametrize("name", ["chorales", "chorales-distilled", "origin", "smoke"])
+@pytest.mark.parametrize("name", ["chorales", "origin", "smoke"])
 def test_the_named_configurations_are_whole(name: str) -> None:
     assert name in named_configs()
     assert load_config(name).training.epochs > 0
@@ -46,5 +46,5 @@ def test_a_wrong_value_is_named(key: str, value: str, words: str) -> None:
 
 
 def test_an_unknown_configuration_lists_the_known() -> None:
-    with pytest.raises(ConfigurationError, match="chorales, chorales-distilled, folk, origin, piano, smoke"):
+    with pytest.raises(ConfigurationError, match="chorales, folk, origin, piano, smoke"):
         load_config("symphony")
