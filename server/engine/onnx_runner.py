@@ -1,20 +1,16 @@
-"""Runs a bundle's graphs with ONNX Runtime; the only module that imports it."""
+"""Runs a bundle's graphs with ONNX Runtime, the state in the host's memory."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Its Linux wheels report to Microsoft unless told not to, and only what is set before the import is heard in time.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-
 from music.bundle import Bundle
 from music.errors import BundleMismatchError
 from music.linear_voicing import LinearVoicing
 from server.engine.errors import ProviderUnavailableError
+from server.engine.ort import onnxruntime
 from server.engine.precision import Precision, chosen_precision
 from server.engine.prefill import Prefill, Told
 from server.engine.runner import Chunk
@@ -232,9 +228,15 @@ def _padded(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def open_session(
-    bundle: Bundle, name: str, *, provider: Provider, threads: int, changed: bytes | None = None
+    bundle: Bundle,
+    name: str,
+    *,
+    provider: Provider,
+    threads: int,
+    changed: bytes | None = None,
+    cuda: Mapping[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Load one graph of a bundle, or `changed` in its place, for those who look into it.
+    """Load one graph of a bundle, or `changed` in its place; `cuda` has options of the CUDA provider.
 
     Raises:
         ProviderUnavailableError: CUDA was asked for and the session does not run on it.
@@ -247,7 +249,7 @@ def open_session(
         spinning = may_spin(threads, read_cpu())
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.log_severity_level = _ERROR
-    wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0"}), CPU]
+    wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0", **(cuda or {})}), CPU]
     if provider == "auto" and CUDA not in onnxruntime.get_available_providers():
         wanted = [CPU]
     if provider == "cuda" and CUDA not in onnxruntime.get_available_providers():
