@@ -66,6 +66,9 @@ class TrainingConfig(_Table):
     gradient_clip: float = Field(gt=0)
     warmup_epochs: float = Field(ge=0)
     average: float = Field(default=0.0, ge=0, lt=1, description="what the moving average of the weights keeps a step")
+    calibrate: bool = Field(
+        default=False, description="whether the logits are scaled on the validation pieces at the end"
+    )
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
     transpose: tuple[int, int] = Field(description="least and greatest transposition, in semitones")
     unknown_meter: float = Field(ge=0, le=1, description="share of pieces heard without their bar lines")

@@ -12,7 +12,8 @@ from music.bundle import Bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.auto import AUTO, choose
 from training.batches import EncodedPiece, encode_corpus
-from training.checkpoint import unwritable
+from training.calibration import calibrate
+from training.checkpoint import BEST, unwritable
 from training.config import Config, config_of
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
@@ -86,6 +87,8 @@ class Trained:
     valid_pieces: int
     dropped: Counter[str]
     """Notes of the training and validation pieces that the tokenizer left out or moved, by reason."""
+    sharpness: float | None = None
+    """What the logits were multiplied by in the end; None where they were left as they are."""
 
 
 def automatic(
@@ -156,12 +159,15 @@ def _train(
     if world.leads:
         Run(folder, config, tokenizer, corpus_path.resolve(), reasons).save()
     best = trainer.run()
+    sharpness = None
+    if config.training.calibrate:
+        sharpness = calibrate(folder / BEST, trainer.model, tokenizer, held_out, world)
     if world.leads:
         try:
             draw_curves(read_history(folder / HISTORY), folder / CURVES)
         except OSError as error:
             raise unwritable(folder / CURVES, error) from error
-    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out)
+    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out, sharpness)
 
 
 def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:

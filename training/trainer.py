@@ -301,7 +301,8 @@ def _identity(
 ) -> str:
     """Digest of all that decides the weights: a checkpoint of something else is not resumed."""
     digest = hashlib.sha256()
-    relevant = {"network": config.network.model_dump(), "training": config.training.model_dump()}
+    training = config.training.model_dump(exclude={"calibrate"})  # which comes after it
+    relevant = {"network": config.network.model_dump(), "training": training}
     digest.update(json.dumps(relevant, sort_keys=True).encode())
     digest.update(tokenizer.hash.encode())
     for piece in (*train, *valid):

@@ -50,4 +50,6 @@ def train(
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(trained.dropped.items())) or "none"
     click.echo(f"pieces: {trained.train_pieces} train, {trained.valid_pieces} valid; notes dropped or moved: {dropped}")
     click.echo(f"best epoch {best.epoch}: {best.valid_loss:.4f} nats per note-step, accuracy {best.valid_accuracy:.2%}")
+    if trained.sharpness is not None:
+        click.echo(f"logits times {trained.sharpness:.2f}, with which the validation pieces are known best")
     click.echo(f"next: python -m training export {folder} --out models/NAME")
