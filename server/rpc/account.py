@@ -23,6 +23,7 @@ class Account(UnaryInterceptor):
     """Stands outside all other interceptors, to see what the caller sees."""
 
     def __init__(self, observer: CallObserver) -> None:
+        super().__init__()
         self._observer = observer
         self._refused = 0  # since the last line about it
         self._quiet_until = 0.0

@@ -12,6 +12,7 @@ class Gate(UnaryInterceptor):
     """Closed at first. While it is closed, new calls are refused; those inside are left alone."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._closed_because: str | None = "starting"
         self._inside = 0
         self._empty = asyncio.Event()

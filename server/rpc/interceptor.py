@@ -23,7 +23,14 @@ Handler = Callable[[bytes, Context], Awaitable[Message]]
 
 
 class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Stands around every unary call of our own service; health and reflection pass by."""
+    """Stands around every unary call of our own service; health and reflection pass by.
+
+    A method's handler is the same for as long as the server stands, so it is wrapped once: whoever is turned away should
+    cost little.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, MethodHandler] = {}
 
     async def intercept_service(
         self,
@@ -31,8 +38,11 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> MethodHandler:
         """Wrap the handler that the call is for."""
+        path = handler_call_details.method
+        if path in self._wrapped:
+            return self._wrapped[path]
         handler = await continuation(handler_call_details)
-        method = METHODS.get(handler_call_details.method)
+        method = METHODS.get(path)
         if method is None or handler is None:
             return handler
         inner = cast(Handler, handler.unary_unary)
@@ -40,7 +50,10 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
         async def wrapped(request: bytes, context: Context) -> Message:
             return await self.around(method, inner, request, context)
 
-        return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+        self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
+            wrapped, handler.request_deserializer, handler.response_serializer
+        )
+        return self._wrapped[path]
 
     @abstractmethod
     async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
