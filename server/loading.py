@@ -5,7 +5,9 @@ from typing import Final
 
 from music.bundle import Bundle, load_bundle
 from server.catalogue import ServedModel
+from server.engine.device_runner import DeviceRunner
 from server.engine.engine import Engine
+from server.engine.errors import ProviderUnavailableError
 from server.engine.onnx_runner import OnnxRunner
 from server.engine.runner import Runner
 from server.engine.threads import choose_threads, read_cpu
@@ -32,19 +34,30 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
             bundle = load_bundle(path)
             parameters = bundle.network.parameters
             threads = choose_threads(settings.threads, cpu, models=len(folders), parameters=parameters)
-            runner = OnnxRunner(
-                bundle,
-                slots=settings.slots,
-                provider=settings.provider,
-                threads=threads,
-                precision=settings.precision,
-            )
+            runner = open_runner(bundle, settings, threads)
             models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics, threads))
     except BaseException:
         for model in models:
             model.engine.stop()
         raise
     return models
+
+
+def open_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
+    """A runner on CUDA where that is wanted, or is free to be taken and really runs; else one on the CPU.
+
+    Raises:
+        ProviderUnavailableError: CUDA is wanted and does not run here.
+        PrecisionUnavailableError: int8 is wanted where it does not run.
+        BundleMismatchError: a graph does not load, or has not the shape that the manifest says.
+    """
+    if settings.provider != "cpu":
+        try:
+            return DeviceRunner(bundle, slots=settings.slots, precision=settings.precision, tf32=settings.tf32)
+        except ProviderUnavailableError:
+            if settings.provider == "cuda":
+                raise
+    return OnnxRunner(bundle, slots=settings.slots, provider="cpu", threads=threads, precision=settings.precision)
 
 
 def bundle_folders(models: Path) -> list[Path]:

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
         frozen=True,
         validate_default=True,
         cli_kebab_case=True,
+        cli_implicit_flags=True,
         cli_prog_name="python -m server",
     )
 
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "float32", "int8"] = Field(
         default="auto", description="arithmetic of the models: auto takes int8 on CPUs where it is faster"
     )
+    tf32: bool = Field(default=False, description="let CUDA round factors to 10 bits of mantissa, which is faster")
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of each model; 0 chooses by the CPU limit and its size"
     )
@@ -73,6 +75,8 @@ def _sentence(error: Any) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     """What a field accepts, in words."""
+    if field.annotation is bool:
+        return "true or false"
     choices = get_args(field.annotation)
     if choices:
         return f"one of {', '.join(map(str, choices))}"

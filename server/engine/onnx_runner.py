@@ -63,7 +63,7 @@ class OnnxRunner:
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         for steps, name in sorted((graphs.decode_int8 if self._precision == "int8" else graphs.decode).items()):
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
-            _check_decode(bundle, name, self._sessions[steps], steps)
+            check_decode(bundle, name, self._sessions[steps], steps)
         self._provider = _provider_of((*self._sessions.values(), prefill))
         self._linear = linear_voicing(bundle)
         self._start = initial_state(bundle)
@@ -273,7 +273,12 @@ def _provider_of(sessions: Any) -> str:
     return CUDA if all(CUDA in session.get_providers() for session in sessions) else CPU
 
 
-def _check_decode(bundle: Bundle, name: str, session: onnxruntime.InferenceSession, steps: int) -> None:
+def check_decode(bundle: Bundle, name: str, session: onnxruntime.InferenceSession, steps: int) -> None:
+    """See that a decode graph takes and gives what the manifest says.
+
+    Raises:
+        BundleMismatchError: it does not.
+    """
     network = bundle.network
     shapes = {value.name: list(value.shape) for value in (*session.get_inputs(), *session.get_outputs())}
     expected = {

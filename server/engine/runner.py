@@ -93,7 +93,10 @@ class Runner(Protocol):
         """
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
-        """Run the chunk's rows for its steps, leaving the other slots as they are.
+        """Run the chunk's rows for its steps.
+
+        Slots that were reset since they last ran, or whose primer is read, stay as they are while they are in no chunk.
+        Of the others whoever sits out a chunk is reset before it runs again, so a runner need not keep its state.
 
         Returns:
             (width, steps): the tokens, forced or sampled. The state of the rows has advanced past them all.

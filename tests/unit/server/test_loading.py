@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 
+from music.bundle import Bundle, load_bundle
 from music.errors import BundleFormatError
+from server.engine.errors import ProviderUnavailableError
 from server.engine.onnx_runner import OnnxRunner
 from server.engine.threads import Cpu
 from server.errors import StartupError
-from server.loading import bundle_folders, load_models
+from server.loading import bundle_folders, load_models, open_runner
 from server.metrics import Metrics
 from server.settings import Settings
 
@@ -62,3 +64,43 @@ def test_the_threads_are_chosen_for_the_limit(small_bundle: Path, monkeypatch: p
         (model,) = load_models(Settings(models=small_bundle, provider="cpu", threads=asked), Metrics())
         model.engine.stop()
         assert model.threads == asked_of_runtime[-1] == max(asked, 1)
+
+
+class Device:
+    """Stands in for the runner on CUDA, which really runs or does not."""
+
+    runs = True
+
+    def __init__(self, bundle: Bundle, **keywords: Any) -> None:
+        if not self.runs:
+            raise ProviderUnavailableError("no CUDA")
+        self.keywords = keywords
+
+
+@pytest.mark.parametrize(
+    ("provider", "runs", "taken"),
+    [
+        ("auto", True, Device),
+        ("auto", False, OnnxRunner),
+        ("cuda", True, Device),
+        ("cuda", False, None),
+        ("cpu", True, OnnxRunner),
+    ],
+)
+def test_cuda_is_taken_where_it_runs_and_insisted_on_where_asked_for(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, provider: Any, runs: bool, taken: type | None
+) -> None:
+    monkeypatch.setattr("server.loading.DeviceRunner", Device)
+    monkeypatch.setattr(Device, "runs", runs)
+    settings = Settings(models=small_bundle, provider=provider, slots=3, tf32=True)
+    bundle = load_bundle(small_bundle)
+    if taken is None:
+        with pytest.raises(ProviderUnavailableError):
+            open_runner(bundle, settings, 1)
+        return
+    runner = open_runner(bundle, settings, 1)
+    assert type(runner) is taken
+    if isinstance(runner, Device):
+        assert runner.keywords == {"slots": 3, "precision": "auto", "tf32": True}
+    else:
+        assert runner.provider == "CPUExecutionProvider"

@@ -38,6 +38,19 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_settings([]).port == 50051
 
 
+def test_tf32_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not parse_settings([]).tf32
+    assert parse_settings(["--tf32"]).tf32
+
+    monkeypatch.setenv("FANTASIA_TF32", "true")
+    assert parse_settings([]).tf32
+    assert not parse_settings(["--no-tf32"]).tf32
+
+    monkeypatch.setenv("FANTASIA_TF32", "perhaps")
+    with pytest.raises(SettingError, match=r"FANTASIA_TF32\) must be true or false, not 'perhaps'"):
+        parse_settings([])
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         parse_settings([]).port = 1

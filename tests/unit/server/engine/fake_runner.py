@@ -47,6 +47,8 @@ class FakeRunner:
         self.closed = 0
         self._states: dict[int, int] = {}
         self._reading: set[int] = set()
+        self._ran: set[int] = set()
+        self._reset: set[int] = set()
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -61,6 +63,7 @@ class FakeRunner:
         self.resets.append((slot, clock_row))
         self._states[slot] = _mix(clock_row)
         self._reading.discard(slot)
+        self._reset.add(slot)
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """The state is what decode would have left."""
@@ -118,7 +121,11 @@ class FakeRunner:
         assert steps in self.chunk_sizes
         assert (np.diff(chunk.rows) > 0).all()
         assert set(chunk.rows.tolist()) <= self._states.keys()
-        assert not set(chunk.rows.tolist()) & self._reading, "its primer is not read yet"
+        rows = set(chunk.rows.tolist())
+        assert not rows & self._reading, "its primer is not read yet"
+        assert rows <= self._ran | self._reset, "it sat out a chunk and was not reset"
+        self._ran = rows
+        self._reset -= rows
         for array, shape, dtype in (
             (chunk.rows, (width,), np.intp),
             (chunk.uniforms, (width, steps), np.float32),

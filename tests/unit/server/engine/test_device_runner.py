@@ -1,0 +1,446 @@
+"""The runner with state on a device, on the device that every machine has; CUDA's own tests lie beside."""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from music.bundle import Bundle, load_bundle
+from server.engine import device_runner
+from server.engine.device_graph import DeviceGraph
+from server.engine.device_runner import DeviceRunner
+from server.engine.device_state import DeviceState
+from server.engine.engine import Engine
+from server.engine.errors import PrecisionUnavailableError, ProviderUnavailableError
+from server.engine.onnx_runner import OnnxRunner, open_session
+from server.engine.request import EngineRequest
+from server.engine.runner import Chunk, Runner
+
+SLOTS = 6
+SLICE = 8
+Step = tuple[str, int, int]
+
+
+@pytest.fixture(scope="module")
+def small(small_bundle: Path) -> Bundle:
+    return load_bundle(small_bundle)
+
+
+@pytest.fixture(scope="module")
+def runner(small: Bundle) -> Iterator[DeviceRunner]:
+    """Captured, as far as a CPU captures: it runs what it is told to, under whatever id."""
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def host(small: Bundle) -> OnnxRunner:
+    return OnnxRunner(small, slots=SLOTS, provider="cpu", threads=1, precision="float32")
+
+
+def chunk_of(runner: Runner, rows: NDArray[np.intp], steps: int, random: np.random.Generator) -> Chunk:
+    width, vocabulary = len(rows), runner.vocabulary
+    allowed = random.random((width, vocabulary)) < 0.8
+    allowed[:, 2:4] = True  # REST and HOLD, so that something is always left
+    return Chunk(
+        rows=rows,
+        uniforms=random.random((width, steps), dtype=np.float32),
+        forced=np.where(random.random((width, steps)) < 0.1, 2, -1).astype(np.int64),
+        temperature=random.uniform(0.5, 2.0, width).astype(np.float32),
+        top_k=random.integers(0, vocabulary + 5, width),
+        top_p=random.uniform(0.3, 1.0, width).astype(np.float32),
+        allowed=allowed,
+    )
+
+
+def free_run(runner: Runner, steps: int) -> Chunk:
+    """Every slot, sampling whatever the grammar allows."""
+    every, ones = np.arange(runner.slots), np.ones(runner.slots, np.float32)
+    return Chunk(
+        rows=every,
+        uniforms=np.random.default_rng(steps).random((runner.slots, steps), dtype=np.float32),
+        forced=np.full((runner.slots, steps), -1, np.int64),
+        temperature=ones,
+        top_k=np.zeros(runner.slots, np.int64),
+        top_p=ones,
+        allowed=np.ones((runner.slots, runner.vocabulary), np.bool_),
+    )
+
+
+class Play:
+    """Drives a runner as the engine does: who is in runs in every chunk; a primer is read while others run."""
+
+    def __init__(self, runner: Runner, seed: int) -> None:
+        self.runner = runner
+        self.random = np.random.default_rng(seed)
+        self.running: set[int] = set()
+        self.reading: dict[int, Iterator[int]] = {}
+        self.tokens: list[tuple[list[int], list[list[int]]]] = []
+
+    def act(self, step: Step) -> None:
+        kind, slot, number = step
+        free = slot not in self.running and slot not in self.reading
+        if kind == "join" and free:
+            self.runner.reset(slot, number % 5)
+            self.running.add(slot)
+        elif kind == "primer" and free:
+            self.runner.reset(slot, number % 5)
+            self.reading[slot] = self.runner.prefill(slot, np.full(number, 2, np.int64), SLICE)
+        elif kind == "read" and slot in self.reading:
+            if next(self.reading[slot], None) is None:
+                del self.reading[slot]
+                self.running.add(slot)
+        elif kind == "leave":
+            self.running.discard(slot)
+            self.reading.pop(slot, None)
+        elif kind == "again" and slot in self.running:  # it left and another came, between two chunks
+            self.runner.reset(slot, number % 5)
+        elif kind == "chunk" and self.running:
+            rows = np.array(sorted(self.running))
+            for _ in range(2):
+                chunk = chunk_of(self.runner, rows, (1, 4, 16)[number % 3], self.random)
+                self.tokens.append((rows.tolist(), self.runner.decode(chunk).tolist()))
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["join", "join", "primer", "read", "read", "leave", "again", "chunk", "chunk", "chunk"]),
+            st.integers(0, SLOTS - 1),
+            st.integers(1, 30),
+        ),
+        max_size=60,
+    ),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60)
+def test_it_writes_what_the_host_runner_writes(
+    runner: DeviceRunner, host: OnnxRunner, steps: list[Step], seed: int
+) -> None:
+    """Token by token, whoever joins, leaves, is replaced or reads a primer meanwhile."""
+    plays = [Play(runner, seed), Play(host, seed)]
+    for step in steps:
+        for play in plays:
+            play.act(step)
+    assert plays[0].tokens == plays[1].tokens
+
+
+def test_an_engine_on_it_gives_what_one_on_the_host_gives(small: Bundle) -> None:
+    """With the real batch and primers, four times as many requests as slots, and some that are given up."""
+    requests = [
+        EngineRequest(seed=n, max_tokens=130 + 37 * n % 200, forced=(2,) * (n % 3 * 60), clock_row=n % 5)
+        for n in range(4 * SLOTS)
+    ]
+    pieces: list[list[list[int]]] = []
+    for made in (
+        DeviceRunner(small, slots=SLOTS, device="cpu"),
+        OnnxRunner(small, slots=SLOTS, provider="cpu", threads=1, precision="float32"),
+    ):
+        engine = Engine(made, queue_limit=len(requests), name="small")
+        engine.warm_up()
+        tickets = [engine.submit(request) for request in requests]
+        tickets[2].cancel()
+        engine.start()
+        tickets[5].cancel()
+        pieces.append([ticket.future.result(60).tokens.tolist() for n, ticket in enumerate(tickets) if n not in (2, 5)])
+        engine.stop()
+    assert pieces[0] == pieces[1]
+
+
+def test_a_slot_that_sat_out_a_chunk_must_be_reset(runner: DeviceRunner) -> None:
+    random = np.random.default_rng(0)
+    for slot in range(3):
+        runner.reset(slot, 0)
+    runner.decode(chunk_of(runner, np.array([0, 1, 2]), 4, random))
+    runner.decode(chunk_of(runner, np.array([0, 2]), 4, random))
+    with pytest.raises(AssertionError, match=r"slots \[1\] sat out a chunk"):
+        runner.decode(chunk_of(runner, np.array([0, 1, 2]), 4, random))
+    runner.reset(1, 0)
+    runner.decode(chunk_of(runner, np.array([0, 1, 2]), 4, random))
+
+
+def test_every_run_has_all_slots_and_every_array_its_address(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    state, graphs = runner._state, runner._graphs
+
+    def arrays() -> list[Any]:
+        kept = [value for values in state.sets for value in values.values()]
+        kept += runner._sampling._sent.values()
+        return kept + [a for graph in graphs.values() for a in (*graph._inputs.values(), graph._tokens)]
+
+    def described() -> list[tuple[int, list[int]]]:
+        return [(array.data_ptr(), list(array.shape())) for array in arrays()]
+
+    before, random = described(), np.random.default_rng(1)
+    for turn in range(200):
+        rows = np.flatnonzero(random.random(SLOTS) < 0.5)
+        if len(rows):
+            for slot in rows.tolist():
+                runner.reset(slot, 0)
+            runner.decode(chunk_of(runner, rows, (1, 4, 16)[turn % 3], random))
+    assert described() == before
+    assert len({address for address, _ in before}) == len(before)
+    assert all(shape[0] == SLOTS or shape[1] == SLOTS for _, shape in before)
+    runner.close()
+
+
+class Traffic:
+    """Counts what goes to the device and comes back, by kind."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, runner: DeviceRunner) -> None:
+        self.count: Counter[str] = Counter()
+        names = {id(value): "state" for values in runner._state.sets for value in values.values()}
+        names |= {id(value): "sampling" for value in runner._sampling._sent.values()}
+        for graph in runner._graphs.values():
+            names |= {id(value): name for name, value in graph._inputs.items()} | {id(graph._tokens): "tokens"}
+        kind = onnxruntime.OrtValue
+        for method in ("update_inplace", "numpy"):
+            self._spy(monkeypatch, kind, method, lambda value: names[id(value)])
+        self._spy(monkeypatch, DeviceState, "_write", lambda state: "rows")
+
+    def _spy(self, monkeypatch: pytest.MonkeyPatch, kind: Any, method: str, named: Any) -> None:
+        real = getattr(kind, method)
+
+        def spied(this: Any, *arguments: Any) -> Any:
+            self.count[f"{method} {named(this)}"] += 1
+            return real(this, *arguments)
+
+        monkeypatch.setattr(kind, method, spied)
+
+    def taken(self) -> dict[str, int]:
+        count, self.count = dict(self.count), Counter()
+        return count
+
+
+def test_between_chunks_only_draws_go_in_and_only_tokens_come_out(
+    small: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    traffic = Traffic(monkeypatch, runner)
+    for slot in (1, 2, 4):
+        runner.reset(slot, 0)
+    assert traffic.taken() == {}
+    first = chunk_of(runner, np.array([1, 2, 4]), 4, np.random.default_rng(2))
+    every = {"update_inplace uniforms": 1, "update_inplace forced": 1, "numpy tokens": 1}
+    runner.decode(first)
+    assert traffic.taken() == every | {"update_inplace sampling": 4, "_write rows": 1}
+    for _ in range(5):
+        runner.decode(first)
+        assert traffic.taken() == every
+    for slot in (0, 3):
+        runner.reset(slot, 0)
+    runner.decode(chunk_of(runner, np.arange(5), 16, np.random.default_rng(3)))
+    assert traffic.taken() == every | {"update_inplace sampling": 4, "_write rows": 1}
+    runner.decode(chunk_of(runner, np.array([0, 3]), 16, np.random.default_rng(4)))
+    assert traffic.taken() == every | {"update_inplace sampling": 4}, "whoever leaves costs nothing"
+    runner.close()
+
+
+def test_a_row_waits_through_any_number_of_chunks(runner: DeviceRunner, host: OnnxRunner) -> None:
+    """As those do whose primer is read: reset long ago, or read long ago, and only now in a chunk."""
+    told = np.full(21, 2, np.int64)
+    results = []
+    for either in (runner, host):
+        random = np.random.default_rng(5)
+        for slot in (0, 1, 2):
+            either.reset(slot, slot)
+        reading = either.prefill(2, told, SLICE)
+        for _ in range(4):
+            either.decode(chunk_of(either, np.array([0]), 16, random))
+            next(reading, None)
+        results.append(either.decode(chunk_of(either, np.array([0, 1, 2]), 16, random)).tolist())
+    assert results[0] == results[1]
+
+
+def test_idle_rows_stay_tame(runner: DeviceRunner, host: OnnxRunner) -> None:
+    """However long they idle, whoever takes their slot begins as in a new runner; and no index leaves its table."""
+    random = np.random.default_rng(6)
+    runner.reset(3, 0)
+    for _ in range(100):
+        runner.decode(chunk_of(runner, np.array([3]), 16, random))
+    chunk = free_run(runner, 16)
+    for either in (runner, host):
+        for slot in range(SLOTS):
+            either.reset(slot, slot % 5)
+    assert runner.decode(chunk).tolist() == host.decode(chunk).tolist()
+
+
+def test_it_is_float32_and_says_where_it_runs(small: Bundle, runner: DeviceRunner) -> None:
+    assert (runner.precision, runner.provider, runner.slots) == ("float32", "CPUExecutionProvider", SLOTS)
+    assert runner.chunk_sizes == tuple(sorted(small.manifest.graphs.decode))
+    with pytest.raises(PrecisionUnavailableError, match="int8"):
+        DeviceRunner(small, slots=1, device="cpu", precision="int8")
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may really be here")
+def test_cuda_is_refused_where_there_is_none(small: Bundle) -> None:
+    with pytest.raises(ProviderUnavailableError, match="has no CUDA"):
+        DeviceRunner(small, slots=1)
+
+
+class Sessions:
+    """Opens sessions as CUDA would: keeps their options, and the ids and the thread of their runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened: list[dict[str, str]] = []
+        self.runs: list[tuple[str, int, int]] = []
+        self.threads: set[int] = set()
+        self.refuse = False
+        self.frozen: dict[tuple[str, int], NDArray[Any]] = {}
+        monkeypatch.setattr(device_runner, "open_session", self._open)
+        real = DeviceGraph.run
+
+        def run(graph: DeviceGraph, side: int, *, captured: bool = True) -> None:
+            options = graph._options[side] if captured else graph._uncaptured
+            self.runs.append(("run", graph.steps, int(options.get_run_config_entry("gpu_graph_id"))))
+            self.threads.add(threading.get_ident())
+            real(graph, side, captured=captured)
+
+        monkeypatch.setattr(DeviceGraph, "run", run)
+
+    def _open(self, bundle: Bundle, name: str, *, cuda: dict[str, str], **rest: Any) -> Any:
+        self.opened.append(cuda)
+        if self.refuse and "enable_cuda_graph" in cuda:
+            raise RuntimeError("not all nodes are on the CUDA execution provider")
+        return open_session(bundle, name, cuda=cuda, **rest)
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    return Sessions(monkeypatch)
+
+
+def test_each_direction_of_each_size_is_captured_and_tried_before_anybody_asks(
+    small: Bundle, sessions: Sessions
+) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    tried = Counter((steps, graph_id) for _, steps, graph_id in sessions.runs)
+
+    assert runner.captured
+    # Every capture twice, each time beside a run without.
+    assert tried == {(steps, graph_id): 2 for steps in (1, 4, 16) for graph_id in (0, 1)} | {
+        (steps, -1): 4 for steps in (1, 4, 16)
+    }
+    assert sessions.opened == [{"use_tf32": "0"}] + 3 * [{"use_tf32": "0", "enable_cuda_graph": "1"}]
+    sessions.runs.clear()
+    runner.reset(0, 0)
+    chunk = chunk_of(runner, np.array([0]), 4, np.random.default_rng(7))
+    for _ in range(4):
+        runner.decode(chunk)
+    assert [graph_id for _, _, graph_id in sessions.runs] == [1, 0, 1, 0], "the reset row was written from 0 into 1"
+    assert len(sessions.threads) == 1, "captures are of use only in the thread that made them"
+    assert threading.get_ident() not in sessions.threads
+    runner.close()
+
+
+def test_captures_leave_no_trace_in_the_state(small: Bundle) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    for side in range(2):
+        for name, values in runner._state.initial().items():
+            assert runner._state.read(side)[name].tolist() == values.tolist()
+    runner.close()
+
+
+def test_a_refused_capture_is_told_and_does_not_stop_the_runner(
+    small: Bundle, sessions: Sessions, host: OnnxRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions.refuse = True
+    with caplog.at_level(logging.WARNING):
+        runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+
+    assert not runner.captured
+    (record,) = caplog.records
+    assert "no CUDA graphs" in record.getMessage()
+    assert "not all nodes are on the CUDA execution provider" in caplog.text
+    assert sessions.opened[-3:] == 3 * [{"use_tf32": "0"}]
+    check_free_run(runner, host)
+    assert {graph_id for _, _, graph_id in sessions.runs} == {-1}
+    assert sessions.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("fault", ["tokens", "state", "input"])
+def test_a_capture_that_gives_something_else_is_not_used(
+    small: Bundle, host: OnnxRunner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    """The last capture's replay gives the tokens of its first run for ever, or writes no state, or where it reads."""
+    real, first = DeviceGraph.run, dict[int, NDArray[Any]]()
+
+    def run(graph: DeviceGraph, side: int, *, captured: bool = True) -> None:
+        if fault == "state" and captured and graph.steps == 16:
+            return
+        real(graph, side, captured=captured)
+        if not captured or graph.steps != 16:
+            return
+        if fault == "tokens":
+            graph._tokens.update_inplace(first.setdefault(side, np.array(graph._tokens.numpy())))
+        elif side in first:
+            h = runners[0]._state.sets[side]["h"]
+            h.update_inplace(np.zeros(h.shape(), np.float32))
+        first.setdefault(side, np.zeros(0))
+
+    runners: list[DeviceRunner] = []
+    states = DeviceRunner._try
+
+    def tried(runner: DeviceRunner, *arguments: Any) -> None:
+        runners[:] = [runner]
+        states(runner, *arguments)
+
+    monkeypatch.setattr(DeviceRunner, "_try", tried)
+    monkeypatch.setattr(DeviceGraph, "run", run)
+    with caplog.at_level(logging.WARNING):
+        runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    monkeypatch.undo()
+
+    assert not runner.captured
+    assert "a captured chunk of 16 steps" in caplog.text
+    check_free_run(runner, host)
+
+
+def check_free_run(runner: DeviceRunner, host: OnnxRunner) -> None:
+    chunk = free_run(runner, 16)
+    for either in (runner, host):
+        for slot in range(SLOTS):
+            either.reset(slot, 0)
+    for _ in range(3):
+        assert runner.decode(chunk).tolist() == host.decode(chunk).tolist()
+
+
+def test_nothing_is_captured_where_nobody_asks(small: Bundle, sessions: Sessions, host: OnnxRunner) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu", capture=False, tf32=True)
+
+    assert not runner.captured
+    assert not sessions.runs
+    assert sessions.opened == 4 * [{"use_tf32": "1"}]
+    check_free_run(runner, host)
+
+
+def test_libraries_are_looked_for_where_onnx_runtime_can(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: asked.append(1), raising=False)
+    device_runner.preload_libraries()
+    monkeypatch.delattr(onnxruntime, "preload_dlls")
+    device_runner.preload_libraries()
+    assert asked == [1]
+
+
+def test_a_failed_chunk_reaches_the_caller(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(DeviceGraph, "run", fail)
+    runner.reset(0, 0)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        runner.decode(chunk_of(runner, np.array([0]), 1, np.random.default_rng(8)))
+    runner.close()
