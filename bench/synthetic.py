@@ -27,9 +27,10 @@ def write_bundle(folder: Path, like: Bundle, layers: int, hidden: int) -> Bundle
     graphs = {name: decode_graph(weights, steps, precision) for precision, name in names.items()}
     folder.mkdir(parents=True)
     weights.save(folder)
-    for name, graph in (
-        graphs | {"prefill.onnx": prefill_graph(weights), "score.onnx": prefill_graph(weights, scoring=True)}
-    ).items():
+    read = {precision: f"prefill_{precision}.onnx" for precision in ARITHMETIC}
+    graphs |= {name: prefill_graph(weights, precision) for precision, name in read.items()}
+    graphs["score.onnx"] = prefill_graph(weights, scoring=True)
+    for name, graph in graphs.items():
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
     manifest = Manifest(
         name=f"{layers}x{hidden}",
@@ -45,7 +46,8 @@ def write_bundle(folder: Path, like: Bundle, layers: int, hidden: int) -> Bundle
             parameters=model.parameter_count,
         ),
         graphs=Graphs(
-            prefill="prefill.onnx",
+            prefill=read["float32"],
+            prefill_int8=read["int8"],
             score="score.onnx",
             decode={steps: names["float32"]},
             decode_int8={steps: names["int8"]},

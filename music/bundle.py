@@ -62,14 +62,19 @@ class Graphs(_Table):
     """Sampling inside, by the number of steps that one run takes."""
     decode_int8: dict[int, str] = {}
     """The same in int8 arithmetic, for as many numbers of steps; empty if the bundle has none."""
+    prefill_int8: str | None = None
+    """`prefill` in int8 arithmetic, if the bundle has it."""
 
     @property
     def names(self) -> set[str]:
         """Every file that is a graph."""
-        return {self.prefill, self.score, *self.decode.values(), *self.decode_int8.values()}
+        int8 = () if self.prefill_int8 is None else (self.prefill_int8, *self.decode_int8.values())
+        return {self.prefill, self.score, *self.decode.values(), *int8}
 
     @model_validator(mode="after")
     def _int8_is_whole(self) -> "Graphs":
+        if (self.prefill_int8 is None) != (not self.decode_int8):
+            raise ValueError("prefill_int8 and decode_int8 come together or not at all")
         if self.decode_int8 and self.decode_int8.keys() != self.decode.keys():
             raise ValueError(
                 f"decode_int8 has graphs of {sorted(self.decode_int8)} steps, decode of {sorted(self.decode)}"

@@ -161,12 +161,19 @@ def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path, known: S
         for precision, graphs in names.items()
         for steps, name in graphs.items()
     }
-    files["prefill.onnx"] = prefill_graph(weights)
+    read = {precision: f"prefill_{precision}.onnx" for precision in ARITHMETIC}
+    files |= {name: prefill_graph(weights, precision) for precision, name in read.items()}
     files["score.onnx"] = prefill_graph(weights, scoring=True)
     for name, graph in files.items():
         (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
         onnx.checker.check_model(folder / name, full_check=True)
-    return Graphs(prefill="prefill.onnx", score="score.onnx", decode=names["float32"], decode_int8=names["int8"])
+    return Graphs(
+        prefill=read["float32"],
+        prefill_int8=read["int8"],
+        score="score.onnx",
+        decode=names["float32"],
+        decode_int8=names["int8"],
+    )
 
 
 def _reach(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece]) -> NDArray[np.float32]:

@@ -58,10 +58,15 @@ class OnnxRunner:
         self._slots = slots
         self._vocabulary = network.vocabulary
         prefill = open_session(bundle, graphs.prefill, provider=provider, threads=threads)
-        self._prefill = Prefill(bundle, prefill)
         self._precision = chosen_precision(bundle, precision, cpu=CUDA not in prefill.get_providers())
+        decode = graphs.decode
+        if self._precision == "int8":
+            assert graphs.prefill_int8 is not None  # the manifest has both or none
+            prefill = open_session(bundle, graphs.prefill_int8, provider=provider, threads=threads)
+            decode = graphs.decode_int8
+        self._prefill = Prefill(bundle, prefill)
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        for steps, name in sorted((graphs.decode_int8 if self._precision == "int8" else graphs.decode).items()):
+        for steps, name in sorted(decode.items()):
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
             check_decode(bundle, name, self._sessions[steps], steps)
         self._provider = _provider_of((*self._sessions.values(), prefill))
@@ -256,8 +261,12 @@ def open_session(
         raise ProviderUnavailableError(
             "provider cuda was asked for, but this ONNX Runtime has no CUDA: install onnxruntime-gpu, or choose cpu"
         )
+    # A graph that cannot be captured shall say so; else a CUDA that cannot be had makes itself known below.
+    fallback = int("enable_cuda_graph" not in (cuda or {}))
     try:
-        session = onnxruntime.InferenceSession(changed or bundle.file(name), options, providers=wanted)
+        session = onnxruntime.InferenceSession(
+            changed or bundle.file(name), options, providers=wanted, enable_fallback=fallback
+        )
     except Exception as error:  # its exceptions share no base class but Exception
         raise BundleMismatchError(f"{bundle.path}: {name} does not load: {error}") from error
     # A session falls back to the CPU without a word; only what it says of itself can be trusted.
@@ -265,6 +274,7 @@ def open_session(
         raise ProviderUnavailableError(
             "provider cuda was asked for, but no session runs on it: is there a GPU, and are CUDA and cuDNN installed?"
         )
+    session.disable_fallback()  # or a run that fails on the GPU would be run on the CPU, and all later ones, unheard
     return session
 
 

@@ -1,11 +1,13 @@
 """The matrix products of a step: in float32, or in int8 with scales that are fixed beforehand."""
 
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
 from training.graphs.builder import MICROSOFT, Graph
 from training.graphs.weights import GATES, LEVELS, ZERO_POINT
+
+Precision = Literal["float32", "int8"]
 
 
 class Arithmetic(Protocol):
@@ -15,10 +17,7 @@ class Arithmetic(Protocol):
         """Activations (batch, width) float32 in the form in which the products take them."""
 
     def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
-        """Pre-activations of a layer, (batch, hidden) float32 for each of `GATES`, from below and from itself.
-
-        A product for each gate costs what one for all does, and saves cutting the result apart.
-        """
+        """Pre-activations of a layer, (batch, hidden) float32 for each of `GATES`, from below and from itself."""
 
     def output(self, seen: list[str]) -> str:
         """Output projection (batch, outputs) float32 of all that the outputs see."""
@@ -36,11 +35,10 @@ class Float32:
 
     def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
         """See `Arithmetic.gates`."""
-        graph, gates = self._graph, []
-        for gate in GATES:
-            taken, own, bias = (graph.weight(f"{name}_{layer}_{gate}") for name in ("input", "recurrent", "bias"))
-            gates.append(graph.op("Gemm", recurrent, own, graph.op("Gemm", below, taken, bias, transB=1), transB=1))
-        return gates
+        graph = self._graph
+        values = graph.op("Gemm", below, graph.weight(f"input_{layer}"), graph.weight(f"bias_{layer}"), transB=1)
+        gates = graph.op("Gemm", recurrent, graph.weight(f"recurrent_{layer}"), values, transB=1)
+        return graph.ops("Split", gates, graph.integers(*[graph.weights.hidden] * len(GATES)), count=len(GATES), axis=1)
 
     def output(self, seen: list[str]) -> str:
         """See `Arithmetic.output`."""
@@ -67,25 +65,31 @@ class Int8:
         return self._graph.op("QuantizeLinear", value, self._scale, self._zero)
 
     def gates(self, layer: int, below: str, recurrent: str) -> list[str]:
-        """See `Arithmetic.gates`."""
+        """See `Arithmetic.gates`; a product for each costs what one for all does, and saves cutting it apart."""
         both = self._graph.op("Concat", below, recurrent, axis=1)
-        return [self._product(both, f"layer_{layer}_{gate}", f"bias_{layer}_{gate}") for gate in GATES]
+        names = [
+            (f"layer_{layer}_int8_{gate}", f"layer_{layer}_scale_{gate}", f"bias_{layer}_{gate}") for gate in GATES
+        ]
+        return [self._product(both, *name) for name in names]
 
     def output(self, seen: list[str]) -> str:
         """See `Arithmetic.output`."""
         values = self._graph.op("Concat", *seen, axis=1) if len(seen) > 1 else seen[0]
-        return self._product(values, "outputs", "output_bias")
+        return self._product(values, "output_int8", "output_scale", "output_bias")
 
-    def _product(self, values: str, name: str, bias: str) -> str:
+    def _product(self, values: str, weights: str, scale: str, bias: str) -> str:
         graph = self._graph
         return graph.op(
             "MatMulIntegerToFloat",
             values,
-            graph.weight(f"{name}_int8"),
+            graph.weight(weights),
             self._scale,
-            graph.weight(f"{name}_scale"),
+            graph.weight(scale),
             self._zero,
             "",
             graph.weight(bias),
             domain=MICROSOFT,
         )
+
+
+ARITHMETIC: Final[dict[Precision, type[Float32 | Int8]]] = {"float32": Float32, "int8": Int8}

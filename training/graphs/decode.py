@@ -1,20 +1,15 @@
 """The graph that draws K tokens for every row."""
 
-from typing import Final, Literal
-
 import onnx
 from onnx import TensorProto
 
-from training.graphs.arithmetic import Arithmetic, Float32, Int8
+from training.graphs.arithmetic import ARITHMETIC, Arithmetic, Precision
 from training.graphs.builder import Graph
 from training.graphs.grammar import Grammar
 from training.graphs.inputs import inputs
 from training.graphs.sampler import Sampler
 from training.graphs.voices import WrittenVoices
 from training.graphs.weights import Weights
-
-Precision = Literal["float32", "int8"]
-ARITHMETIC: Final[dict[Precision, type[Float32 | Int8]]] = {"float32": Float32, "int8": Int8}
 
 
 def decode_graph(weights: Weights, steps: int, precision: Precision = "float32") -> onnx.ModelProto:

@@ -5,14 +5,17 @@ import onnx
 from onnx import TensorProto
 
 from music.voicing import DECAYS, PITCH_CLASSES
-from training.graphs.builder import Graph
+from training.graphs.arithmetic import Precision
+from training.graphs.builder import MICROSOFT, Graph
 from training.graphs.inputs import inputs
 from training.graphs.voices import ReadVoices
 from training.graphs.weights import Weights
 
 
-def prefill_graph(weights: Weights, *, scoring: bool = False) -> onnx.ModelProto:
+def prefill_graph(weights: Weights, precision: Precision = "float32", *, scoring: bool = False) -> onnx.ModelProto:
     """A whole sequence at once; `scoring` gives logits too, which whoever only continues it does not need.
+
+    In int8 the scale of the activations is taken from the run, whole rows of it, so one row must have a run to itself.
 
     Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
     (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states;
@@ -44,25 +47,7 @@ def prefill_graph(weights: Weights, *, scoring: bool = False) -> onnx.ModelProto
         values = graph.op("Add", values, graph.op("Reshape", said, graph.op("Shape", values)))
     h_next, c_next, outputs = [], [], [values]
     for layer in range(layers):
-        width = hidden if layer else weights.embedding
-        bias = graph.op(
-            "Concat",
-            graph.weight(f"bias_{layer}", (1, 4 * hidden)),
-            graph.constant(np.zeros((1, 4 * hidden), np.float32)),  # ONNX adds two biases; ours are summed
-            axis=1,
-        )
-        values, last_h, last_c = graph.ops(
-            "LSTM",
-            values,
-            graph.weight(f"input_{layer}", (1, 4 * hidden, width)),
-            graph.weight(f"recurrent_{layer}", (1, 4 * hidden, hidden)),
-            bias,
-            lengths,
-            h[layer],
-            c[layer],
-            count=3,
-            hidden_size=hidden,
-        )
+        values, last_h, last_c = _lstm(graph, precision, layer, [values, lengths, h[layer], c[layer]])
         values = graph.squeezed(values, 1)
         outputs.append(values)
         h_next.append(last_h)
@@ -80,3 +65,40 @@ def prefill_graph(weights: Weights, *, scoring: bool = False) -> onnx.ModelProto
         logits = graph.op("Reshape", logits, whole)
         graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
     return graph.model()
+
+
+def _lstm(graph: Graph, precision: Precision, layer: int, inputs: list[str]) -> list[str]:
+    """A layer over the whole sequence, from values (time, batch, width), lengths, h and c.
+
+    Gives its outputs (time, 1, batch, hidden), and its h and c after each row's length (1, batch, hidden).
+    """
+    weights = graph.weights
+    gates, width = 4 * weights.hidden, weights.hidden if layer else weights.embedding
+    zeros = graph.constant(np.zeros((1, gates), np.float32))  # ONNX adds two biases; ours are summed
+    bias = graph.op("Concat", graph.weight(f"bias_{layer}", (1, gates)), zeros, axis=1)
+    values, *state = inputs
+    if precision == "float32":
+        return graph.ops(
+            "LSTM",
+            values,
+            graph.weight(f"input_{layer}", (1, gates, width)),
+            graph.weight(f"recurrent_{layer}", (1, gates, weights.hidden)),
+            bias,
+            *state,
+            count=3,
+            hidden_size=weights.hidden,
+        )
+    scale, zero = graph.weight(f"layer_{layer}_scale", (1, gates)), graph.constant(np.zeros((1, gates), np.int8))
+    return graph.ops(
+        "DynamicQuantizeLSTM",
+        values,
+        graph.weight(f"input_{layer}_int8", (1, width, gates)),
+        graph.weight(f"recurrent_{layer}_int8", (1, weights.hidden, gates)),
+        bias,
+        *state,
+        "",
+        *(scale, zero, scale, zero),
+        count=3,
+        hidden_size=weights.hidden,
+        domain=MICROSOFT,
+    )

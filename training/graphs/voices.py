@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 from onnx import TensorProto
 
-from music.linear_voicing import Features
 from music.voicing import DECAYS, PITCH_CLASSES
 from training.graphs.builder import Graph
 from training.voices import LEAST_SHARE
@@ -36,7 +35,7 @@ class Voices:
     def scored(self, projected: str, heard: str) -> str:
         """Logits (n, vocabulary) from the output projection (n, outputs).
 
-        Takes rows of the table of columns, (n, voices + 1) or (1, n, voices + 1); see `heard_offsets`.
+        Takes rows of the table of columns, (n, voices + 1) or (1, n, voices + 1); see `Weights.heard_tables`.
         """
         graph, voicing = self.graph, self._voicing
         columns = graph.op("Gather", graph.weight("relative_columns"), heard)
@@ -45,11 +44,6 @@ class Voices:
         scores = graph.op("GatherElements", projected, columns, axis=1)
         scores = graph.op("Reshape", scores, graph.integers(-1, sources, voicing.vocabulary))
         return graph.op("ReduceSum", scores, graph.integers(1), keepdims=0)
-
-    @property
-    def heard_offsets(self) -> list[int]:
-        """Where the rows of each voice begin in the table of columns; last, the row of the plain output."""
-        return [source * (self._voicing.vocabulary + 1) for source in range(self._voicing.voices + 1)]
 
 
 class ReadVoices(Voices):
@@ -98,7 +92,7 @@ class ReadVoices(Voices):
         if self._network.output is None:
             return projected
         graph, voicing = self.graph, self._voicing
-        *offsets, plain = self.heard_offsets
+        *offsets, plain = graph.weights.heard_tables
         heard = self._registers(registers, range(voicing.heard.start, voicing.heard.stop))
         heard = graph.op("Add", heard, graph.integers(*offsets))
         first = self._registers(registers, [0])
@@ -128,37 +122,24 @@ class ReadVoices(Voices):
 
 
 class WrittenVoices(Voices):
-    """Voices of pieces that are being written: rows of a `LinearVoicing`, stepped inside the graph.
-
-    One product gives, from the row before a token, every lookup that the token needs, the profile, and the row that
-    comes after it but for what the token itself decides. A lookup is a number that is whole once it is cut off, plus
-    where its table begins, which depends on the clock; bounds are moved by the same.
-    """
+    """Voices of pieces that are being written: rows of a `LinearVoicing`, stepped inside the graph."""
 
     def __init__(self, graph: Graph, row: str) -> None:
         super().__init__(graph)
-        weights = graph.weights
-        assert weights.linear is not None
-        self._row, self._linear = row, weights.linear
-        self._matrix, self._widths = self._product()
-        self._bias, self._bound = self._clocked()
+        assert graph.weights.lookups is not None
+        self._lookups = graph.weights.lookups
+        self._row = row
         self._moved = ""
 
     def embedding(self, clock: str) -> tuple[str, str]:
         """(n, embedding), the clock's included, from clock rows (n,); and what `logits` takes."""
-        graph = self.graph
-        product = graph.op("MatMul", self._row, self._matrix)
-        parts = graph.ops("Split", product, graph.integers(*self._widths), count=len(self._widths), axis=1)
-        lookups, *profile, self._moved = parts
-        lookups = graph.op("Add", lookups, graph.op("Gather", self._bias, clock))
-        lookups = graph.op("Min", lookups, graph.op("Gather", self._bound, clock))
-        told, heard, root = graph.ops(
-            "Split",
-            graph.op("Cast", lookups, to=TensorProto.INT32),
-            graph.integers(*(len(features.bias) for features in self._lookups())),
-            count=3,
-            axis=1,
-        )
+        graph, widths = self.graph, self._lookups.widths
+        product = graph.op("MatMul", self._row, graph.weight("voice_step"))
+        lookups, *profile, self._moved = graph.ops("Split", product, graph.integers(*widths), count=len(widths), axis=1)
+        lookups = graph.op("Add", lookups, graph.op("Gather", graph.weight("lookup_begin"), clock))
+        lookups = graph.op("Min", lookups, graph.op("Gather", graph.weight("lookup_bound"), clock))
+        lookups = graph.op("Cast", lookups, to=TensorProto.INT32)
+        told, heard, root = graph.ops("Split", lookups, graph.integers(*self._lookups.counts), count=3, axis=1)
         # Lookups first, rows of the batch after: only so is one row summed in the order in which many are.
         embedded = graph.op("Gather", graph.weight("rows"), graph.op("Transpose", told, perm=[1, 0]))
         summed = graph.op("ReduceSum", embedded, graph.integers(0), keepdims=0)
@@ -178,44 +159,3 @@ class WrittenVoices(Voices):
         kept = graph.op("Mul", self._moved, graph.op("Gather", graph.weight("voice_gates"), token))
         self._row = graph.op("Add", kept, graph.op("Gather", graph.weight("voice_values"), token))
         return self._row
-
-    def _lookups(self) -> tuple[Features, Features, Features]:
-        """Rows of the table of embeddings, rows of the table of columns, and the root."""
-        linear, none = self._linear, np.zeros((self._linear.size, 1), np.float32)
-        constant = Features(none, none[0], np.full(1, np.inf, np.float32))
-        told = linear.features.chosen(self._network.columns.numpy())
-        heard = linear.heard
-        return (
-            Features.joined(linear.previous, constant, told),
-            Features.joined(heard, constant),
-            heard.chosen(np.array([self._voicing.voices - 1])),
-        )
-
-    def _product(self) -> tuple[str, list[int]]:
-        """The matrix, (size, columns), and how many columns each part of the product has."""
-        linear = self._linear
-        lookups = Features.joined(*self._lookups())
-        blocks = [lookups.weights]
-        if self._network.key is not None:
-            sums = np.kron(np.eye(len(DECAYS)), np.ones((PITCH_CLASSES, PITCH_CLASSES))).astype(np.float32)
-            blocks += [linear.profile.weights, linear.profile.weights @ sums]
-        blocks.append(linear.advance)
-        return self.graph.constant(np.concatenate(blocks, axis=1)), [block.shape[1] for block in blocks]
-
-    def _clocked(self) -> tuple[str, str]:
-        """What is added to each lookup, and what bounds it then, (clock rows, lookups) each."""
-        weights, (told, heard, root) = self.graph.weights, self._lookups()
-        rows = np.arange(weights.clock_rows)[:, None]
-        tables = weights.vocabulary + weights.clock_rows + weights.array("voice_offsets")
-        begin = np.concatenate(
-            [
-                np.zeros_like(rows),
-                weights.vocabulary + rows,
-                tables,
-                np.broadcast_to(self.heard_offsets, (len(rows), len(heard.bias))),
-                np.zeros_like(rows),
-            ],
-            axis=1,
-        ).astype(np.float32)
-        lookups = Features.joined(told, heard, root)
-        return self.graph.constant(begin + lookups.bias), self.graph.constant(begin + lookups.bound)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from music.linear_voicing import INTERVALS, LinearVoicing, stored_lower
 from music.tokenizers import Tokenizer
 from music.voicing import DECAYS
+from training.graphs.lookups import Lookups
 from training.model import MusicLSTM
 from training.voices import SHARES, Voices
 
@@ -53,6 +54,9 @@ class Weights:
         self.voices = model.voices
         self.voicing = tokenizer.voicing if model.voices is not None else None
         self.linear = None if self.voicing is None else LinearVoicing(self.voicing)
+        self.lookups: Lookups | None = None
+        self.heard_tables: list[int] = []
+        """Where the rows of each voice begin in the table of columns; last, the row of the plain output."""
         self.skip = model.config.skip
         self.seen = model.output.in_features
         self.told_grammar = len(model.grammar) > 0
@@ -94,12 +98,16 @@ class Weights:
             taken, recurrent = _gates(layer.input.numpy()), _gates(layer.recurrent.numpy())
             if not index:
                 taken = taken * self._reach
-            arrays = {"input": taken, "recurrent": recurrent, "bias": _gates(layer.bias.numpy())}
-            for name, array in arrays.items():
-                self._add_stacked(f"{name}_{index}", dict(zip(GATES, np.split(array, len(GATES)), strict=True)))
-            both = np.concatenate([taken, recurrent], axis=1)
+            bias = _gates(layer.bias.numpy())
+            self._add(f"input_{index}", taken)
+            self._add(f"recurrent_{index}", recurrent)
+            self._add_stacked(f"bias_{index}", dict(zip(GATES, np.split(bias, len(GATES)), strict=True)))
+            scale, both = _int8(np.concatenate([taken, recurrent], axis=1))
+            self._add_stacked(f"layer_{index}_scale", dict(zip(GATES, np.split(scale, len(GATES)), strict=True)))
             for gate, rows in zip(GATES, np.split(both, len(GATES)), strict=True):
-                self._add_int8(f"layer_{index}_{gate}", rows)
+                self._add(f"layer_{index}_int8_{gate}", rows.T)
+            self._add(f"input_{index}_int8", both[:, : taken.shape[1]].T)
+            self._add(f"recurrent_{index}_int8", both[:, taken.shape[1] :].T)
 
     def _add_output(self, model: MusicLSTM) -> None:
         """One projection for the vocabulary and, after it, for the intervals from every voice."""
@@ -115,20 +123,28 @@ class Weights:
             projection[:, : self.embedding] *= self._reach
         self._add("output", projection)
         self._add("output_bias", torch.cat(biases).numpy())
-        self._add_int8("outputs", projection)
-
-    def _add_int8(self, name: str, weights: NDArray[np.float32]) -> None:
-        """Weights (outputs, inputs) as `{name}_int8` (inputs, outputs) and `{name}_scale` (outputs,)."""
-        scale = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / LEVELS
-        self._add(f"{name}_int8", np.rint(weights / scale[:, None]).T.astype(np.int8))
-        self._add(f"{name}_scale", scale.astype(np.float32))
+        scale, rounded = _int8(projection)
+        self._add("output_int8", rounded.T)
+        self._add("output_scale", scale)
 
     def _add_voices(self, voices: Voices) -> None:
         voicing, linear = voices.voicing, self.linear
         assert linear is not None
-        vocabulary, tokens = self.vocabulary, np.arange(voicing.voices)
+        vocabulary = self.vocabulary
         self._add("voice_offsets", voices.offsets.numpy())
         self._add("intervals", stored_lower(voices.intervals.numpy(), voicing.pitches).reshape(-1))
+        self.heard_tables = [source * (vocabulary + 1) for source in range(voicing.voices + 1)]
+        clocks, offsets = np.arange(self.clock_rows)[:, None], voices.offsets.numpy()
+        self.lookups = Lookups.of(
+            linear,
+            told=voices.columns.numpy(),
+            tables=np.concatenate([vocabulary + clocks, vocabulary + self.clock_rows + offsets], axis=1),
+            heard_tables=self.heard_tables,
+            profiled=voices.key is not None,
+        )
+        self._add("voice_step", self.lookups.step)
+        self._add("lookup_begin", self.lookups.begin)
+        self._add("lookup_bound", self.lookups.bound)
         self._add("voice_gates", linear.gates)
         self._add("voice_values", linear.values)
         if voices.key is not None:
@@ -139,7 +155,7 @@ class Weights:
         if voices.output is not None:
             # A row for each voice and token that it was heard at, then one for the plain output over the vocabulary.
             intervals = np.concatenate([voices.intervals.numpy().T, np.zeros((1, vocabulary), np.int64)])
-            relative = vocabulary + tokens[:, None, None] * voices.span + intervals
+            relative = vocabulary + np.arange(voicing.voices)[:, None, None] * voices.span + intervals
             columns = np.concatenate([relative.reshape(-1, vocabulary), np.arange(vocabulary)[None]])
             self._add("relative_columns", columns.astype(np.int32))
 
@@ -174,10 +190,6 @@ class Weights:
             tensor.external_data.add(key=key, value=str(value))
         return tensor
 
-    def array(self, name: str) -> NDArray[np.generic]:
-        """One of the arrays itself."""
-        return self._spans[name].array
-
     def save(self, folder: Path) -> None:
         """Write the file of weights."""
         data = bytearray(self._size)
@@ -190,6 +202,12 @@ def _gates(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Reorder the gates along the first axis from PyTorch's (i, f, g, o) to `GATES`."""
     i, f, g, o = np.split(weights, 4)
     return np.concatenate([i, o, f, g])
+
+
+def _int8(weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Weights (outputs, inputs) as a scale for each output, (outputs,), and whole multiples of it."""
+    scale = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / LEVELS
+    return scale.astype(np.float32), np.rint(weights / scale[:, None]).astype(np.int8)
 
 
 def _none_on_top(voices: Voices) -> NDArray[np.float32]:

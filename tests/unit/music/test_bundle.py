@@ -52,7 +52,7 @@ def test_a_flipped_byte_is_found(copy: Path) -> None:
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "decode_float32_1.onnx", "prefill.onnx"])
+@pytest.mark.parametrize("name", ["weights.bin", "decode_float32_1.onnx", "prefill_int8.onnx"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(BundleIntegrityError, match=name):

@@ -28,8 +28,10 @@ from training.run import Run, export_run, train
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
     bundle = load_bundle(small_bundle)
-    decoding = {f"decode_{precision}_{steps}.onnx" for precision in ("float32", "int8") for steps in (1, 4, 16)}
-    assert set(bundle.manifest.files) == {"weights.bin", "prefill.onnx", "score.onnx", "history.csv", "curves.png"} | decoding
+    graphs = {"score.onnx"}
+    for precision in ("float32", "int8"):
+        graphs |= {f"prefill_{precision}.onnx", *(f"decode_{precision}_{steps}.onnx" for steps in (1, 4, 16))}
+    assert set(bundle.manifest.files) == {"weights.bin", "history.csv", "curves.png"} | graphs
     assert bundle.metrics.keys() == {
         "valid_nats_per_note_step", "valid_accuracy", "test_nats_per_note_step", "test_accuracy",
     }  # fmt: skip
@@ -41,7 +43,7 @@ def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: P
 
 
 def test_the_batch_of_every_graph_is_dynamic(small_bundle: Path) -> None:
-    for name in ("prefill.onnx", "decode_float32_16.onnx", "decode_int8_16.onnx"):
+    for name in ("prefill_float32.onnx", "decode_float32_16.onnx", "decode_int8_16.onnx"):
         graph = onnx.load(small_bundle / name, load_external_data=False).graph
         dimensions = {d.dim_param for value in graph.input for d in value.type.tensor_type.shape.dim}
         assert "batch" in dimensions
