@@ -23,11 +23,9 @@ from server.engine.engine import Engine
 from server.engine.errors import PrecisionUnavailableError, ProviderUnavailableError
 from server.engine.onnx_runner import OnnxRunner, open_session
 from server.engine.request import EngineRequest
-from server.engine.runner import Chunk, Runner
+from tests.unit.server.engine.playing import Play, Step, chunk_of, free_run, plays
 
 SLOTS = 6
-SLICE = 8
-Step = tuple[str, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -48,91 +46,17 @@ def host(small: Bundle) -> OnnxRunner:
     return OnnxRunner(small, slots=SLOTS, provider="cpu", threads=1, precision="float32")
 
 
-def chunk_of(runner: Runner, rows: NDArray[np.intp], steps: int, random: np.random.Generator) -> Chunk:
-    width, vocabulary = len(rows), runner.vocabulary
-    allowed = random.random((width, vocabulary)) < 0.8
-    allowed[:, 2:4] = True  # REST and HOLD, so that something is always left
-    return Chunk(
-        rows=rows,
-        uniforms=random.random((width, steps), dtype=np.float32),
-        forced=np.where(random.random((width, steps)) < 0.1, 2, -1).astype(np.int64),
-        temperature=random.uniform(0.5, 2.0, width).astype(np.float32),
-        top_k=random.integers(0, vocabulary + 5, width),
-        top_p=random.uniform(0.3, 1.0, width).astype(np.float32),
-        allowed=allowed,
-    )
-
-
-def free_run(runner: Runner, steps: int) -> Chunk:
-    """Every slot, sampling whatever the grammar allows."""
-    every, ones = np.arange(runner.slots), np.ones(runner.slots, np.float32)
-    return Chunk(
-        rows=every,
-        uniforms=np.random.default_rng(steps).random((runner.slots, steps), dtype=np.float32),
-        forced=np.full((runner.slots, steps), -1, np.int64),
-        temperature=ones,
-        top_k=np.zeros(runner.slots, np.int64),
-        top_p=ones,
-        allowed=np.ones((runner.slots, runner.vocabulary), np.bool_),
-    )
-
-
-class Play:
-    """Drives a runner as the engine does: who is in runs in every chunk; a primer is read while others run."""
-
-    def __init__(self, runner: Runner, seed: int) -> None:
-        self.runner = runner
-        self.random = np.random.default_rng(seed)
-        self.running: set[int] = set()
-        self.reading: dict[int, Iterator[int]] = {}
-        self.tokens: list[tuple[list[int], list[list[int]]]] = []
-
-    def act(self, step: Step) -> None:
-        kind, slot, number = step
-        free = slot not in self.running and slot not in self.reading
-        if kind == "join" and free:
-            self.runner.reset(slot, number % 5)
-            self.running.add(slot)
-        elif kind == "primer" and free:
-            self.runner.reset(slot, number % 5)
-            self.reading[slot] = self.runner.prefill(slot, np.full(number, 2, np.int64), SLICE)
-        elif kind == "read" and slot in self.reading:
-            if next(self.reading[slot], None) is None:
-                del self.reading[slot]
-                self.running.add(slot)
-        elif kind == "leave":
-            self.running.discard(slot)
-            self.reading.pop(slot, None)
-        elif kind == "again" and slot in self.running:  # it left and another came, between two chunks
-            self.runner.reset(slot, number % 5)
-        elif kind == "chunk" and self.running:
-            rows = np.array(sorted(self.running))
-            for _ in range(2):
-                chunk = chunk_of(self.runner, rows, (1, 4, 16)[number % 3], self.random)
-                self.tokens.append((rows.tolist(), self.runner.decode(chunk).tolist()))
-
-
-@given(
-    steps=st.lists(
-        st.tuples(
-            st.sampled_from(["join", "join", "primer", "read", "read", "leave", "again", "chunk", "chunk", "chunk"]),
-            st.integers(0, SLOTS - 1),
-            st.integers(1, 30),
-        ),
-        max_size=60,
-    ),
-    seed=st.integers(0, 9),
-)
+@given(steps=plays(SLOTS), seed=st.integers(0, 9))
 @settings(max_examples=60)
 def test_it_writes_what_the_host_runner_writes(
     runner: DeviceRunner, host: OnnxRunner, steps: list[Step], seed: int
 ) -> None:
     """Token by token, whoever joins, leaves, is replaced or reads a primer meanwhile."""
-    plays = [Play(runner, seed), Play(host, seed)]
+    both = [Play(runner, seed), Play(host, seed)]
     for step in steps:
-        for play in plays:
+        for play in both:
             play.act(step)
-    assert plays[0].tokens == plays[1].tokens
+    assert both[0].tokens == both[1].tokens
 
 
 def test_an_engine_on_it_gives_what_one_on_the_host_gives(small: Bundle) -> None:
@@ -254,7 +178,7 @@ def test_a_row_waits_through_any_number_of_chunks(runner: DeviceRunner, host: On
         random = np.random.default_rng(5)
         for slot in (0, 1, 2):
             either.reset(slot, slot)
-        reading = either.prefill(2, told, SLICE)
+        reading = either.prefill(2, told, 8)
         for _ in range(4):
             either.decode(chunk_of(either, np.array([0]), 16, random))
             next(reading, None)
@@ -422,6 +346,26 @@ def test_nothing_is_captured_where_nobody_asks(small: Bundle, sessions: Sessions
     assert not sessions.runs
     assert sessions.opened == 4 * [{"use_tf32": "1"}]
     check_free_run(runner, host)
+
+
+def test_no_session_goes_on_on_the_cpu_when_its_device_fails(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's Python package would open it anew there, at the start or at a failed run, and only print it."""
+    made: list[int] = []
+    left: list[int] = []
+
+    class Watched(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, enable_fallback: int, **keywords: Any) -> None:
+            made.append(enable_fallback)
+            super().__init__(*arguments, enable_fallback=enable_fallback, **keywords)
+
+        def disable_fallback(self) -> None:
+            left.append(1)
+            super().disable_fallback()
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Watched)
+    DeviceRunner(small, slots=1, device="cpu").close()
+    assert made == [1, 1, 0, 0, 0], "those to be captured tell when they cannot"
+    assert len(left) == len(made)
 
 
 def test_libraries_are_looked_for_where_onnx_runtime_can(small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
