@@ -17,7 +17,9 @@ from music.score import Score
 from music.tokenizers import Encoding
 from server.engine.onnx_runner import OnnxScorer
 from training.corpus import Corpus, Split
+from training.decoded import DecodeScorer
 from training.errors import CorpusError
+from training.graphs import Precision
 from training.judge.onsets import onset_tokens
 from training.readers import MIDI_SUFFIXES, printable
 
@@ -87,17 +89,34 @@ class Evaluation:
         }
 
 
-def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threads: int = 0) -> Evaluation:
+def evaluate(
+    bundle: Bundle,
+    scores: Iterable[Score],
+    clock: ClockMode,
+    *,
+    threads: int = 0,
+    precision: Precision | None = None,
+) -> Evaluation:
     """Charge every token of every score: rests, holds and the end too, from the first step on.
 
     The grammar's mask is applied, as it is when the bundle is served. A piece of which the tokenizer keeps
     nothing is reported as dropped notes and not charged.
 
+    Args:
+        bundle: what charges.
+        scores: the music.
+        clock: what the network is told of the meter.
+        threads: CPU threads; 0 for one a core.
+        precision: whose decode graphs charge, token by token as they serve; by default the graph made for it does,
+            which reads whole pieces in float32.
+
     Raises:
         CorpusError: the tokenizer keeps nothing of any piece.
     """
     tokenizer = bundle.tokenizer
-    scorer = OnnxScorer(bundle, threads=threads)
+    scorer = (
+        OnnxScorer(bundle, threads=threads) if precision is None else DecodeScorer(bundle, precision, threads=threads)
+    )
     result = Evaluation(tokens_per_step=tokenizer.tokens_per_step)
     encodings: list[Encoding] = []
     for score in scores:
@@ -129,7 +148,9 @@ def evaluate(bundle: Bundle, scores: Iterable[Score], clock: ClockMode, *, threa
     return result
 
 
-def evaluate_folder(bundle: Bundle, folder: Path, clock: ClockMode, *, threads: int = 0) -> Evaluation:
+def evaluate_folder(
+    bundle: Bundle, folder: Path, clock: ClockMode, *, threads: int = 0, precision: Precision | None = None
+) -> Evaluation:
     """Evaluate every MIDI file under a folder; unreadable ones are skipped and named.
 
     Raises:
@@ -150,12 +171,20 @@ def evaluate_folder(bundle: Bundle, folder: Path, clock: ClockMode, *, threads: 
         raise CorpusError(
             f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else "")
         )
-    result = evaluate(bundle, scores, clock, threads=threads)
+    result = evaluate(bundle, scores, clock, threads=threads, precision=precision)
     result.skipped = skipped
     return result
 
 
-def evaluate_split(bundle: Bundle, corpus: Corpus, split: Split, clock: ClockMode, *, threads: int = 0) -> Evaluation:
+def evaluate_split(
+    bundle: Bundle,
+    corpus: Corpus,
+    split: Split,
+    clock: ClockMode,
+    *,
+    threads: int = 0,
+    precision: Precision | None = None,
+) -> Evaluation:
     """Evaluate one side of a corpus's split.
 
     Raises:
@@ -164,7 +193,7 @@ def evaluate_split(bundle: Bundle, corpus: Corpus, split: Split, clock: ClockMod
     scores = [piece.score for piece in corpus.pieces(split)]
     if not scores:
         raise CorpusError(f"the corpus holds no {split.name.lower()} piece")
-    return evaluate(bundle, scores, clock, threads=threads)
+    return evaluate(bundle, scores, clock, threads=threads, precision=precision)
 
 
 def _starts(bundle: Bundle, encoding: Encoding, clock: ClockMode) -> list[int]:

@@ -191,6 +191,9 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
                 result = evaluate_split(bundle, corpus, split, ClockMode.STATED)
                 metrics[f"{split.name.lower()}_nats_per_note_step"] = round(result.nats_per_note_step, 5)
                 metrics[f"{split.name.lower()}_accuracy"] = round(result.accuracy, 5)
+        if corpus.count(Split.VALID):
+            served = evaluate_split(bundle, corpus, Split.VALID, ClockMode.STATED, precision="int8")
+            metrics["valid_nats_per_note_step_int8"] = round(served.nats_per_note_step, 5)
         return metrics
 
     provenance: dict[str, Any] = {

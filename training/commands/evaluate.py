@@ -39,6 +39,11 @@ _SWEEP_SAMPLES = 200
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep the judgement as JSON; a sampling study that is there stays, unless --sweep makes it anew.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    help="Charge with the decode graphs of that arithmetic, token by token as they serve.",
+)
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
@@ -53,6 +58,7 @@ def evaluate(
     thresholds: Path | None,
     sweep: bool,
     record: Path | None,
+    precision: Any,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -71,8 +77,10 @@ def evaluate(
         for option, given in (("--gate", gate), ("--sweep", sweep), ("--record", record), ("--thresholds", thresholds)):
             if given:
                 raise click.UsageError(f"{option} needs --samples above 0")
-        _charge(bundle, midi, corpus, split, clock, threads=threads, as_json=as_json)
+        _charge(bundle, midi, corpus, split, clock, precision=precision, threads=threads, as_json=as_json)
         return
+    if precision is not None:
+        raise click.UsageError("--precision goes without --samples: what is written is written as it is served")
     if corpus is None or split == "train":
         raise click.UsageError("--samples needs --corpus, and --split valid or test: they are held against real pieces")
     if clock not in (None, "stated"):
@@ -101,6 +109,7 @@ def _charge(
     split: str,
     clock: str | None,
     *,
+    precision: Any,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -112,10 +121,12 @@ def _charge(
     mode = ClockMode(clock or ("mixture" if midi else "stated"))
     bundle = load_bundle(path)
     if midi is not None:
-        result = evaluate_folder(bundle, midi, mode, threads=threads)
+        result = evaluate_folder(bundle, midi, mode, threads=threads, precision=precision)
     else:
         assert corpus is not None
-        result = evaluate_split(bundle, Corpus.load(corpus), Split[split.upper()], mode, threads=threads)
+        result = evaluate_split(
+            bundle, Corpus.load(corpus), Split[split.upper()], mode, threads=threads, precision=precision
+        )
     if as_json:
         _print_json({"model": bundle.name, "digest": bundle.digest, "clock": mode.value, **result.as_json()})
         return

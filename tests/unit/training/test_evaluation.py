@@ -14,6 +14,7 @@ from training.__main__ import main
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
 from training.evaluation import ClockMode, evaluate, evaluate_folder, evaluate_split
+from training.graphs import Precision
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,20 @@ def test_the_manifest_says_what_evaluation_says(small: Bundle, small_corpus: Pat
     assert small.metrics["test_nats_per_note_step"] == pytest.approx(result.nats_per_note_step, abs=1e-4)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("int8", 0.02)])
+def test_the_graphs_that_decode_charge_what_the_one_that_scores_charges(
+    small: Bundle, small_corpus: Path, precision: Precision, tolerance: float
+) -> None:
+    corpus = Corpus.load(small_corpus)
+    expected, served = (
+        evaluate_split(small, corpus, Split.TEST, ClockMode.STATED, precision=chosen) for chosen in (None, precision)
+    )
+    assert served.nats_per_note_step == pytest.approx(expected.nats_per_note_step, abs=tolerance)
+    assert (served.tokens, served.steps, served.onsets) == (expected.tokens, expected.steps, expected.onsets)
+    if precision == "int8":
+        assert served.nats != expected.nats
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for shift in range(3):
@@ -111,6 +126,11 @@ def test_the_command_prints_json(small_bundle: Path, folder: Path) -> None:
 def test_wrong_use_of_the_command_is_a_sentence(small_bundle: Path, tmp_path: Path) -> None:
     for arguments, words, code in (
         (["evaluate", str(small_bundle)], "either --midi or --corpus", 2),
+        (
+            ["evaluate", str(small_bundle), "--corpus", "x", "--samples", "9", "--precision", "int8"],
+            "--precision goes without --samples",
+            2,
+        ),
         (["evaluate", str(tmp_path), "--midi", str(tmp_path)], "no readable manifest", 1),
         (["evaluate", str(small_bundle), "--midi", str(tmp_path)], "no readable MIDI file", 1),
         (["prepare", str(tmp_path), "--out", str(tmp_path / "x.npz")], "no score in", 1),

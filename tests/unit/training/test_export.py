@@ -34,6 +34,7 @@ def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: P
     assert set(bundle.manifest.files) == {"weights.bin", "history.csv", "curves.png"} | graphs
     assert bundle.metrics.keys() == {
         "valid_nats_per_note_step", "valid_accuracy", "test_nats_per_note_step", "test_accuracy",
+        "valid_nats_per_note_step_int8",
     }  # fmt: skip
     provenance = bundle.manifest.provenance
     assert provenance["corpus"]["pieces"] == {"train": 5, "valid": 2, "test": 2}
