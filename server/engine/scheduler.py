@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.pace import Pace
 from server.engine.sequence import Sequence
 from server.engine.slots import SlotPool
 
 _MEMORY = 0.1  # weight of the newest run in the mean
 _FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
 _RETRY_SECONDS = (0.1, 30.0)
-_PATIENCE_SECONDS = 0.005  # of who comes while a slot is free; about what a call's way over the wire takes
-_STEPS_REMEMBERED = 8  # chunks; the fastest counts, since whatever else the machine does only makes them slower
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +39,7 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._cancelled: list[Sequence] = []
         self._mean_run_seconds = _FIRST_GUESS_SECONDS
-        self._chunk_seconds = 0.0
-        self._step_seconds = deque([0.0], maxlen=_STEPS_REMEMBERED)  # until so many are known, steps cost nothing
+        self._pace = Pace(chunk_sizes)
         self._slot_count = slots
         self.running: dict[int, Sequence] = {}
 
@@ -129,14 +127,13 @@ class Scheduler:
             event = min(event, int(until_first_token.min()))
         reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
         fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
-        if self._slots.free_count:
-            fitting = [size for size in fitting if size * min(self._step_seconds) <= _PATIENCE_SECONDS]
-        return fitting[-1] if fitting else self._chunk_sizes[0]
+        if not fitting:
+            return self._chunk_sizes[0]
+        return self._pace.shortened(fitting) if self._slots.free_count else fitting[-1]
 
     def ran(self, steps: int, seconds: float) -> None:
         """Hear how long a chunk took."""
-        self._chunk_seconds = seconds
-        self._step_seconds.append(seconds / steps)
+        self._pace.ran(steps, seconds)
 
     def reading_seconds(self, width: int, *, awaited: bool) -> float:
         """Choose for how long primers are read before the next chunk; one slice is, in any case.
@@ -149,7 +146,7 @@ class Scheduler:
             width: sequences that decode.
             awaited: whether one of them has no sampled token yet.
         """
-        return self._chunk_seconds if width and not awaited else 0.0
+        return self._pace.last_seconds if width and not awaited else 0.0
 
     def retire(self, sequence: Sequence, now: float) -> None:
         """Free the slot of a running sequence."""

@@ -25,8 +25,8 @@ Handler = Callable[[bytes, Context], Awaitable[Message]]
 class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
     """Stands around every unary call of our own service; health and reflection pass by.
 
-    A method's handler is the same for as long as the server stands, so it is wrapped once: whoever is turned away should
-    cost little.
+    A method's handler is the same for as long as the server stands, so it is wrapped once: whoever is turned away
+    should cost little.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,45 @@
+"""How long chunks take, and so which are short enough for whoever may come."""
+
+from collections import deque
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+PATIENCE_SECONDS: Final = 0.005
+"""What whoever comes while a slot is free should wait for it: about what a call's way over the wire takes."""
+DEAREST: Final = 1.25
+"""What a step of a shorter chunk may cost, in those of the longer one. A run has a fixed price: where that is most of a
+chunk, a shorter one would be over hardly sooner, and everybody would pay for it."""
+_REMEMBERED: Final = 5  # chunks of each size; their median counts, since the machine may do something else at times
+_BETWEEN_TRIALS: Final = 128  # chunks
+
+
+class Pace:
+    """Remembers how long the latest chunks of each size took; until three are known, they took nothing."""
+
+    def __init__(self, chunk_sizes: Sequence[int]) -> None:
+        self._seconds = {size: deque([0.0] * _REMEMBERED, maxlen=_REMEMBERED) for size in chunk_sizes}
+        self._chunks = 0
+        self.last_seconds = 0.0
+        """How long the latest chunk took, whatever its size."""
+
+    def ran(self, steps: int, seconds: float) -> None:
+        """Hear how long a chunk took."""
+        self._seconds[steps].append(seconds)
+        self._chunks += 1
+        self.last_seconds = seconds
+
+    def shortened(self, sizes: Sequence[int]) -> int:
+        """Choose among sizes, at least one, ascending: the longest unless it tries patience and a shorter one does not.
+
+        Once in a while it is the longest whatever is known, for it may have become faster: fewer sequences run.
+        """
+        *shorter, chosen = sizes
+        if self._chunks % _BETWEEN_TRIALS == 0:
+            return chosen
+        for size in reversed(shorter):
+            seconds, long_seconds = median(self._seconds[size]), median(self._seconds[chosen])
+            if long_seconds <= PATIENCE_SECONDS or seconds / size > DEAREST * long_seconds / chosen:
+                break
+            chosen = size
+        return chosen
