@@ -142,6 +142,7 @@ def sizes(tokens: int, pieces: int, device: str) -> tuple[dict[str, Any], dict[s
         "gradient_clip": 1.0,
         "warmup_epochs": round(min(1.0, 500 / updates), 3),
         "average": round(1 - 1 / min(max(epochs * updates / 20, 10), 500), 4),  # over a twentieth of the run
+        "calibrate": True,
         "transpose": [-6, 5],
         "unknown_meter": 0.2,  # heard by a tokenizer whose clock, not whose tokens, says the meter
         "seed": 1,
