@@ -26,9 +26,9 @@ def test_the_longest_that_does_not_try_patience(step_seconds: float, chosen: int
 def test_a_shorter_chunk_that_is_over_hardly_sooner_is_not_taken() -> None:
     assert paced(1e-5, run_seconds=0.01).shortened(SIZES) == 16
     step = PATIENCE_SECONDS / 2
-    fixed = 0.5 * step  # a step costs 1.5 in chunks of one, 1.06 in those of eight, 1.03 in those of sixteen
-    assert 1.5 / 1.06 > DEAREST > 1.06 / 1.03
-    assert paced(step, run_seconds=fixed).shortened(SIZES) == 8
+    # A run costs a step more: so much is 2 of them in chunks of one, 1.13 in those of eight, 1.06 in those of sixteen.
+    assert 2 / 1.13 > DEAREST > 1.13 / 1.06
+    assert paced(step, run_seconds=step).shortened(SIZES) == 8
 
 
 def test_until_it_is_known_how_long_chunks_take_they_are_long() -> None:
