@@ -91,7 +91,7 @@ class DeviceGraph:
                 binding.bind_ortvalue_input(name, values)
             binding.bind_ortvalue_output("tokens", self._tokens)
             self._bindings.append(binding)
-        self._options = [_run_options(side if captured else _UNCAPTURED) for side in range(2)]
+        self._options = [_run_options(1 + side if captured else _UNCAPTURED) for side in range(2)]
         self._uncaptured = _run_options(_UNCAPTURED)
 
     def set(self, chunk: Chunk) -> None:

@@ -252,7 +252,7 @@ def test_each_direction_of_each_size_is_captured_and_tried_before_anybody_asks(
 
     assert runner.captured
     # Every capture twice, each time beside a run without.
-    assert tried == {(steps, graph_id): 2 for steps in (1, 4, 16) for graph_id in (0, 1)} | {
+    assert tried == {(steps, graph_id): 2 for steps in (1, 4, 16) for graph_id in (1, 2)} | {
         (steps, -1): 4 for steps in (1, 4, 16)
     }
     assert sessions.opened == [{"use_tf32": "0"}] + 3 * [{"use_tf32": "0", "enable_cuda_graph": "1"}]
@@ -261,7 +261,9 @@ def test_each_direction_of_each_size_is_captured_and_tried_before_anybody_asks(
     chunk = chunk_of(runner, np.array([0]), 4, np.random.default_rng(7))
     for _ in range(4):
         runner.decode(chunk)
-    assert [graph_id for _, _, graph_id in sessions.runs] == [1, 0, 1, 0], "the reset row was written from 0 into 1"
+    assert [graph_id for _, _, graph_id in sessions.runs] == [2, 1, 2, 1], (
+        "the reset row was written from the first set into the second"
+    )
     assert len(sessions.threads) == 1, "captures are of use only in the thread that made them"
     assert threading.get_ident() not in sessions.threads
     runner.close()
