@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 MODELS ?= models
 # With scores of one's own, the configuration is chosen for them.
 CONFIG ?= $(if $(MIDI),auto,chorales)
+RECORD ?= mine
 NAME ?= $(if $(MIDI),mine,$(CONFIG))
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
@@ -93,11 +94,12 @@ format: $(VENV)/developed  ## format the code, fix what can be fixed
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/served  ## engine and service against a bare decode loop
+bench: $(VENV)/developed  ## engine and service against a bare decode loop, other servers, load and growth: every ratio and its goal
 	$(BIN)/python -m bench
 
-record: $(VENV)/served  ## run the benchmarks for longer and put the result into docs/performance.md
-	$(BIN)/python -m bench --seconds 240 --record $(NAME)
+record: $(VENV)/developed  ## the same for longer, then 100,000 requests in a crowd, as RECORD; writes docs/performance.md
+	$(BIN)/python -m bench --seconds 900 --soak-tokens 1000000 --record $(RECORD)
+	$(BIN)/python -m bench.churn --record $(RECORD)
 	$(BIN)/python -m bench --render docs/performance.md
 
 figures: demo $(VENV)/developed  ## regenerate the piano roll, the drawing of the network, the curves of the original

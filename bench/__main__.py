@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.options import parse_options
-from bench.page import RESULTS, render
+from bench.page import render
+from bench.places import RESULTS
 from bench.table import as_text
 from music.errors import FantasiaError
 

@@ -21,6 +21,8 @@ _PAUSE_SECONDS: Final = 0.02
 _CAPACITY_ROUNDS: Final = 3
 _GOODPUT_SHARE: Final = 0.3
 _LEAST_CALLS: Final = 20
+_LEAST_SECONDS: Final = 1.0
+_MOST_SECONDS: Final = 20.0
 
 
 def measure_latency(
@@ -60,11 +62,11 @@ def measure_latency(
     each = seconds * (1 - _GOODPUT_SHARE) / (len(LOADS) + 1)
     rows = [_idle_row(callers, target, each, steps, next(seeds))]
     # Long enough that some are turned away: it takes the queue some time to fill.
-    overload = 2.0 + 2.0 * (slots + queue_limit) / ((OVERLOAD - 1.0) * a_second)
+    overload = min(_LEAST_SECONDS + 2.0 * (slots + queue_limit) / ((OVERLOAD - 1.0) * a_second), _MOST_SECONDS)
     rows += [_row(load, crowd(load, a_second, max(each, overload) if load > 1.0 else each)) for load in LOADS]
     goodput = interleaved(
         capacity,
-        lambda: crowd(OVERLOAD, a_second, min(max(seconds * _GOODPUT_SHARE / 3, overload), 2 * overload)).goodput,
+        lambda: crowd(OVERLOAD, a_second, overload).goodput,
         seconds=seconds * _GOODPUT_SHARE,
     )
     return Latency(

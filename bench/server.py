@@ -14,8 +14,12 @@ from typing import Final
 
 from bench.errors import BenchError
 from bench.options import Precision, Provider
+from server.settings import Settings
 
+QUEUE_LIMIT: Final = int(Settings.model_fields["queue_limit"].default)
+"""Calls that may wait."""
 _SERVING: Final = r"msg=serving address=(\S+)"
+_FAULT: Final = "level=error"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -45,7 +49,13 @@ class Running:
 
 @contextmanager
 def running_server(
-    bundle: Path, *, slots: int, provider: Provider, threads: int, precision: Precision
+    bundle: Path,
+    *,
+    slots: int,
+    provider: Provider,
+    threads: int,
+    precision: Precision,
+    queue_limit: int = QUEUE_LIMIT,
 ) -> Iterator[Running]:
     """Serve one bundle on a free port, as `python -m server` does, logging included.
 
@@ -57,9 +67,11 @@ def running_server(
         "metrics-port": 0,
         "models": bundle,
         "slots": slots,
+        "queue-limit": queue_limit,
         "provider": provider,
+        "threads": threads,
+        "precision": precision,
     }
-    arguments |= {"threads": threads, "precision": precision}
     command = [sys.executable, "-m", "server"]
     for name, value in arguments.items():
         command += [f"--{name}", str(value)]
@@ -92,6 +104,10 @@ def running_process(
         ):
             try:
                 yield Running(_address(process, log, serving), process.pid)
+            except BenchError as error:
+                # Its log goes with the folder: what it says of a fault is told now.
+                faults = [line for line in log.read_text().splitlines() if _FAULT in line]
+                raise BenchError("; ".join([str(error), *faults[:1]])) from error
             finally:
                 process.terminate()
                 process.wait(_STOP_SECONDS)

@@ -22,13 +22,12 @@ from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
 from bench.report import Report
 from bench.rows import Growth
 from bench.runners import make_runner
-from bench.server import Running, running_server
+from bench.server import QUEUE_LIMIT, Running, running_server
 from bench.service import client_process, measure_service
 from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
 from server.engine.engine import Engine
 from server.engine.observer import EngineObserver
-from server.settings import Settings
 
 SHARES: Final[dict[Part, int]] = {
     "engine": 5,
@@ -46,7 +45,6 @@ _SHORT_STEPS: Final = 16
 _FAIRNESS_CALLS: Final = 15
 _PREFILL_SLOTS: Final = 64
 T = TypeVar("T")
-_QUEUE_LIMIT: Final = int(Settings.model_fields["queue_limit"].default)
 
 
 def run_suite(options: Options) -> Report:
@@ -163,7 +161,7 @@ class Suite:
                 callers,
                 Target("grpc", server.address),
                 slots=slots,
-                queue_limit=_QUEUE_LIMIT,
+                queue_limit=QUEUE_LIMIT,
                 steps=self._options.steps,
                 tokens=self._requests[0].max_tokens,
                 seconds=seconds,

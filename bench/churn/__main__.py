@@ -19,7 +19,7 @@ from bench.churn.pool import Pool, answers_alone, make_pool
 from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismatch, as_text
 from bench.cores import Cores, usable_cores
 from bench.machine import describe_machine
-from bench.options import Precision, Provider, count, name
+from bench.options import Precision, Provider, WantedPrecision, count, name
 from bench.runners import make_runner
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
@@ -40,7 +40,7 @@ class Options:
     requests: int
     distinct: int
     engines: int
-    precision: Precision
+    precision: WantedPrecision
     provider: Provider
     seed: int
     record: str | None
@@ -57,7 +57,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--requests", type=count, default=100_000, help="answers to compare (%(default)s)")
     parser.add_argument("--distinct", type=count, default=3000, help="different requests among them (%(default)s)")
     parser.add_argument("--engines", type=count, default=24, help="engines, one after the other (%(default)s)")
-    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="(%(default)s)")
+    parser.add_argument("--precision", choices=get_args(WantedPrecision), default="auto", help="(%(default)s)")
     parser.add_argument("--provider", choices=get_args(Provider), default="cpu", help="(%(default)s)")
     parser.add_argument("--seed", type=count, default=1, help="of all that is drawn (%(default)s)")
     parser.add_argument("--record", type=name, metavar="NAME", help="write bench/results/churn/NAME.json")
@@ -74,32 +74,34 @@ def run(options: Options) -> ChurnReport:
     began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     _tell(f"writing {options.distinct} requests alone")
     runner = _lone_runner(options, bundle, options.precision)
-    provider, chunk_sizes = runner.provider, runner.chunk_sizes
+    provider, precision, chunk_sizes = runner.provider, runner.precision, runner.chunk_sizes
     pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
-    episodes, mismatches = _crowds(options, pool, chunk_sizes)
+    episodes, mismatches = _crowds(options, pool, precision, chunk_sizes)
     return ChurnReport(
         date=date,
         machine=describe_machine(Cores(len(usable_cores()))),
         bundle=bundle.name,
         digest=bundle.digest,
         provider=provider,
-        precision=options.precision,
+        precision=precision,
         distinct=options.distinct,
         forced=sum(bool(request.forced) for request in pool.requests),
         ended=sum(answer.reason == FinishReason.END.value for answer in pool.answers),
         seed=options.seed,
         episodes=tuple(episodes),
         first_mismatches=tuple(mismatches[:_MISMATCHES_TOLD]),
-        differences=_differences(options, bundle, pool),
+        differences=_differences(options, bundle, pool, precision),
         seconds=time.monotonic() - began,
     )
 
 
-def _lone_runner(options: Options, bundle: Bundle, precision: Precision) -> OnnxRunner:
+def _lone_runner(options: Options, bundle: Bundle, precision: WantedPrecision) -> OnnxRunner:
     return make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=precision)
 
 
-def _crowds(options: Options, pool: Pool, chunk_sizes: tuple[int, ...]) -> tuple[list[Episode], list[Mismatch]]:
+def _crowds(
+    options: Options, pool: Pool, precision: Precision, chunk_sizes: tuple[int, ...]
+) -> tuple[list[Episode], list[Mismatch]]:
     """The episodes, each in a fresh process."""
     dice = random.Random(options.seed)  # noqa: S311 -- what is tried is no secret
     some = [chunk_sizes, chunk_sizes, chunk_sizes[:1], chunk_sizes[:2], (chunk_sizes[0], chunk_sizes[-1])]
@@ -111,7 +113,7 @@ def _crowds(options: Options, pool: Pool, chunk_sizes: tuple[int, ...]) -> tuple
             slots=_SLOTS[number % len(_SLOTS)],
             threads=_THREADS[number % len(_THREADS)],
             chunk_sizes=some[number % len(some)],
-            precision=options.precision,
+            precision=precision,
             provider=options.provider,
             seed=dice.getrandbits(64),
         )
@@ -126,11 +128,11 @@ def _crowds(options: Options, pool: Pool, chunk_sizes: tuple[int, ...]) -> tuple
     return episodes, mismatches
 
 
-def _differences(options: Options, bundle: Bundle, pool: Pool) -> tuple[Difference, ...]:
+def _differences(options: Options, bundle: Bundle, pool: Pool, served: Precision) -> tuple[Difference, ...]:
     """What the other precisions of the bundle write."""
     differences = []
     for precision in get_args(Precision):
-        if precision == options.precision or not decode_graphs(bundle, precision):
+        if precision == served or not decode_graphs(bundle, precision):
             continue
         _tell(f"writing them in {precision}")
         others = answers_alone(bundle, _lone_runner(options, bundle, precision), pool.requests)

@@ -1,5 +1,6 @@
 """Reports made up for tests."""
 
+from bench.churn.record import ChurnReport, Difference, Episode, Mismatch
 from bench.comparison import Comparison, Percentiles, Tail
 from bench.machine import Machine
 from bench.report import Report
@@ -149,4 +150,35 @@ def full_report(*, peer_ratio: float = 9.0, busy_p99: float = 0.02, same: bool =
             ),
             "engine": tuple(row.model_copy(update={"same_tokens": same}) for row in report().engine),
         }
+    )
+
+
+def crowd() -> ChurnReport:
+    return ChurnReport(
+        date="2030-01-02T03:04:05+00:00",
+        machine=machine(),
+        bundle="chorales",
+        digest="d" * 64,
+        provider="CPUExecutionProvider",
+        precision="int8",
+        distinct=10,
+        forced=3,
+        ended=1,
+        seed=1,
+        seconds=12.0,
+        episodes=tuple(
+            Episode(
+                slots=slots,
+                threads=1,
+                chunk_sizes=(1, 16),
+                requests=50,
+                cancelled=5,
+                tokens=2000,
+                mismatches=wrong,
+                widest=slots,
+            )
+            for slots, wrong in ((5, 0), (64, 1))
+        ),
+        first_mismatches=(Mismatch(request="a request", episode=1, place=7),),
+        differences=(Difference(precision="float32", different=8, requests=10, mean_place=11.5),),
     )
