@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 from bench.bare import BareLoop
@@ -46,7 +47,7 @@ def measure_prefill(
 
     Args:
         bare: the reference.
-        engine: started, with a slot more than there are requests but one, and nothing else to do.
+        engine: started, with more slots than there are requests, and nothing else to do.
         times: the engine's observer.
         requests: all of one length, a good deal longer than the primer; the first one's tokens become the primer, and
             the others run beside it.
@@ -77,7 +78,7 @@ def measure_prefill(
 def _stall(
     engine: Engine, times: RunTimes, primer: EngineRequest, others: Sequence[EngineRequest]
 ) -> tuple[float, float]:
-    """Longest time between the ends of two runs while the primer is read, and before it came."""
+    """Longest time between the ends of two runs while the primer is read, and the median such time before it came."""
     tickets = [engine.submit(request) for request in others]
     try:
         _await_runs(times, len(others))
@@ -86,7 +87,7 @@ def _stall(
         engine.submit(primer).future.result()
         if any(ticket.future.done() for ticket in tickets):
             raise BenchError("the pieces beside the primer ended before it was read")
-        return max(times.gaps[at:]), max(before)
+        return max(times.gaps[at:]), median(before)
     finally:
         for ticket in tickets:
             ticket.cancel()

@@ -194,7 +194,7 @@ class Prefill(Table):
     gap_seconds: tuple[float, ...]
     """Longest time between two runs' ends while the primer came in, round by round."""
     run_seconds: tuple[float, ...]
-    """The same before it came: a run of the longest chunk at that width."""
+    """Median time between two runs' ends before it came."""
 
     @property
     def stall(self) -> float:
