@@ -77,7 +77,7 @@ def _sweep(sweep: Sweep, path: Path) -> None:
         if judged:
             parallels = [point.faults["parallel_fifths"] + point.faults["parallel_octaves"] for point in points]
             panels[1].plot(heat, parallels, line, color=colour, marker=".")
-    best = min(sweep.points, key=lambda point: point.excess)
+    best = next(point for point in sweep.points if point.sampling == sweep.best)
     panels[0].plot([best.sampling.temperature], [best.excess], "o", color=_COLOURS[6], fillstyle="none", markersize=11)
     panels[0].set_title("excess over real music (mean log ratio)")
     panels[0].legend(frameon=False, fontsize=7)

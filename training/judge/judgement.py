@@ -125,7 +125,7 @@ class Sweep(_Table):
     """For each point."""
     points: tuple[SweepPoint, ...]
     best: Sampling
-    """The point of the least excess."""
+    """The point of the least excess, of those at which hardly a sample gets stuck or recites."""
 
 
 class Judgement(_Table):

@@ -1,6 +1,7 @@
 """The study that a bundle's sampling defaults come from: temperature by top-p by top-k."""
 
 import math
+from collections.abc import Sequence
 from itertools import product
 from typing import Final
 
@@ -18,6 +19,8 @@ from training.judge.voice_leading import FAULTS
 TEMPERATURES: Final = collapse.TEMPERATURES
 TOP_P: Final = (0.9, 0.95, 0.98, 1.0)
 TOP_K: Final = (0, 5)
+TOLERATED: Final = 0.01
+"""Share of the samples that may get stuck, and that may recite, at the setting that is chosen."""
 _LEAST_RATE: Final = 0.05
 """Faults per 100 steps below which rates are taken for it, so that rare ones make no ratios of nothing."""
 
@@ -50,8 +53,13 @@ def sweep(
         parameters = SamplingParams(temperature, top_k, top_p)
         written = sampler.sample(prompts, [parameters] * samples, seed=seed)
         points.append(_point(reference, parameters, written))
-    best = min(points, key=lambda point: point.excess)
-    return Sweep(digest=bundle.digest, samples=samples, points=tuple(points), best=best.sampling)
+    return Sweep(digest=bundle.digest, samples=samples, points=tuple(points), best=best(points).sampling)
+
+
+def best(points: Sequence[SweepPoint]) -> SweepPoint:
+    """The point of the least excess, among those at which hardly a sample gets stuck or recites if there are any."""
+    sound = [point for point in points if max(point.collapse_share, point.copying_share) <= TOLERATED]
+    return min(sound or points, key=lambda point: point.excess)
 
 
 def _point(reference: Reference, parameters: SamplingParams, written: list[Sample]) -> SweepPoint:

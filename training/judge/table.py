@@ -167,7 +167,7 @@ def _sweep(sweep: Sweep) -> Section:
     )
     title = (
         f"Sampling: the {len(rows)} best of {len(points)} settings, {sweep.samples} samples each of "
-        f"{sweep.digest[:12]}, against validation"
+        f"{sweep.digest[:12]}, against validation; chosen: {sweep.best}"
     )
     return Section(title, header, rows)
 

@@ -22,7 +22,7 @@ from training.judge.onsets import onset_tokens
 from training.judge.pieces import hear
 from training.judge.reference import Reference
 from training.judge.sampling import Sample, Sampler, defaults_of, prompts_like
-from training.judge.sweep import sweep
+from training.judge.sweep import best, sweep
 
 SAMPLES = 6
 
@@ -164,10 +164,18 @@ def test_a_sweep_chooses_on_validation_and_names_the_least_excess(small: Bundle,
     study = sweep(small, corpus, samples=2, threads=1, temperatures=(0.7, 1.2), top_ps=(0.9, 1.0), top_ks=(0,))
     assert len(study.points) == 4
     assert len({point.sampling for point in study.points}) == 4
-    best = min(study.points, key=lambda point: point.excess)
-    assert study.best == best.sampling
+    assert study.best == best(study.points).sampling
     assert all(point.excess >= 0.0 for point in study.points)
     assert len({point.excess for point in study.points}) > 1
+
+
+@pytest.mark.parametrize("fault", ["collapse_share", "copying_share"])
+def test_what_gets_stuck_or_recites_is_not_chosen(fault: str) -> None:
+    sound, least = made_up_sweep().points
+    assert best([sound, least]) == least
+    faulty = [point.model_copy(update={fault: 0.02}) for point in (sound, least)]
+    assert best([sound, faulty[1]]) == sound
+    assert best(faulty) == faulty[1], "where all are, the least excess counts"
 
 
 GATE = ["evaluate", "{bundle}", "--corpus", "{corpus}", "--split", "test", "--gate", "--samples", "4", "--threads", "1"]
