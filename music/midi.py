@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any, Final
 
+import numpy as np
 import symusic
 
 from music.errors import InvalidScoreError
@@ -34,8 +35,11 @@ def write_midi(score: Score) -> bytes:
     for voice in range(max(score.voices, 1)):
         for notes in _tellable([note for note in score.notes if note.voice == voice]):
             track: Any = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
-            for note in notes:
-                track.notes.append(symusic.Note(note.onset, note.duration, note.pitch, note.velocity))
+            if notes:
+                onsets, durations, pitches, velocities, _ = np.array(notes, np.int32).T
+                track.notes = symusic.Note.from_numpy(
+                    onsets, durations, pitches.astype(np.int8), velocities.astype(np.int8), "tick"
+                )
             file.tracks.append(track)
     file.markers.append(symusic.TextMeta(score.length_ticks, _END_MARKER))
     return bytes(file.dumps_midi())
@@ -43,6 +47,8 @@ def write_midi(score: Score) -> bytes:
 
 def _tellable(notes: list[Note]) -> list[list[Note]]:
     """A voice's notes, divided so that the first of a key's strikes is always the first to be released."""
+    if all(note.end <= following.onset for note, following in pairwise(notes)):
+        return [notes]  # one note at a time, in their order: as most voices are
     tracks: list[list[Note]] = [[]]
     released: list[dict[int, int]] = [{}]  # of each track, the last release of each key
     for note in sorted(notes, key=lambda note: (note.onset, note.end)):

@@ -110,6 +110,9 @@ class Score:
 
         A last note that rings past the end of a shorter piece makes it longer.
         """
+        last = max((note.onset + note.duration for note in self.notes), default=0)
+        if last <= self.length_ticks <= length_ticks:
+            return self
         notes = tuple(
             note._replace(duration=min(note.duration, length_ticks - note.onset))
             for note in self.notes

@@ -163,18 +163,23 @@ class Tokenizer(ABC):
         """The first tokens of every piece in this setting, where tokens say it."""
         return ()
 
+    def _heard(self, tokens: Iterable[int]) -> tuple[list[Note], int, Setting]:
+        """What a decoder makes of a whole piece: its notes in any order, its length in ticks and its setting."""
+        decoder = self.decoder()
+        notes = decoder.feed(tokens) + decoder.finish()
+        return notes, decoder.length_ticks, decoder.setting
+
     def decode(self, tokens: Iterable[int], setting: Setting | None = None) -> Score:
         """The score that the tokens say; an end token closes it, with or without one at the end.
 
         Without a `setting`, the score has the one that the tokens say.
         """
-        decoder = self.decoder()
-        notes = decoder.feed(tokens) + decoder.finish()
-        setting = setting or decoder.setting
+        notes, length_ticks, said = self._heard(tokens)
+        setting = setting or said
         notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
         return Score(
             notes=tuple(notes),
-            length_ticks=decoder.length_ticks,
+            length_ticks=length_ticks,
             meter=setting.meter,
             pickup_ticks=setting.pickup_ticks,
             tempo_bpm=setting.tempo_bpm,

@@ -14,7 +14,7 @@ import numpy as np
 from music.automata import Clock, Grammar
 from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
-from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer, Tokens, require_pitches
+from music.tokenizers.base import Encoding, IncrementalDecoder, Setting, Tokenizer, Tokens, require_pitches
 from music.voicing import Voicing
 
 START: Final = 0
@@ -188,6 +188,29 @@ class GridTokenizer(Tokenizer):
     def decoder(self) -> "GridDecoder":
         """See `Tokenizer.decoder`."""
         return GridDecoder(self)
+
+    def _heard(self, tokens: Iterable[int]) -> tuple[list[Note], int, Setting]:
+        """See `Tokenizer._heard`: what `GridDecoder` makes of them, all voices at once."""
+        said = np.fromiter(tokens, np.int64)
+        ended = np.flatnonzero(said == self.end_token)
+        said = said[: int(ended[0])] if ended.size else said
+        steps = -(-len(said) // self.voices)
+        grid = np.full((self.voices, steps), HOLD)
+        places, when = np.arange(len(said)) % self.voices, np.arange(len(said)) // self.voices
+        grid[places, when] = said
+        place, onset = np.nonzero(grid != HOLD)  # by place, then by time: each lasts until the next of its place
+        last = np.ones(len(place), np.bool_)
+        last[:-1] = place[1:] != place[:-1]
+        end = np.where(last, steps, np.roll(onset, -1))
+        token = grid[place, onset]
+        pitched = token >= FIRST_PITCH
+        onset, end, token, place = onset[pitched], end[pitched], token[pitched], place[pitched]
+        voice = np.array(self.voice_order, np.int64)[place]
+        ticks = self.step_ticks
+        columns = onset * ticks, (end - onset) * ticks, token - FIRST_PITCH + self.lowest_pitch
+        velocity = np.full(len(onset), VELOCITY)
+        notes = list(map(Note._make, zip(*(column.tolist() for column in (*columns, velocity, voice)), strict=True)))
+        return notes, steps * ticks, Setting()
 
     def shifts(self, tokens: Tokens) -> range:
         """See `Tokenizer.shifts`: every voice stays inside its range."""

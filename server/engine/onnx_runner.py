@@ -133,13 +133,13 @@ class OnnxRunner:
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
-        rows = chunk.rows
+        rows, full = chunk.rows, chunk.width == self._slots  # rows ascend: if all run, they are in their places
         tokens, h, c, *after = self._sessions[chunk.steps].run(
             ("tokens", "h_next", "c_next", *(f"{name}_next" for name in self._state)),
             {
-                "h": self._h[:, rows],
-                "c": self._c[:, rows],
-                **{name: values[rows] for name, values in self._state.items()},
+                "h": self._h if full else self._h[:, rows],
+                "c": self._c if full else self._c[:, rows],
+                **{name: values if full else values[rows] for name, values in self._state.items()},
                 "uniforms": chunk.uniforms,
                 "forced": chunk.forced,
                 "temperature": chunk.temperature,
@@ -148,9 +148,13 @@ class OnnxRunner:
                 "allowed": chunk.allowed,
             },
         )
-        self._h[:, rows], self._c[:, rows] = h, c
-        for values, advanced in zip(self._state.values(), after, strict=True):
-            values[rows] = advanced
+        if full:
+            self._h, self._c = h, c
+            self._state = dict(zip(self._state, after, strict=True))
+        else:
+            self._h[:, rows], self._c[:, rows] = h, c
+            for values, advanced in zip(self._state.values(), after, strict=True):
+                values[rows] = advanced
         result: NDArray[np.int64] = tokens
         return result
 

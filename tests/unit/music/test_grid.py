@@ -2,18 +2,33 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from music.errors import UnsupportedMeterError
 from music.score import Meter, Note, Score
 from music.tokenizers import GridTokenizer, Setting
+from music.tokenizers.base import Tokens
 from music.tokenizers.grid import END, HOLD, REST
-from tests.unit.music.strategies import METERS, grid_scores
+from tests.unit.music.strategies import METERS, grid_pieces, grid_scores
 
 GRID = GridTokenizer(voices=3, lowest_pitch=40, highest_pitch=80, voice_order=(0, 2, 1), meters=METERS)
 
 
 def setting_of(score: Score) -> Setting:
     return Setting(score.meter, score.pickup_ticks, score.tempo_bpm, score.key_sharps, score.program)
+
+
+@given(grid_pieces(), st.booleans(), st.integers(0, 200))
+def test_a_piece_heard_at_once_is_the_one_heard_token_by_token(
+    piece: tuple[GridTokenizer, Tokens], ended: bool, cut: int
+) -> None:
+    tokenizer, tokens = piece
+    said = [*tokens[: cut or None].tolist(), *([tokenizer.end_token, HOLD, tokens[0]] if ended else [])]
+    decoder = tokenizer.decoder()
+    notes = decoder.feed(said) + decoder.finish()
+    score = tokenizer.decode(said)
+    assert sorted(score.notes) == sorted(notes)
+    assert score.length_ticks == decoder.length_ticks
 
 
 @given(score=grid_scores())
