@@ -115,11 +115,12 @@ class Suite:
 
     def _engine(self, seconds: float) -> None:
         widths, clock, twin = self._options.widths, RunClock(), self._loop()
-        with self._engine_of(widths[-1], clock) as engine:
-            self._parts["engine"] = tuple(
-                measure_engine(self._bare, twin, engine, clock, self._requests[:width], seconds=seconds / len(widths))
-                for width in _told("engine, width {}", widths)
-            )
+        rows = []
+        for width in _told("engine, width {}", widths):
+            with self._engine_of(width, clock) as engine:  # full: else it keeps its chunks short for who may come
+                requests = self._requests[:width]
+                rows.append(measure_engine(self._bare, twin, engine, clock, requests, seconds=seconds / len(widths)))
+        self._parts["engine"] = tuple(rows)
 
     def _service(self, seconds: float) -> None:
         options = self._options
