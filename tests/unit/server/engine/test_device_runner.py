@@ -1,5 +1,6 @@
 """The runner with state on a device, on the device that every machine has; CUDA's own tests lie beside."""
 
+import dataclasses
 import logging
 import threading
 from collections import Counter
@@ -186,12 +187,40 @@ def test_a_row_waits_through_any_number_of_chunks(runner: DeviceRunner, host: On
     assert results[0] == results[1]
 
 
+def test_a_slot_may_change_hands_between_two_chunks_of_the_same_rows(runner: DeviceRunner, host: OnnxRunner) -> None:
+    """And the same parameters may come to other slots: what is kept of a chunk holds for that chunk's rows."""
+    chunk = chunk_of(runner, np.array([0, 2]), 16, np.random.default_rng(9))
+    moved = dataclasses.replace(chunk, rows=np.array([1, 2]))
+    results = []
+    for either in (runner, host):
+        either.reset(0, 0)
+        either.reset(2, 1)
+        tokens = [either.decode(chunk).tolist()]
+        either.reset(2, 3)
+        tokens.append(either.decode(chunk).tolist())
+        either.reset(1, 0)
+        tokens.append(either.decode(moved).tolist())
+        results.append(tokens)
+    assert results[0] == results[1]
+    plain = {name: values[[0, 3, 4, 5]].min() for name, values in runner._sampling._host.items()}
+    assert plain == {"temperature": 1, "top_k": 0, "top_p": 1, "allowed": True}, "of slots that nobody holds"
+
+
 def test_idle_rows_stay_tame(runner: DeviceRunner, host: OnnxRunner) -> None:
     """However long they idle, whoever takes their slot begins as in a new runner; and no index leaves its table."""
     random = np.random.default_rng(6)
     runner.reset(3, 0)
     for _ in range(100):
         runner.decode(chunk_of(runner, np.array([3]), 16, random))
+    state = runner._state
+    runner.reset(0, 4)
+    before = state.read(state.side)
+    state.enter(np.array([0, 3]))
+    for name, values in state.read(state.side).items():
+        rows = np.moveaxis(values, state._axes[name], 0)
+        assert all(row.tolist() == state.start[name].tolist() for row in rows[[1, 2, 4, 5]]), name
+        assert name == "clock" or rows[0].tolist() == state.start[name].tolist()
+        assert rows[3].tolist() == np.moveaxis(before[name], state._axes[name], 0)[3].tolist(), "it runs on"
     chunk = free_run(runner, 16)
     for either in (runner, host):
         for slot in range(SLOTS):
@@ -210,6 +239,12 @@ def test_it_is_float32_and_says_where_it_runs(small: Bundle, runner: DeviceRunne
 def test_cuda_is_refused_where_there_is_none(small: Bundle) -> None:
     with pytest.raises(ProviderUnavailableError, match="has no CUDA"):
         DeviceRunner(small, slots=1)
+
+
+def said(record: logging.LogRecord) -> dict[str, Any]:
+    """What a log line says beside its message."""
+    fields: dict[str, Any] = getattr(record, "fields")  # noqa: B009  # not declared
+    return fields
 
 
 class Sessions:
@@ -245,12 +280,14 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
 
 
 def test_each_direction_of_each_size_is_captured_and_tried_before_anybody_asks(
-    small: Bundle, sessions: Sessions
+    small: Bundle, sessions: Sessions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner = DeviceRunner(small, slots=SLOTS, device="cpu")
+    with caplog.at_level(logging.INFO):
+        runner = DeviceRunner(small, slots=SLOTS, device="cpu")
     tried = Counter((steps, graph_id) for _, steps, graph_id in sessions.runs)
 
     assert runner.captured
+    assert [said(record)["captured"] for record in caplog.records] == [True]
     # Every capture twice, each time beside a run without.
     assert tried == {(steps, graph_id): 2 for steps in (1, 4, 16) for graph_id in (1, 2)} | {
         (steps, -1): 4 for steps in (1, 4, 16)
@@ -281,12 +318,14 @@ def test_a_refused_capture_is_told_and_does_not_stop_the_runner(
     small: Bundle, sessions: Sessions, host: OnnxRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     sessions.refuse = True
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         runner = DeviceRunner(small, slots=SLOTS, device="cpu")
 
     assert not runner.captured
-    (record,) = caplog.records
-    assert "no CUDA graphs" in record.getMessage()
+    warning, told = caplog.records
+    assert (warning.levelname, said(warning)["model"]) == ("WARNING", "small")
+    assert "no CUDA graphs" in warning.getMessage()
+    assert said(told)["captured"] is False
     assert "not all nodes are on the CUDA execution provider" in caplog.text
     assert sessions.opened[-3:] == 3 * [{"use_tf32": "0"}]
     check_free_run(runner, host)
@@ -303,6 +342,10 @@ def test_a_capture_that_gives_something_else_is_not_used(
 
     def run(graph: DeviceGraph, side: int, *, captured: bool = True) -> None:
         if fault == "state" and captured and graph.steps == 16:
+            state = runners[0]._state
+            kept = state.read(1 - side)
+            real(graph, side)
+            state.overwrite(1 - side, kept)
             return
         real(graph, side, captured=captured)
         if not captured or graph.steps != 16:
