@@ -47,13 +47,13 @@ class DeviceState:
     left its batch never comes back without a `reset`, and who is in it runs in every chunk. `enter` asserts it.
 
     Rows that wait are written on the device by a graph of their own (`row_graph`), all in one run, from one set into
-    the other. That sends what waits, and moves each set once within the device's memory: (2 layers, 256 slots,
-    256 hidden) come to 1 MiB. The same run puts every idle row back to the start, so that none runs on forever; its
+    the other. That sends what waits, and moves a set twice within the device's memory: h and c of 256 slots, 2 layers
+    and 256 units are 1 MiB. The same run puts every idle row back to the start, so that none runs on forever; its
     numbers would leave what the tables were made for.
     """
 
     def __init__(self, bundle: Bundle, slots: int, device: Device) -> None:
-        network, begin = bundle.network, np.zeros((bundle.network.layers, bundle.network.hidden), np.float32)
+        begin = np.zeros((bundle.network.layers, bundle.network.hidden), np.float32)
         self.start: Row = {"h": begin, "c": begin, **initial_state(bundle)}
         """Every slot's state before its first token; its clock row aside."""
         self._slots = slots
@@ -73,7 +73,6 @@ class DeviceState:
         session = open_session(bundle, "the graph that writes rows", provider=device.name, threads=1, changed=graph)
         self._session = session
         self._bindings = [self._bound(session, side) for side in range(2)]
-        assert self.start["h"].shape == (network.layers, network.hidden)
 
     def put(self, slot: int, row: Row) -> None:
         """Let a slot begin with this state in the next chunk that it is in."""
