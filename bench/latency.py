@@ -163,6 +163,8 @@ def _load_row(
     rejections: list[float],
     late: list[float],
 ) -> LoadRow:
+    if not calls:
+        raise BenchError(f"nobody was answered at {load:.0%} load: measure for longer")
     return LoadRow(
         load=load,
         seconds=seconds,

@@ -2,11 +2,12 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,7 +100,11 @@ def running_process(
         with (
             log.open("w") as file,
             subprocess.Popen(  # noqa: S603 -- our own modules
-                command, stdout=file, stderr=file, env=inherited | dict(environment or {})
+                command,
+                stdout=file,
+                stderr=file,
+                env=inherited | dict(environment or {}),
+                start_new_session=True,
             ) as process,
         ):
             try:
@@ -111,6 +116,8 @@ def running_process(
             finally:
                 process.terminate()
                 process.wait(_STOP_SECONDS)
+                with suppress(ProcessLookupError):  # some leave their workers behind
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path, serving: str) -> str:

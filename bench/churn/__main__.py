@@ -13,7 +13,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, get_args
 
-from bench.bare import decode_graphs
 from bench.churn.episode import Circumstances, first_difference, live
 from bench.churn.pool import Pool, answers_alone, make_pool
 from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismatch, as_text
@@ -24,6 +23,7 @@ from bench.runners import make_runner
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
 from server.engine.completion import FinishReason
+from server.engine.errors import PrecisionUnavailableError
 from server.engine.onnx_runner import OnnxRunner
 
 _SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)
@@ -129,13 +129,17 @@ def _crowds(
 
 
 def _differences(options: Options, bundle: Bundle, pool: Pool, served: Precision) -> tuple[Difference, ...]:
-    """What the other precisions of the bundle write."""
+    """What the other precisions write, of those that run here."""
     differences = []
     for precision in get_args(Precision):
-        if precision == served or not decode_graphs(bundle, precision):
+        if precision == served:
+            continue
+        try:
+            runner = _lone_runner(options, bundle, precision)
+        except PrecisionUnavailableError:
             continue
         _tell(f"writing them in {precision}")
-        others = answers_alone(bundle, _lone_runner(options, bundle, precision), pool.requests)
+        others = answers_alone(bundle, runner, pool.requests)
         places = [
             first_difference(ours.tokens.tolist(), theirs.tokens.tolist())
             for ours, theirs in zip(pool.answers, others, strict=True)

@@ -29,7 +29,7 @@ def test_slots_and_pieces_and_networks_grow(
     monkeypatch.setattr(growth, "PIECE_STEPS", (4, 8, 10**9))
     monkeypatch.setattr(growth, "NETWORKS", ((1, 16), (2, 32)))
     (slots,) = measure_slots(small, options, "float32", seconds=0.01)
-    (pieces,) = measure_pieces(small, options, "int8", seconds=0.01)
+    (pieces,) = measure_pieces(small, options, "float32", seconds=0.01)
     (networks,) = measure_networks(small, options, "int8", tmp_path, seconds=0.01)
 
     assert (slots.what, slots.base, slots.size) == ("slots", 8, 10)

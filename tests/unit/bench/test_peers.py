@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.load import play_round
@@ -54,6 +55,16 @@ def test_a_loop_writes_what_the_grammar_allows_alone_and_in_a_batch(
 def test_every_peer_answers_many_clients(small_bundle: Path, peer: Peer) -> None:
     with serving(peer, small_bundle) as target:
         played = play_round(target, 3, 4, first_seed=0)
+    workers = [process for process in psutil.process_iter() if str(small_bundle) in _cmdline(process)]
+    _, left = psutil.wait_procs(workers, timeout=20)
 
+    assert left == []
     assert played.finished
     assert {call.tokens for call in played.finished} == {8}
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+    except psutil.Error:  # it has just gone
+        return []
