@@ -115,8 +115,7 @@ class _Reader:
         depending: set[str] = set()  # values that depend on a head
         for node in upstream:
             weighted = self._weighted(node)
-            known = {*self._cell_of.values(), *(head.weights for head in heads)}
-            if weighted is not None and known & set(weighted.reads):
+            if weighted is not None and set(self._cell_of.values()) & set(weighted.reads):
                 heads.append(weighted)
                 depending.update(node.output)
             elif depending & set(node.input):
