@@ -21,7 +21,8 @@ from bench.workload import plan_requests
 from music.bundle import Bundle
 from server.engine.engine import Engine
 
-SLOTS: Final = (8, 64, 256)
+SLOTS: Final = (16, 64, 256)
+"""More than there are pieces, all of them: while a slot is free, chunks are short."""
 PIECE_STEPS: Final = (64, 256, 1024, 4096)
 NETWORKS: Final = ((2, 128), (2, 256), (2, 512), (3, 768))
 """Layers and hidden units."""

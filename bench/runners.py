@@ -1,8 +1,11 @@
 """Runners as the benchmarks want them: of a precision, and with some of the chunk sizes only."""
 
-from bench.options import Provider, WantedPrecision
+from bench.options import Precision, Provider, WantedPrecision
 from music.bundle import Bundle
 from server.engine.onnx_runner import OnnxRunner
+from server.engine.runner import Runner
+from server.loading import open_runner
+from server.settings import Settings
 
 
 class FewerSizes(OnnxRunner):
@@ -16,6 +19,11 @@ class FewerSizes(OnnxRunner):
         return self.sizes or super().chunk_sizes
 
 
+def precision_of(runner: Runner) -> Precision:
+    """The arithmetic that a runner decodes in, as an option."""
+    return "int8" if runner.precision == "int8" else "float32"
+
+
 def make_runner(
     bundle: Bundle,
     *,
@@ -24,12 +32,15 @@ def make_runner(
     threads: int,
     precision: WantedPrecision = "auto",
     chunk_sizes: tuple[int, ...] = (),
-) -> OnnxRunner:
-    """A runner of the bundle; without `chunk_sizes`, with all that it has.
+) -> Runner:
+    """What the server would run the bundle with; with `chunk_sizes`, a runner on the CPU that has only those.
 
     Raises:
         FantasiaError: the provider or the precision does not run here.
     """
-    runner = FewerSizes(bundle, slots=slots, provider=provider, threads=threads, precision=precision)
-    runner.sizes = chunk_sizes
-    return runner
+    if chunk_sizes:
+        runner = FewerSizes(bundle, slots=slots, provider="cpu", threads=threads, precision=precision)
+        runner.sizes = chunk_sizes
+        return runner
+    settings = Settings(models=bundle.path, slots=slots, provider=provider, precision=precision)
+    return open_runner(bundle, settings, threads)

@@ -21,7 +21,7 @@ from bench.options import Options, Part, Precision
 from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
 from bench.report import Report
 from bench.rows import Growth
-from bench.runners import make_runner
+from bench.runners import make_runner, precision_of
 from bench.server import QUEUE_LIMIT, Running, running_server
 from bench.service import client_process, measure_service
 from bench.workload import plan_requests
@@ -236,7 +236,7 @@ class Suite:
             self._bundle, slots=1, provider=options.provider, threads=options.threads, precision=options.precision
         )
         runner.close()
-        return runner.precision
+        return precision_of(runner)
 
     def _loop(self) -> BareLoop:
         options = self._options

@@ -19,12 +19,12 @@ from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismat
 from bench.cores import Cores, usable_cores
 from bench.machine import describe_machine
 from bench.options import Precision, Provider, WantedPrecision, count, name
-from bench.runners import make_runner
+from bench.runners import make_runner, precision_of
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
 from server.engine.completion import FinishReason
 from server.engine.errors import PrecisionUnavailableError
-from server.engine.onnx_runner import OnnxRunner
+from server.engine.runner import Runner
 
 _SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)
 """From one engine to the next; the wide ones, which are fast, get most of the requests."""
@@ -74,7 +74,7 @@ def run(options: Options) -> ChurnReport:
     began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     _tell(f"writing {options.distinct} requests alone")
     runner = _lone_runner(options, bundle, options.precision)
-    provider, precision, chunk_sizes = runner.provider, runner.precision, runner.chunk_sizes
+    provider, precision, chunk_sizes = runner.provider, precision_of(runner), runner.chunk_sizes
     pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
     episodes, mismatches = _crowds(options, pool, precision, chunk_sizes)
     return ChurnReport(
@@ -95,7 +95,7 @@ def run(options: Options) -> ChurnReport:
     )
 
 
-def _lone_runner(options: Options, bundle: Bundle, precision: WantedPrecision) -> OnnxRunner:
+def _lone_runner(options: Options, bundle: Bundle, precision: WantedPrecision) -> Runner:
     return make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=precision)
 
 
