@@ -24,6 +24,8 @@ _PRIMED_SHARE: Final = 0.1
 """Of those with forced tokens, those with many."""
 _STOPPED_SHARE: Final = 0.1
 _ENDLESS_SHARE: Final = 0.1
+_CUT_SHARE: Final = 0.1
+"""Of those for which some other token is the end."""
 _TEMPERATURES: Final = (0.5, 0.8, 0.9, 1.0, 1.3)
 _TOP_KS: Final = (0, 0, 1, 3, 12)
 _TOP_PS: Final = (1.0, 0.98, 0.92, 0.6)
@@ -104,14 +106,17 @@ def _plan(
     stops = dice.random() < _STOPPED_SHARE
     # Any token but the end can be one to stop at; counted so that some stop and some do not.
     stop_token = dice.choice([token for token in range(tokenizer.vocabulary_size) if token != tokenizer.end_token])
+    end_token, may_end = None if dice.random() < _ENDLESS_SHARE else tokenizer.end_token, dice.random() < 0.5
+    if dice.random() < _CUT_SHARE and stop_token not in forced:
+        end_token, may_end = stop_token, True  # few pieces end so soon by themselves
     return EngineRequest(
         seed=dice.getrandbits(64),
         max_tokens=max(length, len(forced) + dice.randint(1, _SHORT[0])),
         clock_row=clock_row,
         sampling=SamplingParams(dice.choice(_TEMPERATURES), dice.choice(_TOP_KS), dice.choice(_TOP_PS)),
         forced=forced,
-        end_token=None if dice.random() < _ENDLESS_SHARE else tokenizer.end_token,
-        may_end=dice.random() < 0.5,
+        end_token=end_token,
+        may_end=may_end,
         stop_token=stop_token if stops else None,
         stop_count=dice.randint(1, 4) if stops else 0,
     )

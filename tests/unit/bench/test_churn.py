@@ -34,6 +34,7 @@ def test_the_pool_mixes_everything_that_a_caller_decides(pool: Pool) -> None:
     assert {request.may_end for request in requests} == {True, False}
     assert {request.stop_token is None for request in requests} == {True, False}
     assert len({request.sampling for request in requests}) > 20
+    assert {answer.reason for answer in pool.answers} == {"length", "end"}
     assert max(len(request.forced) for request in requests) >= 128  # a primer, read in slices
 
 
