@@ -18,10 +18,11 @@ _LOGITS: Final = "logits_{}"
 
 
 def session_without_sampling(bundle: Bundle, name: str, *, provider: Provider, threads: int) -> Session:
-    """The graph with the forced token taken wherever it would choose between that and a drawn one.
+    """The graph with the likeliest token in the drawn one's place; all that only the draw needs is removed.
 
-    All that only the draw needs is removed. The logits of each step become outputs: nothing else uses them then, and to
-    compute them is no part of sampling.
+    An ArgMax of the logits stays, which whoever wants any token needs. Without it no step would depend on the one
+    before by its token: ONNX Runtime would look everything up for all steps first, and a shorter way through the caches
+    would pass for the price of sampling.
     """
     model = onnx.load(bundle.file(name), load_external_data=False)
     without_sampling(model.graph)
@@ -39,25 +40,23 @@ def without_sampling(graph: onnx.GraphProto) -> None:
     """Cut the sampler out of a decode graph, in place."""
     makers = {output: node for node in graph.node for output in node.output}
     forced = _derived(graph, "forced")
+    nodes: list[onnx.NodeProto] = []
+    step = 0
     for node in graph.node:
         if node.op_type == "Where" and node.input[1] in forced and makers[node.input[0]].op_type == "GreaterOrEqual":
-            node.input[2] = node.input[1]
-    rows = ("batch", _width(graph, "allowed"))
-    steps = range(_width(graph, "forced"))
-    logits = [onnx.helper.make_tensor_value_info(_LOGITS.format(step), onnx.TensorProto.FLOAT, rows) for step in steps]
-    graph.output.extend(logits)
+            likeliest = f"likeliest_{step}"
+            nodes.append(onnx.helper.make_node("ArgMax", [_LOGITS.format(step)], [likeliest], axis=1, keepdims=1))
+            node.input[2] = likeliest
+            step += 1
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     needed = _needed(graph)
-    kept = [node for node in graph.node if needed.intersection(node.output)]
+    kept = [node for node in nodes if needed.intersection(node.output)]
     inputs = [value for value in graph.input if value.name in needed]
     del graph.node[:], graph.input[:]
     graph.node.extend(kept)
     graph.input.extend(inputs)
-
-
-def _width(graph: onnx.GraphProto, name: str) -> int:
-    """How many columns an input has."""
-    (value,) = (value for value in graph.input if value.name == name)
-    return int(value.type.tensor_type.shape.dim[1].dim_value)
 
 
 def _derived(graph: onnx.GraphProto, name: str) -> set[str]:

@@ -1,7 +1,6 @@
 """`python -m server`."""
 
 import asyncio
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,18 +17,6 @@ from server.settings import parse_settings
 _SWITCH_SECONDS: Final = 0.0005
 
 
-def _keep_at_it() -> None:
-    """Tell Linux that no thread of ours need interrupt another that computes.
-
-    Where a pod has one core, every call that came would else stop the engine in the middle of a run and empty its
-    caches: with 64 clients the server wrote 8 % more without. A thread that sleeps is woken as soon as before when the
-    core is idle, and within a few milliseconds when it is not.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # it is a wish, not a need
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 def main(arguments: Sequence[str]) -> int:
     """Serve until told to stop; the exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short."""
     try:
@@ -39,7 +26,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     log_to_stderr(settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _keep_at_it()
     # gRPC reads this once, as it is imported, and writes its own lines among ours: what they say of a fault, our
     # sentence says. Who wants more sets the variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,6 +1,7 @@
 """The composition root: settings, models, engines, wire and metrics become one server."""
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -62,6 +63,8 @@ class App:
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
+        gc.collect()
+        gc.freeze()  # what stands now stands until the end: no collection need go through it again
         cpu = read_cpu()
         _log.info(
             "serving",
