@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from music.bundle import Bundle
+from server.engine.precision import chosen_precision
 from training.errors import CardError
 from training.judge.features import FEATURES
 from training.judge.judgement import Judgement
@@ -197,7 +198,8 @@ def _judged(judgement: Judgement) -> list[str]:
 def _samples(bundle: Bundle, samples: Sequence[Sample]) -> str:
     first = [sample.request.seed for sample in samples] == list(range(1, len(samples) + 1))
     chosen = "The first seeds there are, not chosen. " if first else ""
-    parts = ["## Samples", f"{chosen}Each command writes the same bytes again."]
+    precision = chosen_precision(bundle, "auto", cpu=True)
+    parts = ["## Samples", f"{chosen}Each command writes the same bytes again where the model runs in {precision}."]
     for number, sample in enumerate(samples, 1):
         parts.append(
             f"**{number}.** [MIDI]({SAMPLES}/{number}.mid), {sample.bars:g} bars of {sample.meter}, "

@@ -62,13 +62,13 @@ def evaluate(
     threads: int,
     as_json: bool,
 ) -> None:
-    r"""Charge a bundle for every token of music it has not written; with --samples, judge what it writes.
+    """Charge a bundle for every token of music it has not written; with --samples, judge what it writes.
 
     \b
     evaluate models/x --corpus data/x.npz --split test                   likelihood
     evaluate models/x --corpus data/x.npz --split test --samples 1000    baselines, distances, faults, copying
     evaluate models/x --corpus data/x.npz --split test --gate            the same, and exit code 1 below the thresholds
-    """
+    """  # noqa: D301  # click wants the character itself
     if (midi is None) == (corpus is None):
         raise click.UsageError("give either --midi or --corpus")
     if samples is None:
