@@ -7,10 +7,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.options import Precision, Provider
+from bench.options import Provider
 from music.bundle import Bundle
 from server.engine.onnx_runner import initial_state, open_session
 from server.engine.philox import uniforms
+from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest
 
 _NEXT: Final = "_next"
@@ -37,12 +38,6 @@ class Session(Protocol):
 
     def get_providers(self) -> Sequence[str]:
         """Name the execution providers."""
-
-
-def decode_graphs(bundle: Bundle, precision: Precision) -> dict[int, str]:
-    """The bundle's decode graphs of a precision by their steps; empty if it has none."""
-    graphs = bundle.manifest.graphs
-    return graphs.decode if precision == "float32" else graphs.decode_int8
 
 
 class BareLoop:

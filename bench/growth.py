@@ -11,7 +11,7 @@ from bench.bare import BareLoop
 from bench.callers import Target
 from bench.engine import decode_rate
 from bench.load import play_round
-from bench.options import Options, Precision
+from bench.options import Options
 from bench.rounds import interleaved
 from bench.rows import GrowthRow, Memory
 from bench.runners import make_runner
@@ -20,6 +20,7 @@ from bench.synthetic import write_bundle
 from bench.workload import plan_requests
 from music.bundle import Bundle
 from server.engine.engine import Engine
+from server.engine.precision import Precision
 
 SLOTS: Final = (16, 64, 256)
 """More than there are pieces, all of them: while a slot is free, chunks are short."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 Provider = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "int8"]
 WantedPrecision = Literal["auto", "float32", "int8"]
 Part = Literal["engine", "service", "peers", "latency", "fairness", "growth", "precision", "prefill"]
 

@@ -5,12 +5,13 @@ from typing import Final
 
 import numpy as np
 
-from bench.bare import BareLoop, decode_graphs
+from bench.bare import BareLoop
 from bench.cut import session_without_sampling
-from bench.options import Options, Precision
+from bench.options import Options
 from bench.rounds import interleaved
 from bench.rows import PrecisionRow, SamplingRow
 from music.bundle import Bundle
+from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest
 
 WIDTHS: Final = (1, 8, 64)

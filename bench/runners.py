@@ -1,8 +1,9 @@
 """Runners as the benchmarks want them: of a precision, and with some of the chunk sizes only."""
 
-from bench.options import Precision, Provider, WantedPrecision
+from bench.options import Provider, WantedPrecision
 from music.bundle import Bundle
 from server.engine.onnx_runner import OnnxRunner
+from server.engine.precision import Precision
 from server.engine.runner import Runner
 from server.loading import open_runner
 from server.settings import Settings

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.errors import BenchError
-from bench.options import Precision, Provider
+from bench.options import Provider
+from server.engine.precision import Precision
 from server.settings import Settings
 
 QUEUE_LIMIT: Final = int(Settings.model_fields["queue_limit"].default)

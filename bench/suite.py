@@ -10,14 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar, get_args
 
-from bench.bare import BareLoop, decode_graphs
+from bench.bare import BareLoop
 from bench.callers import Target
 from bench.cores import Cores, keep_to, share_cores, usable_cores
 from bench.engine import RunClock, measure_engine
 from bench.errors import BenchError
 from bench.latency import measure_fairness, measure_latency
 from bench.machine import describe_machine
-from bench.options import Options, Part, Precision
+from bench.options import Options, Part
 from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
 from bench.report import Report
 from bench.rows import Growth
@@ -28,6 +28,7 @@ from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
 from server.engine.engine import Engine
 from server.engine.observer import EngineObserver
+from server.engine.precision import Precision, decode_graphs
 
 SHARES: Final[dict[Part, int]] = {
     "engine": 5,

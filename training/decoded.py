@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from music.bundle import Bundle
 from server.engine.onnx_runner import initial_state, open_session
-from training.graphs import Precision
+from server.engine.precision import Precision, decode_graphs
 
 _LOGITS: Final = "logits_{}"
 
@@ -22,7 +22,7 @@ class DecodeScorer:
 
     def __init__(self, bundle: Bundle, precision: Precision, *, threads: int = 0) -> None:
         self._bundle = bundle
-        graphs = bundle.manifest.graphs.decode_int8 if precision == "int8" else bundle.manifest.graphs.decode
+        graphs = decode_graphs(bundle, precision)
         self._steps = max(graphs)
         model = onnx.load(bundle.file(graphs[self._steps]))
         shape = ("batch", bundle.network.vocabulary)
@@ -37,15 +37,7 @@ class DecodeScorer:
     def logits(
         self, tokens: Sequence[NDArray[np.integer[Any]]], clock_starts: Sequence[int]
     ) -> list[NDArray[np.float32]]:
-        """For each piece, the logits from which each of its tokens was to be drawn.
-
-        Args:
-            tokens: pieces, each (n,), the end token last.
-            clock_starts: clock row of each piece's first token.
-
-        Returns:
-            for each piece (n, vocabulary), the grammar's mask not applied.
-        """
+        """See `OnnxScorer.logits`."""
         network, width = self._bundle.network, len(tokens)
         longest = max(map(len, tokens))
         chunks = -(-longest // self._steps)

@@ -16,10 +16,10 @@ from music.midi import read_midi
 from music.score import Score
 from music.tokenizers import Encoding
 from server.engine.onnx_runner import OnnxScorer
+from server.engine.precision import Precision
 from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
 from training.errors import CorpusError
-from training.graphs import Precision
 from training.judge.onsets import onset_tokens
 from training.readers import MIDI_SUFFIXES, printable
 

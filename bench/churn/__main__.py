@@ -18,12 +18,13 @@ from bench.churn.pool import Pool, answers_alone, make_pool
 from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismatch, as_text
 from bench.cores import Cores, usable_cores
 from bench.machine import describe_machine
-from bench.options import Precision, Provider, WantedPrecision, count, name
+from bench.options import Provider, WantedPrecision, count, name
 from bench.runners import make_runner, precision_of
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
 from server.engine.completion import FinishReason
 from server.engine.errors import PrecisionUnavailableError
+from server.engine.precision import Precision
 from server.engine.runner import Runner
 
 _SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)

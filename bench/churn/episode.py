@@ -10,12 +10,13 @@ from typing import Final
 
 from bench.churn.pool import Answer, Pool
 from bench.churn.record import Episode, Mismatch
-from bench.options import Precision, Provider
+from bench.options import Provider
 from bench.runners import make_runner
 from music.bundle import load_bundle
 from server.engine.engine import Engine
 from server.engine.errors import QueueFullError
 from server.engine.observer import SilentObserver
+from server.engine.precision import Precision
 from server.engine.ticket import Ticket
 
 _QUEUE_LIMIT: Final = 64

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from music.bundle import Bundle
 from server.engine.device_graph import DeviceGraph, Sampling
-from server.engine.device_state import Device, DeviceState, Row
-from server.engine.onnx_runner import CPU, CUDA, check_decode, linear_voicing, open_session
+from server.engine.device_state import Device, DeviceState
+from server.engine.onnx_runner import CPU, CUDA, check_decode, linear_voicing, open_session, state_after
 from server.engine.ort import onnxruntime
-from server.engine.precision import Precision, chosen_precision
-from server.engine.prefill import Prefill, Told
+from server.engine.precision import Precision, chosen_precision, decode_graphs
+from server.engine.prefill import Prefill
 from server.engine.runner import Chunk
 
 _log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class DeviceRunner:
         for advance in self._prefill.advance(told, slice_tokens):
             read += advance.tokens
             if read == len(tokens):
-                self._state.put(slot, {"h": advance.h, "c": advance.c, **self._after(told)})
+                self._state.put(slot, {"h": advance.h, "c": advance.c, **state_after(told, self._linear)})
             yield advance.tokens
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
@@ -152,17 +152,6 @@ class DeviceRunner:
         self._state.advanced()
         return graph.tokens(chunk.rows)
 
-    def _after(self, told: Told) -> Row:
-        """What is not the LSTM's of a slot's state, after a primer."""
-        clock = np.array(told.clock_rows[-1], np.int64)
-        grammar = np.array(told.joint_grammar[-1], np.int64)
-        state = {"clock": clock, "grammar": grammar}
-        if self._linear is None:
-            return state | {"token": np.array(told.previous[-1], np.int64)}
-        assert told.registers is not None
-        assert told.profile is not None
-        return state | {"registers": self._linear.row(told.registers[-1], told.profile[-1], int(told.previous[-1]))}
-
     def _run(self, work: Callable[[], _T]) -> _T:
         return work() if self._thread is None else self._thread.submit(work).result()
 
@@ -171,7 +160,7 @@ class DeviceRunner:
 
     def _opened(self, *, captured: bool) -> dict[int, DeviceGraph]:
         graphs, options = {}, {"enable_cuda_graph": "1"} if captured else {}
-        for steps, name in sorted(self._bundle.manifest.graphs.decode.items()):
+        for steps, name in sorted(decode_graphs(self._bundle, self._precision).items()):
             session = self._session(name, **options)
             check_decode(self._bundle, name, session, steps)
             graphs[steps] = DeviceGraph(

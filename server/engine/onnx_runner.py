@@ -11,7 +11,7 @@ from music.errors import BundleMismatchError
 from music.linear_voicing import LinearVoicing
 from server.engine.errors import ProviderUnavailableError
 from server.engine.ort import onnxruntime
-from server.engine.precision import Precision, chosen_precision
+from server.engine.precision import Precision, chosen_precision, decode_graphs
 from server.engine.prefill import Prefill, Told
 from server.engine.runner import Chunk
 from server.engine.threads import may_spin, read_cpu
@@ -57,16 +57,17 @@ class OnnxRunner:
         network, graphs = bundle.network, bundle.manifest.graphs
         self._slots = slots
         self._vocabulary = network.vocabulary
-        prefill = open_session(bundle, graphs.prefill, provider=provider, threads=threads)
-        self._precision = chosen_precision(bundle, precision, cpu=CUDA not in prefill.get_providers())
-        decode = graphs.decode
-        if self._precision == "int8":
-            assert graphs.prefill_int8 is not None  # the manifest has both or none
-            prefill = open_session(bundle, graphs.prefill_int8, provider=provider, threads=threads)
-            decode = graphs.decode_int8
+        cpu = provider == "cpu"
+        if not cpu:  # only a session shows what really runs
+            session = open_session(bundle, graphs.prefill, provider=provider, threads=threads)
+            cpu = CUDA not in session.get_providers()
+        self._precision = chosen_precision(bundle, precision, cpu=cpu)
+        # The manifest has both int8 graphs or none.
+        reading = graphs.prefill_int8 if self._precision == "int8" and graphs.prefill_int8 else graphs.prefill
+        prefill = open_session(bundle, reading, provider=provider, threads=threads)
         self._prefill = Prefill(bundle, prefill)
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
-        for steps, name in sorted(decode.items()):
+        for steps, name in sorted(decode_graphs(bundle, self._precision).items()):
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
             check_decode(bundle, name, self._sessions[steps], steps)
         self._provider = _provider_of((*self._sessions.values(), prefill))
@@ -116,20 +117,9 @@ class OnnxRunner:
             read += advance.tokens
             if read == len(tokens):
                 self._h[:, slot], self._c[:, slot] = advance.h, advance.c
-                self._set(slot, told)
+                for name, value in state_after(told, self._linear).items():
+                    self._state[name][slot] = value
             yield advance.tokens
-
-    def _set(self, slot: int, told: Told) -> None:
-        """Put what is not the LSTM's of a slot's state where it stands after the primer."""
-        state = self._state
-        state["clock"][slot], state["grammar"][slot] = told.clock_rows[-1], told.joint_grammar[-1]
-        if self._linear is None:
-            state["token"][slot] = told.previous[-1]
-        else:
-            assert told.registers is not None
-            assert told.profile is not None
-            row = self._linear.row(told.registers[-1], told.profile[-1], int(told.previous[-1]))
-            state["registers"][slot] = row
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
@@ -180,6 +170,19 @@ def initial_state(bundle: Bundle) -> dict[str, NDArray[Any]]:
     if linear is None:
         return state | {"token": np.array(tokenizer.start_token, np.int64)}
     return state | {"registers": linear.initial(tokenizer.start_token)}
+
+
+def state_after(told: Told, linear: LinearVoicing | None) -> dict[str, NDArray[Any]]:
+    """A slot's state after a primer, as `initial_state` has the one before the first token."""
+    state: dict[str, NDArray[Any]] = {
+        "clock": np.array(told.clock_rows[-1], np.int64),
+        "grammar": np.array(told.joint_grammar[-1], np.int64),
+    }
+    if linear is None:
+        return state | {"token": np.array(told.previous[-1], np.int64)}
+    assert told.registers is not None
+    assert told.profile is not None
+    return state | {"registers": linear.row(told.registers[-1], told.profile[-1], int(told.previous[-1]))}
 
 
 class OnnxScorer:

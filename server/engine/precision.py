@@ -16,7 +16,13 @@ _DOT_PRODUCTS: Final = {"avx512_vnni", "avx_vnni", "asimddp"}
 """What Linux calls instructions that sum four products of bytes in 32 bits: AVX-512 VNNI, AVX-VNNI, Arm's SDOT."""
 
 
-def chosen_precision(bundle: Bundle, wanted: Literal["auto", "float32", "int8"], *, cpu: bool) -> Precision:
+def decode_graphs(bundle: Bundle, precision: Precision) -> dict[int, str]:
+    """The bundle's decode graphs of a precision by their steps; empty if it has none."""
+    graphs = bundle.manifest.graphs
+    return graphs.decode if precision == "float32" else graphs.decode_int8
+
+
+def chosen_precision(bundle: Bundle, wanted: Literal["auto"] | Precision, *, cpu: bool) -> Precision:
     """The precision to run a bundle in.
 
     `auto` is int8 on a CPU that multiplies bytes with dot-product instructions, if the bundle has it. Other x86 CPUs
@@ -32,7 +38,7 @@ def chosen_precision(bundle: Bundle, wanted: Literal["auto", "float32", "int8"],
         PrecisionUnavailableError: int8 was asked for, and the bundle, the provider or the CPU has it not.
     """
     lacking = None
-    if not bundle.manifest.graphs.decode_int8:
+    if not decode_graphs(bundle, "int8"):
         lacking = f"bundle {bundle.name} has no int8 graphs: export it anew"
     elif not cpu:
         lacking = "int8 runs on CPUs alone: choose --provider cpu, or float32"

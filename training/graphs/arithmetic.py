@@ -1,13 +1,12 @@
 """The matrix products of a step: in float32, or in int8 with scales that are fixed beforehand."""
 
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
+from server.engine.precision import Precision
 from training.graphs.builder import MICROSOFT, Graph
 from training.graphs.weights import GATES, LEVELS, ZERO_POINT
-
-Precision = Literal["float32", "int8"]
 
 
 class Arithmetic(Protocol):

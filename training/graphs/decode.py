@@ -3,7 +3,8 @@
 import onnx
 from onnx import TensorProto
 
-from training.graphs.arithmetic import ARITHMETIC, Arithmetic, Precision
+from server.engine.precision import Precision
+from training.graphs.arithmetic import ARITHMETIC, Arithmetic
 from training.graphs.builder import Graph
 from training.graphs.grammar import Grammar
 from training.graphs.inputs import inputs

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto
 
 from music.voicing import DECAYS, PITCH_CLASSES
-from training.graphs.arithmetic import Precision
+from server.engine.precision import Precision
 from training.graphs.builder import MICROSOFT, Graph
 from training.graphs.inputs import inputs
 from training.graphs.voices import ReadVoices

@@ -5,11 +5,11 @@ import numpy as np
 import onnx
 import pytest
 
-from bench.bare import BareLoop, decode_graphs
+from bench.bare import BareLoop
 from bench.cut import session_without_sampling, without_sampling
-from bench.options import Precision
 from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
+from server.engine.precision import Precision, decode_graphs
 
 
 @pytest.fixture(scope="module")

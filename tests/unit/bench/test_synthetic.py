@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from bench.bare import BareLoop
-from bench.options import Precision
 from bench.synthetic import write_bundle
 from bench.workload import plan_requests
 from music.bundle import load_bundle
+from server.engine.precision import Precision
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

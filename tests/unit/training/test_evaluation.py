@@ -10,11 +10,11 @@ from music.bundle import Bundle, load_bundle
 from music.midi import write_midi
 from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxScorer
+from server.engine.precision import Precision
 from training.__main__ import main
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
 from training.evaluation import ClockMode, evaluate, evaluate_folder, evaluate_split
-from training.graphs import Precision
 
 
 @pytest.fixture(scope="module")

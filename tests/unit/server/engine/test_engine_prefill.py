@@ -96,14 +96,20 @@ def test_a_short_primer_is_stepped_through(make_engine: MakeEngine) -> None:
     assert runner.slices == []
 
 
-def test_others_decode_between_the_slices(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading_for(monkeypatch, 0.0)
+def primed_beside_another(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, seconds: float) -> FakeRunner:
+    """The runner once a primer is through, read for so long a turn while another sequence decoded."""
+    reading_for(monkeypatch, seconds)
     runner = FakeRunner(slots=2)
     engine = make_engine(runner)
     other, primed = engine.submit(LONG), engine.submit(PRIMED)
     engine.start()
     primed.future.result(10)
     other.cancel()
+    return runner
+
+
+def test_others_decode_between_the_slices(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = primed_beside_another(make_engine, monkeypatch, 0.0)
     assert runner.runs[:9] == ["slice", "chunk"] * 4 + ["chunk"]
     assert [chunk.rows.tolist() for chunk in runner.chunks[:4]] == [[0], [0], [0], [0, 1]]
 
@@ -111,13 +117,7 @@ def test_others_decode_between_the_slices(make_engine: MakeEngine, monkeypatch: 
 def test_slices_go_on_for_as_long_as_the_scheduler_says(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading_for(monkeypatch, 1000.0)
-    runner = FakeRunner(slots=2)
-    engine = make_engine(runner)
-    other, primed = engine.submit(LONG), engine.submit(PRIMED)
-    engine.start()
-    primed.future.result(10)
-    other.cancel()
+    runner = primed_beside_another(make_engine, monkeypatch, 1000.0)
     assert runner.runs[:5] == ["slice"] * 4 + ["chunk"]
 
 
