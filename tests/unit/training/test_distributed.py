@@ -1,4 +1,3 @@
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -31,22 +30,29 @@ SETTINGS = {
 }
 
 
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 def settings(**changes: str) -> Config:
     return load_config("smoke", SETTINGS | {f"training.{name}": value for name, value in changes.items()})
 
 
 def two_processes(corpus: Path, run: Path, *, file_bytes: int | None = None) -> "subprocess.CompletedProcess[str]":
-    """The real command under torchrun; no file may grow past `file_bytes`, as none can on a full disk."""
+    """The real command under torchrun; no file may grow past `file_bytes`, as none can on a full disk.
 
-    def limit() -> None:
-        if file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
+    The limit is set by a process in between: a hook before `exec` would make Python fork this one, and gRPC, where some
+    other test has loaded it here, may abort the child.
+    """
     sets = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
     command = ["training", "train", "smoke", "--corpus", str(corpus), "--run", str(run), "--device", "cpu", *sets]
+    limited = [] if file_bytes is None else [sys.executable, "-c", LIMITED, str(file_bytes)]
     return subprocess.run(  # noqa: S603  # our own command
-        [*torchrun, *command], cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit
+        [*limited, *torchrun, *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 
