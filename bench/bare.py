@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.options import Provider
 from music.bundle import Bundle
-from server.engine.onnx_runner import initial_state, open_session
+from server.engine.onnx_runner import Choices, initial_state, open_session
 from server.engine.philox import uniforms
 from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest
@@ -32,6 +32,9 @@ class Session(Protocol):
 
     def get_inputs(self) -> Sequence[Any]:
         """Describe the inputs."""
+
+    def get_overridable_initializers(self) -> Sequence[Any]:
+        """Describe the inputs that need not be given."""
 
     def get_outputs(self) -> Sequence[Any]:
         """Describe the outputs."""
@@ -73,7 +76,8 @@ class BareLoop:
         self._session: Session = session or open_session(
             bundle, graphs[self.chunk_steps], provider=provider, threads=threads
         )
-        self._inputs = {value.name for value in self._session.get_inputs()}
+        values = (*self._session.get_inputs(), *self._session.get_overridable_initializers())
+        self._inputs = {value.name for value in values}
 
     @property
     def provider(self) -> str:
@@ -120,9 +124,11 @@ class BareLoop:
         for row, request in enumerate(requests):
             if request.end_token is not None:
                 allowed[row, request.end_token] = request.may_end
+        top_k = np.array([request.sampling.top_k for request in requests], np.int64)
         return {
             "temperature": np.array([request.sampling.temperature for request in requests], np.float32),
-            "top_k": np.array([request.sampling.top_k for request in requests], np.int64),
+            "top_k": top_k,
+            "choices": Choices(self._bundle).of(top_k),
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
             "allowed": allowed,
         }

@@ -38,12 +38,11 @@ def session_without_sampling(bundle: Bundle, name: str, *, provider: Provider, t
 
 def without_sampling(graph: onnx.GraphProto) -> None:
     """Cut the sampler out of a decode graph, in place."""
-    makers = {output: node for node in graph.node for output in node.output}
     forced = _derived(graph, "forced")
     nodes: list[onnx.NodeProto] = []
     step = 0
     for node in graph.node:
-        if node.op_type == "Where" and node.input[1] in forced and makers[node.input[0]].op_type == "GreaterOrEqual":
+        if node.op_type == "Where" and node.input[1] in forced:
             likeliest = f"likeliest_{step}"
             nodes.append(onnx.helper.make_node("ArgMax", [_LOGITS.format(step)], [likeliest], axis=1, keepdims=1))
             node.input[2] = likeliest

@@ -43,6 +43,12 @@ class Grammar:
         """The joint state before the first token."""
         return self.start if self.beside is None else self.start * len(self.beside.allowed) + self.beside.start
 
+    @property
+    def choices(self) -> int:
+        """The most tokens that any state leaves to choose from, counted for the stricter of the two automata."""
+        own = int(self.allowed.sum(axis=1).max())
+        return own if self.beside is None else min(own, self.beside.choices)
+
     def joint_allowed(self, state: int) -> NDArray[np.bool_]:
         """Whether each token may come in a joint state, (vocabulary,)."""
         if self.beside is None:

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from music.errors import BundleFormatError, BundleIntegrityError, BundleMismatchError
 from music.tokenizers import Tokenizer, tokenizer_from_parameters
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+OLDEST_VERSION: Final = 2
+"""The oldest format whose network can still be exported anew; it is not served."""
 MANIFEST: Final = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -95,7 +97,7 @@ class Defaults(_Table):
 class Manifest(_Table):
     """`manifest.json`, whole."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[2, 3] = FORMAT_VERSION
     name: Name
     description: str
     tokenizer: TokenizerEntry
@@ -173,8 +175,12 @@ class Bundle:
         return self.path / name
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, *, oldest_version: int = FORMAT_VERSION) -> Bundle:
     """Read and verify a bundle: format, hashes, tokenizer.
+
+    Args:
+        path: its directory.
+        oldest_version: of the format; by default the one whose graphs can be run.
 
     Raises:
         BundleFormatError: no manifest, not a manifest, or a format version that this code does not know.
@@ -182,7 +188,7 @@ def load_bundle(path: Path) -> Bundle:
         BundleMismatchError: tokenizer, vocabulary and network do not belong together.
     """
     data = _manifest_bytes(path)
-    manifest = _parse(path, data)
+    manifest = _parse(path, data, oldest_version)
     for name, expected in sorted(manifest.files.items()):
         try:
             actual = file_sha256(path / name)
@@ -194,12 +200,12 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a bundle's manifest alone; nothing else of the bundle is looked at.
+    """Read a bundle's manifest alone, of any format that can be exported anew; nothing else of it is looked at.
 
     Raises:
         BundleFormatError: no manifest, not a manifest, or a format version that this code does not know.
     """
-    return _parse(path, _manifest_bytes(path))
+    return _parse(path, _manifest_bytes(path), OLDEST_VERSION)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -221,13 +227,18 @@ def _manifest_bytes(path: Path) -> bytes:
         raise BundleFormatError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
 
 
-def _parse(path: Path, data: bytes) -> Manifest:
+def _parse(path: Path, data: bytes, oldest_version: int) -> Manifest:
     try:
         document = json.loads(data)
     except ValueError as error:
         raise BundleFormatError(f"{path}: {MANIFEST} is not JSON: {error}") from error
     version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
+    if version in range(OLDEST_VERSION, oldest_version):
+        raise BundleFormatError(
+            f"{path}: its graphs are of bundle format {version}, and this version runs {FORMAT_VERSION}: "
+            f"write them anew with `python -m training export {path} --out {path} --corpus CORPUS`"
+        )
+    if version not in range(OLDEST_VERSION, FORMAT_VERSION + 1):
         raise BundleFormatError(f"{path}: bundle format {version!r} is unknown; this version reads {FORMAT_VERSION}")
     try:
         return Manifest.model_validate(document)

@@ -1,4 +1,4 @@
-"""`export`: a trained run as an ONNX bundle, checked against PyTorch before it is called one."""
+"""A trained network as an ONNX bundle, checked against PyTorch before it is called one."""
 
 import re
 import shutil
@@ -35,7 +35,6 @@ from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.request import EngineRequest
 from training.batches import EncodedPiece, model_inputs
 from training.card import card_files
-from training.checkpoint import BEST, load_checkpoint
 from training.config import Config
 from training.curves import CURVES, draw_curves
 from training.decoded import DecodeScorer
@@ -44,7 +43,7 @@ from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.history import HISTORY, read_history
 from training.model import MusicLSTM
 
-CHUNK_SIZES: Final = (1, 4, 16)
+CHUNK_SIZES: Final = (1, 4, 8, 16)
 _SAMPLED_ROWS: Final = 4
 _LEAST_REACH: Final = 1e-3
 TOLERANCE: Final = 1e-4
@@ -52,39 +51,43 @@ TOLERANCE: Final = 1e-4
 
 
 def export(
-    run: Path,
+    model: MusicLSTM,
     target: Path,
     *,
     name: str,
     config: Config,
     tokenizer: Tokenizer,
+    history: Path,
     check: Sequence[EncodedPiece],
     measure: Callable[[Bundle], dict[str, float]],
     provenance: dict[str, Any],
     known: Sequence[EncodedPiece] = (),
 ) -> Bundle:
-    """Write the best checkpoint of `run` as a bundle at `target`, replacing a bundle that is there.
+    """Write a network as a bundle at `target`, replacing a bundle that is there.
 
-    `check` are the pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
-    `measure` takes the finished bundle and says the metrics for its manifest.
-    `known` are pieces that say how far the embeddings' sums reach, from which int8 takes its scale: those of the
-    training, or `check` if there are none.
+    Args:
+        model: in evaluation.
+        target: the bundle's directory.
+        name: of the model.
+        config: what it was made from.
+        tokenizer: whose tokens it writes.
+        history: what its training recorded; need not be there.
+        check: pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
+        measure: takes the finished bundle and says the metrics for its manifest.
+        provenance: of the network, for the manifest.
+        known: pieces that say how far the embeddings' sums reach, from which int8 takes its scale: those of the
+            training, or `check` if there are none.
 
     Raises:
-        CheckpointError: the run has no checkpoint.
         ExportError: the graphs do not agree with PyTorch, or `target` is something else than a bundle.
     """
     check_target(target, name)
-    checkpoint = load_checkpoint(run / BEST)
-    model = MusicLSTM(config.network, tokenizer)
-    model.load_state_dict(checkpoint["model"])
-    model.eval()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         folder = Path(scratch) / target.name
         folder.mkdir()
         graphs = _write_graphs(model, tokenizer, folder, known or check)
-        _write_curves(run, folder)
+        _write_curves(history, folder)
         manifest = Manifest(
             name=name,
             description=config.bundle.description,
@@ -105,7 +108,6 @@ def export(
             max_steps=config.bundle.max_steps,
             provenance={
                 **provenance,
-                "epoch": checkpoint["epoch"],
                 "config": config.model_dump(mode="json"),
                 "versions": {package: version(package) for package in ("torch", "onnx", "numpy")}
                 | {"python": ".".join(map(str, sys.version_info[:3]))},
@@ -187,10 +189,10 @@ def _reach(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece
     return reach
 
 
-def _write_curves(run: Path, folder: Path) -> None:
-    records = read_history(run / HISTORY)
+def _write_curves(history: Path, folder: Path) -> None:
+    records = read_history(history)
     if records:
-        shutil.copyfile(run / HISTORY, folder / HISTORY)
+        shutil.copyfile(history, folder / HISTORY)
         draw_curves(records, folder / CURVES)
 
 

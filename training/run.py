@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import torch
 
-from music.bundle import Bundle
+from music.bundle import OLDEST_VERSION, Bundle, load_bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.auto import AUTO, choose
 from training.batches import EncodedPiece, encode_corpus
 from training.calibration import calibrate
-from training.checkpoint import BEST, unwritable
+from training.checkpoint import BEST, load_checkpoint, unwritable
 from training.config import Config, config_of
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
@@ -23,6 +23,8 @@ from training.evaluation import ClockMode, evaluate_split
 from training.export import check_target, export
 from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
+from training.model import MusicLSTM
+from training.restored import restored
 from training.trainer import Trainer
 
 ABOUT: Final = "run.json"
@@ -176,13 +178,48 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
     Raises:
         CheckpointError: the folder is no run, or has no checkpoint.
         CorpusError: the corpus of the run cannot be read.
-        ExportError: the graphs do not agree with PyTorch.
+        ExportError: the graphs do not agree with PyTorch, or `target` is something else than a bundle.
     """
     check_target(target, name)  # before the corpus is read; `export`, which replaces the target, makes sure again
     run = Run.load(folder)
     corpus = Corpus.load(corpus_path or run.corpus_path)
-    check, _ = _encode(corpus, run.tokenizer, Split.VALID)
-    known, _ = _encode(corpus, run.tokenizer, Split.TRAIN)
+    checkpoint = load_checkpoint(folder / BEST)
+    model = MusicLSTM(run.config.network, run.tokenizer)
+    model.load_state_dict(checkpoint["model"])
+    provenance = {"corpus": _about(corpus), "epoch": checkpoint["epoch"]}
+    return _export(model.eval(), target, name, run.config, run.tokenizer, corpus, folder / HISTORY, provenance)
+
+
+def export_bundle(path: Path, target: Path, *, name: str, corpus_path: Path) -> Bundle:
+    """Write a bundle's network as a bundle, with the graphs and the measurements of this version.
+
+    Raises:
+        BundleError: there is no bundle, or it is refused.
+        CorpusError: the corpus cannot be read.
+        ExportError: the bundle does not say how it came about, the graphs do not agree with PyTorch, or `target` is
+            something else than a bundle.
+    """
+    check_target(target, name)
+    bundle = load_bundle(path, oldest_version=OLDEST_VERSION)
+    model = restored(bundle)
+    config = Config.model_validate(bundle.manifest.provenance["config"])
+    corpus = Corpus.load(corpus_path)
+    provenance = {**bundle.manifest.provenance, "corpus": _about(corpus), "exported_from": bundle.digest}
+    return _export(model, target, name, config, bundle.tokenizer, corpus, path / HISTORY, provenance)
+
+
+def _export(
+    model: MusicLSTM,
+    target: Path,
+    name: str,
+    config: Config,
+    tokenizer: Tokenizer,
+    corpus: Corpus,
+    history: Path,
+    provenance: dict[str, Any],
+) -> Bundle:
+    check, _ = _encode(corpus, tokenizer, Split.VALID)
+    known, _ = _encode(corpus, tokenizer, Split.TRAIN)
 
     def measure(bundle: Bundle) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -196,24 +233,27 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
             metrics["valid_nats_per_note_step_int8"] = round(served.nats_per_note_step, 5)
         return metrics
 
-    provenance: dict[str, Any] = {
-        "corpus": {
-            "source": corpus.source,
-            "notes": corpus.note_count,
-            "pieces": {split.name.lower(): corpus.count(split) for split in Split},
-        }
-    }
     return export(
-        folder,
+        model,
         target,
         name=name,
-        config=run.config,
-        tokenizer=run.tokenizer,
+        config=config,
+        tokenizer=tokenizer,
+        history=history,
         check=check[:_CHECKED_PIECES],
         known=known,
         measure=measure,
         provenance=provenance,
     )
+
+
+def _about(corpus: Corpus) -> dict[str, Any]:
+    """The corpus in a bundle's provenance."""
+    return {
+        "source": corpus.source,
+        "notes": corpus.note_count,
+        "pieces": {split.name.lower(): corpus.count(split) for split in Split},
+    }
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[list[EncodedPiece], Counter[str]]:

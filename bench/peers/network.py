@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.peers.voices import VoiceState
-from bench.peers.weights import read_weights
 from music.bundle import Bundle
+from training.restored import read_arrays
 
 _LEAST_SHARE: Final = 1e-6
 _TORCH_GATES: Final = (0, 2, 3, 1)
@@ -57,7 +57,7 @@ class PlainNetwork(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        weights = read_weights(bundle)
+        weights = read_arrays(bundle)
         network, voicing = bundle.network, bundle.tokenizer.voicing
         self.token = _embedding(weights["rows_token"])
         self.clock = _embedding(weights["rows_clock"])

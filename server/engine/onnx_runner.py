@@ -71,6 +71,7 @@ class OnnxRunner:
             self._sessions[steps] = open_session(bundle, name, provider=provider, threads=threads)
             check_decode(bundle, name, self._sessions[steps], steps)
         self._provider = _provider_of((*self._sessions.values(), prefill))
+        self._choices = Choices(bundle)
         self._linear = linear_voicing(bundle)
         self._start = initial_state(bundle)
         self._h = np.zeros((network.layers, slots, network.hidden), np.float32)
@@ -136,6 +137,7 @@ class OnnxRunner:
                 "top_k": chunk.top_k,
                 "top_p": chunk.top_p,
                 "allowed": chunk.allowed,
+                "choices": self._choices.of(chunk.top_k),
             },
         )
         if full:
@@ -152,6 +154,22 @@ class OnnxRunner:
         """See `Runner.close`."""
         self._sessions.clear()
         del self._prefill
+
+
+class Choices:
+    """How many tokens the rows of a run may draw from, so that no more are sorted."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._most = bundle.tokenizer.grammar.choices
+        self._top_k: NDArray[np.int64] | None = None
+        self._choices = np.array([self._most], np.int64)
+
+    def of(self, top_k: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The decode graphs' `choices`, (1,), for rows of `top_k` (width,), which nobody changes any more."""
+        if top_k is not self._top_k:
+            limits = np.where(top_k == 0, self._most, top_k)
+            self._top_k, self._choices = top_k, np.minimum(limits.max(keepdims=True), self._most)
+        return self._choices
 
 
 def linear_voicing(bundle: Bundle) -> LinearVoicing | None:

@@ -12,8 +12,9 @@ Precision = Literal["float32", "int8"]
 CPU_INFO: Final = Path("/proc/cpuinfo")
 _X86: Final = ("x86_64", "amd64")
 _ARM: Final = ("aarch64", "arm64")
-_DOT_PRODUCTS: Final = {"avx512_vnni", "avx_vnni", "asimddp"}
-"""What Linux calls instructions that sum four products of bytes in 32 bits: AVX-512 VNNI, AVX-VNNI, Arm's SDOT."""
+_BYTE_PRODUCTS: Final = {"avx512_vnni", "avx_vnni", "avx2", "asimddp"}
+"""What Linux calls instructions with which ONNX Runtime multiplies bytes: AVX-512 VNNI, AVX-VNNI and Arm's SDOT sum
+four products at once, AVX2 two."""
 
 
 def decode_graphs(bundle: Bundle, precision: Precision) -> dict[int, str]:
@@ -25,9 +26,8 @@ def decode_graphs(bundle: Bundle, precision: Precision) -> dict[int, str]:
 def chosen_precision(bundle: Bundle, wanted: Literal["auto"] | Precision, *, cpu: bool) -> Precision:
     """The precision to run a bundle in.
 
-    `auto` is int8 on a CPU that multiplies bytes with dot-product instructions, if the bundle has it. Other x86 CPUs
-    would be little faster in int8 and, worse, sum pairs of products in 16 bits, which may overflow: the same request
-    could give other bytes there.
+    `auto` is int8 on a CPU that multiplies bytes many at a time, if the bundle has it. Whoever asks for int8 gets it on
+    any CPU: the weights are small enough that no kernel of ONNX Runtime's overflows, so all of them sum exactly.
 
     Args:
         bundle: what runs.
@@ -35,22 +35,22 @@ def chosen_precision(bundle: Bundle, wanted: Literal["auto"] | Precision, *, cpu
         cpu: whether a CPU runs it.
 
     Raises:
-        PrecisionUnavailableError: int8 was asked for, and the bundle, the provider or the CPU has it not.
+        PrecisionUnavailableError: int8 was asked for, and the bundle or the provider has it not.
     """
     lacking = None
     if not decode_graphs(bundle, "int8"):
         lacking = f"bundle {bundle.name} has no int8 graphs: export it anew"
     elif not cpu:
         lacking = "int8 runs on CPUs alone: choose --provider cpu, or float32"
-    elif not has_dot_products():
-        lacking = "this CPU has no dot products of bytes (AVX-512 VNNI, AVX-VNNI, Arm SDOT): choose float32"
     if wanted == "int8" and lacking is not None:
         raise PrecisionUnavailableError(f"precision int8 was asked for, but {lacking}")
-    return "float32" if wanted == "float32" or lacking is not None else "int8"
+    if wanted == "auto":
+        return "int8" if lacking is None and multiplies_bytes() else "float32"
+    return wanted
 
 
-def has_dot_products(cpu_info: Path = CPU_INFO) -> bool:
-    """Whether the CPU sums products of bytes exactly and fast; where nothing says so, it does not."""
+def multiplies_bytes(cpu_info: Path = CPU_INFO) -> bool:
+    """Whether the CPU multiplies bytes faster than floats; where nothing says so, it does not."""
     machine = platform.machine().lower()
     if machine in _ARM and platform.system() == "Darwin":
         return True  # every Apple processor for desktops has them
@@ -61,4 +61,4 @@ def has_dot_products(cpu_info: Path = CPU_INFO) -> bool:
     except OSError:
         return False
     flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return bool(_DOT_PRODUCTS & set(next(flags, ())))
+    return bool(_BYTE_PRODUCTS & set(next(flags, ())))

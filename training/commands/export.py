@@ -1,4 +1,4 @@
-"""`python -m training export`: a run as a bundle."""
+"""`python -m training export`: a run as a bundle, or a bundle with the graphs of this version."""
 
 from pathlib import Path
 
@@ -6,15 +6,25 @@ import click
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Bundle to write.")
 @click.option("--name", help="Name of the model.  [default: the folder's name]")
-@click.option("--corpus", type=click.Path(path_type=Path), help="The run's corpus, if it has moved.")
-def export(run: Path, out: Path, name: str | None, corpus: Path | None) -> None:
-    """Write a run's best checkpoint as a bundle that the server loads."""
-    from training.run import export_run
+@click.option("--corpus", type=click.Path(path_type=Path), help="The run's corpus, if it has moved; a bundle's.")
+def export(source: Path, out: Path, name: str | None, corpus: Path | None) -> None:
+    """Write a run's best checkpoint as a bundle that the server loads.
 
-    bundle = export_run(run, out, name=name or out.name, corpus_path=corpus)
+    RUN may be a bundle, too, even one of an older format: its network is then exported with the graphs of this version.
+    """
+    from music.bundle import MANIFEST
+    from training.run import export_bundle, export_run
+
+    name = name or out.name
+    if (source / MANIFEST).exists():
+        if corpus is None:
+            raise click.UsageError("a bundle does not hold its corpus: give --corpus")
+        bundle = export_bundle(source, out, name=name, corpus_path=corpus)
+    else:
+        bundle = export_run(source, out, name=name, corpus_path=corpus)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     click.echo(f"wrote {out}: {bundle.network.parameters:,} parameters, {size:.1f} MB, digest {bundle.digest}")
     for metric, value in sorted(bundle.metrics.items()):

@@ -32,6 +32,14 @@ class Graph:
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
+    def default(self, name: str, value: NDArray[np.generic]) -> str:
+        """A named input that has a value where it is not given."""
+        self.inputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        )
+        self.initializers[name] = numpy_helper.from_array(value, name)
+        return name
+
     def output(self, value: str, name: str, kind: int, shape: tuple[int | str, ...]) -> None:
         """A named output."""
         self.nodes.append(helper.make_node("Identity", [value], [name]))

@@ -20,7 +20,9 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
     row; `grammar` (batch,) int64 the grammar's joint state; `registers` (batch, registers) float32, a row of
     `music.linear_voicing`, if the network has voices, else `token` (batch,) int64, the previous token; `uniforms`
     (batch, steps) float32 in [0, 1); `forced` (batch, steps) int64, a token to take or -1; `temperature`, `top_p`
-    (batch,) float32; `top_k` (batch,) int64, 0 for no limit; `allowed` (batch, vocabulary) bool.
+    (batch,) float32; `top_k` (batch,) int64, 0 for no limit; `allowed` (batch, vocabulary) bool. `choices` (1,) int64
+    need not be given: how many tokens any row may draw from, at least the greatest `top_k`; all, where one has no
+    limit.
     Outputs: `tokens` (batch, steps) int64 and the state after them, each under its name with `_next`. Inside, the
     logits of step k are called `logits_k`.
     """
@@ -32,7 +34,9 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
     grammar = Grammar(graph)
     states = grammar.parted(graph.input("grammar", TensorProto.INT64, ("batch",)))
     uniforms = graph.split(graph.input("uniforms", TensorProto.FLOAT, ("batch", steps)), steps, axis=1)
-    forced = graph.split(graph.input("forced", TensorProto.INT64, ("batch", steps)), steps, axis=1)
+    forced_tokens = graph.input("forced", TensorProto.INT64, ("batch", steps))
+    told = graph.split(graph.op("GreaterOrEqual", forced_tokens, graph.integers(0)), steps, axis=1)
+    forced = graph.split(forced_tokens, steps, axis=1)
     sampler = Sampler(graph)
     arithmetic: Arithmetic = ARITHMETIC[precision](graph)
     token, registers, voices, heard = "", "", None, ""
@@ -60,8 +64,7 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
             logits = voices.logits(logits, heard)
         logits = graph.named(f"logits_{step}", "Identity", logits)
         sampled = sampler.draw(logits, states, uniforms[step])
-        told = graph.op("GreaterOrEqual", forced[step], graph.integers(0))
-        tokens.append(graph.op("Where", told, forced[step], sampled))  # (batch, 1)
+        tokens.append(graph.op("Where", told[step], forced[step], sampled))  # (batch, 1)
         token = graph.squeezed(tokens[-1], 1)
         states = grammar.after(states, token)
         clock = graph.op("Gather", graph.weight("clock_successor"), clock)

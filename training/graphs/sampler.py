@@ -11,9 +11,12 @@ from training.graphs.weights import FORBIDDEN
 class Sampler:
     """Temperature, the grammar and the caller's mask, top-k, top-p, and one draw a step.
 
-    Tokens are sorted by logit (ties by id) and the draw inverts the cumulative distribution of those kept, so
-    that one uniform number decides one token whatever else is in the batch. Only as many are sorted as the grammar ever
-    leaves to choose from; what the others could add is exactly 0.
+    Tokens are sorted by probability (ties by id) and the draw inverts the cumulative distribution of those kept, so
+    that one uniform number decides one token whatever else is in the batch.
+
+    Only as many are sorted as any row of the run may draw from, which `choices` says: most ask for few, and sorting is
+    most of what sampling costs. How many they are shows in no row's bits: probabilities are shares of all tokens,
+    whatever is sorted, and `CumSum` adds one after the other, so those that a row may not draw only come after.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -31,20 +34,23 @@ class Sampler:
         unlimited = graph.op("Equal", top_k, graph.integers(0))
         limit = graph.op("Where", unlimited, graph.integers(choices), top_k)
         last = graph.op("Min", limit, graph.integers(choices))
+        # On a GPU this lies in the host's memory, so nothing is computed from it.
+        self._choices = graph.default("choices", np.array([choices], np.int64))
         ranks = graph.constant(np.arange(1, choices + 1, dtype=np.int64)[None, :])
+        ranks = graph.op("Slice", ranks, graph.integers(0), self._choices, column)
         # A token is kept while those before it have less than this together: top-p, but nothing from rank top-k on.
         self._least = graph.op("Where", graph.op("Less", ranks, last), top_p, forbidden)  # (batch, choices)
         self._whole = graph.constant(np.array(2.0, np.float32))
-        self._triangle = graph.constant(np.triu(np.ones((choices, choices), np.float32)))
-        self._choices = graph.integers(choices)
+        self._column = graph.constant(np.array(1, np.int64))
 
     def draw(self, logits: str, states: list[str], uniform: str) -> str:
         """Tokens (batch, 1) from logits (batch, vocabulary), the grammar's states and uniforms (batch, 1)."""
         graph = self._graph
         scaled = graph.op("Mul", logits, self._sharpness)
         masked = graph.op("Sum", scaled, self._penalty, *self._grammar.penalties(states))
-        ordered, ids = graph.ops("TopK", masked, self._choices, count=2, axis=1, largest=1, sorted=1)
-        cumulative = graph.op("MatMul", graph.op("Softmax", ordered, axis=1), self._triangle)
+        shares = graph.op("Softmax", masked, axis=1)
+        ordered, ids = graph.ops("TopK", shares, self._choices, count=2, axis=1, largest=1, sorted=1)
+        cumulative = graph.op("CumSum", ordered, self._column)
         # What is kept has the mass up to the first rank after which nothing more is kept.
         goes_on = graph.op("Less", cumulative, self._least)
         mass = graph.op("ReduceMin", graph.op("Where", goes_on, self._whole, cumulative), axes=[1], keepdims=1)

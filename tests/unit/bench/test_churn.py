@@ -10,7 +10,6 @@ from bench.churn.pool import Answer, Pool, make_pool
 from bench.churn.record import as_markdown, as_text
 from bench.runners import make_runner
 from music.bundle import Bundle, load_bundle
-from server.engine.precision import has_dot_products
 
 CIRCUMSTANCES = Circumstances(slots=5, threads=1, chunk_sizes=(1, 16), precision="float32", provider="cpu", seed=4)
 
@@ -82,7 +81,7 @@ def test_one_command_compares_and_tells(small_bundle: Path, capsys: pytest.Captu
 
     assert [episode.requests for episode in report.episodes] == [30, 30]
     assert report.mismatches == 0
-    assert [difference.precision for difference in report.differences] == (["int8"] if has_dot_products() else [])
+    assert [difference.precision for difference in report.differences] == ["int8"]
     assert "60 requests compared with what each of 20 distinct ones wrote alone: 0 mismatches" in as_text(report)
     assert as_markdown(report).startswith("- ")
     assert "engine 2 of 2: 60 answers compared, 0 mismatches" in capsys.readouterr().err

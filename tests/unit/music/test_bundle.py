@@ -32,7 +32,7 @@ def test_a_bundle_says_what_it_is(small_bundle: Path) -> None:
     bundle = load_bundle(small_bundle)
     assert bundle.name == "small"
     assert bundle.tokenizer.hash == bundle.manifest.tokenizer.hash
-    assert bundle.chunk_sizes == (1, 4, 16)
+    assert bundle.chunk_sizes == (1, 4, 8, 16)
     assert len(bundle.digest) == 64
     assert all(bundle.file(name).is_file() for name in bundle.manifest.files)
     assert not [path for path in small_bundle.iterdir() if path.suffix in (".pkl", ".pt", ".pickle")]

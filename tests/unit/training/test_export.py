@@ -6,7 +6,8 @@ import onnx
 import pytest
 import torch
 
-from music.bundle import load_bundle
+from music.bundle import Bundle, load_bundle
+from music.errors import BundleFormatError
 from music.midi import write_midi
 from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
@@ -20,17 +21,18 @@ from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
-from training.export import check_target
+from training.export import CHUNK_SIZES, check_target
 from training.graphs import ARITHMETIC
 from training.model import MusicLSTM
-from training.run import Run, export_run, train
+from training.restored import restored
+from training.run import Run, export_bundle, export_run, train
 
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
     bundle = load_bundle(small_bundle)
     graphs = {"score.onnx"}
     for precision in ("float32", "int8"):
-        graphs |= {f"prefill_{precision}.onnx", *(f"decode_{precision}_{steps}.onnx" for steps in (1, 4, 16))}
+        graphs |= {f"prefill_{precision}.onnx", *(f"decode_{precision}_{steps}.onnx" for steps in CHUNK_SIZES)}
     assert set(bundle.manifest.files) == {"weights.bin", "history.csv", "curves.png"} | graphs
     assert bundle.metrics.keys() == {
         "valid_nats_per_note_step", "valid_accuracy", "test_nats_per_note_step", "test_accuracy",
@@ -166,6 +168,48 @@ def test_whatever_a_network_is_told_its_graphs_agree(
     voicing = bundle.tokenizer.voicing
     assert voicing is not None
     assert bundle.network.registers == (voicing.size if settings.network.told else 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"network.told": "[]", "network.relative": "false"}])
+def test_a_bundle_gives_its_network_back(small_corpus: Path, tmp_path: Path, changes: dict[str, str]) -> None:
+    settings = load_config("smoke", {"tokenizer.parameters.voices": "2", "training.epochs": "1"} | changes)
+    train(settings, small_corpus, tmp_path / "run", device="cpu", progress=False)
+    first = export_run(tmp_path / "run", tmp_path / "first", name="first")
+    again = export_bundle(first.path, tmp_path / "again", name="again", corpus_path=small_corpus)
+    model = MusicLSTM(settings.network, first.tokenizer)
+    model.load_state_dict(load_checkpoint(tmp_path / "run" / BEST)["model"])
+    piece = next(iter(Corpus.load(small_corpus).pieces(Split.TEST))).score
+    encoding = first.tokenizer.encode(piece)
+    inputs = [
+        torch.from_numpy(array)[:, None]
+        for array in model_inputs(encoding.tokens, encoding.clock_start, first.tokenizer)
+    ]
+    with torch.inference_mode():
+        expected, _ = model.eval()(*inputs, model.zero_state(1))
+        found, _ = restored(again)(*inputs, model.zero_state(1))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-5, rtol=0)
+    assert again.manifest.provenance["exported_from"] == first.digest
+    assert again.manifest.provenance["epoch"] == first.manifest.provenance["epoch"]
+    assert again.metrics == pytest.approx(first.metrics, abs=2e-5)
+    assert (again.path / "history.csv").read_bytes() == (first.path / "history.csv").read_bytes()
+
+
+def test_a_bundle_of_the_format_before_is_not_run_and_can_be_exported_anew(
+    small_bundle: Path, small_corpus: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(small_bundle, tmp_path / "small"))
+    manifest = (old / "manifest.json").read_text()
+    (old / "manifest.json").write_text(manifest.replace('"format_version": 3', '"format_version": 2'))
+    with pytest.raises(BundleFormatError, match=r"of bundle format 2, and this version runs 3: write them anew with"):
+        load_bundle(old)
+    assert export_bundle(old, old, name="small", corpus_path=small_corpus).manifest.format_version == 3
+
+
+def test_a_bundle_that_does_not_say_how_it_was_made_gives_no_network(small_bundle: Path) -> None:
+    bundle = load_bundle(small_bundle)
+    manifest = bundle.manifest.model_copy(update={"provenance": {}})
+    with pytest.raises(ExportError, match="does not say what its network was made from"):
+        restored(Bundle(bundle.path, manifest, bundle.digest, bundle.tokenizer))
 
 
 def test_graphs_that_do_not_agree_are_not_written(

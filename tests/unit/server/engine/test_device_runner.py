@@ -112,7 +112,7 @@ def test_every_run_has_all_slots_and_every_array_its_address(small: Bundle, monk
         if len(rows):
             for slot in rows.tolist():
                 runner.reset(slot, 0)
-            runner.decode(chunk_of(runner, rows, (1, 4, 16)[turn % 3], random))
+            runner.decode(chunk_of(runner, rows, small.chunk_sizes[turn % 3], random))
     assert described() == before
     assert len({address for address, _ in before}) == len(before)
     assert all(shape[0] == SLOTS or shape[1] == SLOTS for _, shape in before)
@@ -289,10 +289,11 @@ def test_each_direction_of_each_size_is_captured_and_tried_before_anybody_asks(
     assert runner.captured
     assert [said(record)["captured"] for record in caplog.records] == [True]
     # Every capture twice, each time beside a run without.
-    assert tried == {(steps, graph_id): 2 for steps in (1, 4, 16) for graph_id in (1, 2)} | {
-        (steps, -1): 4 for steps in (1, 4, 16)
+    assert tried == {(steps, graph_id): 2 for steps in small.chunk_sizes for graph_id in (1, 2)} | {
+        (steps, -1): 4 for steps in small.chunk_sizes
     }
-    assert sessions.opened == [{"use_tf32": "0"}] + 3 * [{"use_tf32": "0", "enable_cuda_graph": "1"}]
+    graphs = len(small.chunk_sizes)
+    assert sessions.opened == [{"use_tf32": "0"}] + graphs * [{"use_tf32": "0", "enable_cuda_graph": "1"}]
     sessions.runs.clear()
     runner.reset(0, 0)
     chunk = chunk_of(runner, np.array([0]), 4, np.random.default_rng(7))
@@ -389,7 +390,7 @@ def test_nothing_is_captured_where_nobody_asks(small: Bundle, sessions: Sessions
 
     assert not runner.captured
     assert not sessions.runs
-    assert sessions.opened == 4 * [{"use_tf32": "1"}]
+    assert sessions.opened == (1 + len(small.chunk_sizes)) * [{"use_tf32": "1"}]
     check_free_run(runner, host)
 
 
@@ -409,7 +410,7 @@ def test_no_session_goes_on_on_the_cpu_when_its_device_fails(small: Bundle, monk
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Watched)
     DeviceRunner(small, slots=1, device="cpu").close()
-    assert made == [1, 1, 0, 0, 0], "those to be captured tell when they cannot"
+    assert made == [1, 1] + [0] * len(small.chunk_sizes), "those to be captured tell when they cannot"
     assert len(left) == len(made)
 
 

@@ -5,10 +5,11 @@ import pytest
 from music.bundle import Bundle, load_bundle
 from server.engine import precision
 from server.engine.errors import PrecisionUnavailableError
-from server.engine.precision import chosen_precision, has_dot_products
+from server.engine.precision import chosen_precision, multiplies_bytes
 
 VNNI = "processor\t: 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n\nprocessor\t: 1\nflags\t\t: fpu\n"
-OLD = "processor\t: 0\nflags\t\t: fpu sse2 avx2\n"
+HASWELL = "processor\t: 0\nflags\t\t: fpu sse2 avx2\n"
+OLD = "processor\t: 0\nflags\t\t: fpu sse2 avx\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd crc32 asimddp\n"
 
 
@@ -17,6 +18,7 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd crc32 asimddp\n"
     [
         ("x86_64", VNNI, True),
         ("AMD64", VNNI.replace("avx512_vnni", "avx_vnni"), True),
+        ("x86_64", HASWELL, True),
         ("x86_64", OLD, False),
         ("x86_64", "", False),
         ("aarch64", ARM, True),
@@ -24,13 +26,13 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd crc32 asimddp\n"
         ("riscv64", VNNI, False),
     ],
 )
-def test_dot_products_are_read_off_the_flags(
+def test_how_bytes_are_multiplied_is_read_off_the_flags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, text: str, expected: bool
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("platform.system", lambda: "Linux")
     (tmp_path / "cpuinfo").write_text(text)
-    assert has_dot_products(tmp_path / "cpuinfo") is expected
+    assert multiplies_bytes(tmp_path / "cpuinfo") is expected
 
 
 def test_a_system_that_says_nothing_has_none_unless_it_is_an_apple(
@@ -38,9 +40,9 @@ def test_a_system_that_says_nothing_has_none_unless_it_is_an_apple(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     monkeypatch.setattr("platform.system", lambda: "Linux")
-    assert not has_dot_products(tmp_path / "nothing")
+    assert not multiplies_bytes(tmp_path / "nothing")
     monkeypatch.setattr("platform.system", lambda: "Darwin")
-    assert has_dot_products(tmp_path / "nothing")
+    assert multiplies_bytes(tmp_path / "nothing")
 
 
 @pytest.fixture
@@ -54,22 +56,21 @@ def without_int8(bundle: Bundle) -> Bundle:
     return Bundle(bundle.path, manifest, bundle.digest, bundle.tokenizer)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_auto_takes_int8_where_everything_has_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
-    monkeypatch.setattr(precision, "has_dot_products", lambda: exact)
-    assert chosen_precision(bundle, "auto", cpu=True) == ("int8" if exact else "float32")
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_takes_int8_where_everything_has_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: fast)
+    assert chosen_precision(bundle, "auto", cpu=True) == ("int8" if fast else "float32")
     assert chosen_precision(bundle, "auto", cpu=False) == "float32"
     assert chosen_precision(without_int8(bundle), "auto", cpu=True) == "float32"
     assert chosen_precision(bundle, "float32", cpu=True) == "float32"
 
 
 def test_int8_is_refused_where_something_lacks_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "has_dot_products", lambda: True)
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: True)
     assert chosen_precision(bundle, "int8", cpu=True) == "int8"
     with pytest.raises(PrecisionUnavailableError, match="bundle small has no int8 graphs"):
         chosen_precision(without_int8(bundle), "int8", cpu=True)
     with pytest.raises(PrecisionUnavailableError, match="int8 runs on CPUs alone"):
         chosen_precision(bundle, "int8", cpu=False)
-    monkeypatch.setattr(precision, "has_dot_products", lambda: False)
-    with pytest.raises(PrecisionUnavailableError, match="no dot products of bytes"):
-        chosen_precision(bundle, "int8", cpu=True)
+    monkeypatch.setattr(precision, "multiplies_bytes", lambda: False)
+    assert chosen_precision(bundle, "int8", cpu=True) == "int8"  # slow there, and exact all the same
