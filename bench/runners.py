@@ -43,5 +43,5 @@ def make_runner(
         runner = FewerSizes(bundle, slots=slots, provider="cpu", threads=threads, precision=precision)
         runner.sizes = chunk_sizes
         return runner
-    settings = Settings(models=bundle.path, slots=slots, provider=provider, precision=precision)
+    settings = Settings(models=bundle.path, slots=slots, width=slots, provider=provider, precision=precision)
     return open_runner(bundle, settings, threads)

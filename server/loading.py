@@ -57,7 +57,14 @@ def open_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
         except ProviderUnavailableError:
             if settings.provider == "cuda":
                 raise
-    return OnnxRunner(bundle, slots=settings.slots, provider="cpu", threads=threads, precision=settings.precision)
+    return OnnxRunner(
+        bundle,
+        slots=settings.slots,
+        width=settings.width,
+        provider="cpu",
+        threads=threads,
+        precision=settings.precision,
+    )
 
 
 def bundle_folders(models: Path) -> list[Path]:

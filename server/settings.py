@@ -42,8 +42,11 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of each model; 0 chooses by the CPU limit and its size"
     )
-    slots: int = Field(default=64, ge=1, le=4096, description="pieces that each model writes at once")
-    queue_limit: int = Field(default=256, ge=0, le=100_000, description="calls that may wait for a slot of each model")
+    slots: int = Field(default=256, ge=1, le=4096, description="pieces that each model has in hand at once")
+    width: int = Field(
+        default=64, ge=1, le=4096, description="pieces that take a step together on a CPU; those in hand take turns"
+    )
+    queue_limit: int = Field(default=64, ge=0, le=100_000, description="calls that may wait for a slot of each model")
     max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
     drain_seconds: float = Field(default=25.0, ge=0, le=3600, description="how long SIGTERM waits for running calls")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level to log")

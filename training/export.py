@@ -205,6 +205,7 @@ def _sample(bundle: Bundle) -> None:
             for slot in range(_SAMPLED_ROWS):
                 batch.join(slot, EngineRequest(seed=slot, max_tokens=steps))
                 runner.reset(slot, clock_row=0)
+            batch.turn()
             tokens = runner.decode(batch.chunk(steps))
             if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
                 raise ExportError(f"the {precision} graph of {steps} steps draws tokens that the grammar forbids")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from server.engine.draws import Draws
 from server.engine.request import EngineRequest
+from server.engine.rota import Rota
 from server.engine.runner import Chunk, Runner
 
 _NO_TOKEN = -1
@@ -27,9 +28,10 @@ class Progress:
 
 
 class Batch:
-    """What every running sequence is doing, and what it has produced.
+    """What every sequence that decodes is doing, and what it has produced.
 
-    A sequence that has taken k tokens is at step k: its next token uses draw k of its seed.
+    A sequence that has taken k tokens is at step k: its next token uses draw k of its seed. Where more decode than one
+    run takes, they take turns; whoever still awaits its first sampled token goes first.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -49,19 +51,25 @@ class Batch:
         self._allowed = np.ones((slots, runner.vocabulary), np.bool_)
         self._tokens = np.zeros((slots, _FIRST_CAPACITY), np.int32)
         self._steps = np.arange(longest_chunk)
-        self._running: set[int] = set()
+        self._rota = Rota(runner.width)
+        self._turn: list[int] = []  # who runs in the next chunk
         self._mute: set[int] = set()  # those whose first sampled token is still to come
         self._gather()
 
     @property
     def width(self) -> int:
-        """Number of running sequences."""
-        return len(self._running)
+        """Number of sequences that decode, whoever's turn it is."""
+        return len(self._rota)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody has no sampled token yet."""
+        return bool(self._mute)
 
     def join(self, slot: int, request: EngineRequest, prefilled: int = 0) -> None:
         """Begin a sequence in a free slot; the first `prefilled` of its forced tokens are taken already."""
-        assert slot not in self._running
         assert prefilled < request.max_tokens
+        self._rota.enter(slot)
         self._draws.open(slot, request.seed)
         self._taken[slot] = prefilled
         self._limit[slot] = request.max_tokens
@@ -81,25 +89,21 @@ class Batch:
             self._forced[slot] = np.array(request.forced, np.int64)
             read = self._tokens[slot, :prefilled] = self._forced[slot][:prefilled]
             self._stops_left[slot] -= np.count_nonzero(read == self._stop_token[slot])
-        self._running.add(slot)
         self._mute.add(slot)
-        self._stale = True
 
     def leave(self, slot: int) -> None:
         """Forget a sequence."""
-        self._running.remove(slot)
+        self._rota.leave(slot)
         self._mute.discard(slot)
         self._taken[slot] = 0
         self._forced.pop(slot, None)
-        self._stale = True
 
     def clear(self) -> None:
         """Forget every sequence."""
-        self._running.clear()
+        self._rota.clear()
         self._mute.clear()
         self._taken[:] = 0
         self._forced.clear()
-        self._stale = True
 
     def taken(self, slot: int) -> int:
         """Count the tokens that the slot's sequence has produced; 0 if none runs in it."""
@@ -109,23 +113,28 @@ class Batch:
         """Copy what the slot's sequence has produced, (n,); before it leaves."""
         return self._tokens[slot, : self._taken[slot]].copy()
 
+    def turn(self) -> None:
+        """Settle who runs in the next chunk; at least one sequence must decode."""
+        turn = self._rota.turn(self._mute)
+        if turn is not self._turn:
+            self._turn = turn
+            self._gather()
+
     def remaining(self) -> NDArray[np.int64]:
-        """Count the tokens that each running sequence has yet to take at most, (width,), each at least 1."""
-        self._refresh()
+        """Count the tokens that each of those whose turn it is has yet to take at most, (rows,), each at least 1."""
         left: NDArray[np.int64] = self._limit_rows - self._taken[self._rows]
         return left
 
     def until_first_token(self) -> NDArray[np.int64]:
-        """Count the steps to the first sampled token of those that have none yet, (n,), each at least 1."""
+        """Count the steps to the first sampled token of those whose turn it is and who have none yet, (n,), from 1."""
         if not self._mute:  # as it mostly is
             return _NOBODY
-        mute = sorted(self._mute)
+        mute = [slot for slot in self._turn if slot in self._mute]
         left: NDArray[np.int64] = self._silent[mute] + 1 - self._taken[mute]
         return left
 
     def chunk(self, steps: int) -> Chunk:
-        """Gather what the runner needs for the next `steps` steps; at least one sequence must run."""
-        self._refresh()
+        """Gather what the runner needs for the next `steps` steps of those whose turn it is."""
         return Chunk(
             rows=self._rows,
             uniforms=self._draws.take(self._rows, self._taken[self._rows], steps),
@@ -137,8 +146,7 @@ class Batch:
         )
 
     def take(self, tokens: NDArray[np.int64]) -> Progress:
-        """Keep the tokens (width, steps) of the chunk just run, up to each sequence's end."""
-        self._refresh()
+        """Keep the tokens (rows, steps) of the chunk just run, up to each sequence's end."""
         rows, steps = self._rows, tokens.shape[1]
         assert tokens.shape == (len(rows), steps), f"tokens came in the shape {tokens.shape}"
         before = self._taken[rows]
@@ -186,13 +194,9 @@ class Batch:
             wider[:, :capacity] = self._tokens
             self._tokens = wider
 
-    def _refresh(self) -> None:
-        if self._stale:
-            self._gather()
-
     def _gather(self) -> None:
-        """Gather what changes only when a sequence joins or leaves."""
-        self._rows = np.array(sorted(self._running), np.intp)
+        """Gather what changes only when others run than ran before."""
+        self._rows = np.array(self._turn, np.intp)
         self._temperature_rows = self._temperature[self._rows]
         self._top_k_rows = self._top_k[self._rows]
         self._top_p_rows = self._top_p[self._rows]
@@ -203,4 +207,3 @@ class Batch:
         self._end_token_rows = self._end_token[self._rows, None]
         stop_tokens = self._stop_token[self._rows, None]
         self._stop_token_rows = stop_tokens if (stop_tokens != _NO_TOKEN).any() else None
-        self._stale = False

@@ -94,6 +94,11 @@ class DeviceRunner:
         return self._slots
 
     @property
+    def width(self) -> int:
+        """See `Runner.width`: all slots, always."""
+        return self._slots
+
+    @property
     def vocabulary(self) -> int:
         """See `Runner.vocabulary`."""
         return self._bundle.network.vocabulary

@@ -24,6 +24,7 @@ from server.engine.request import EngineRequest
 from server.engine.runner import Runner
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
+from server.engine.threads import yield_to_others
 from server.engine.ticket import Ticket
 
 _log = logging.getLogger(__name__)
@@ -103,11 +104,12 @@ class Engine:
         assert self._thread is None, "once started, the runner belongs to the engine's thread"
         request = EngineRequest(seed=0, max_tokens=1)
         try:
-            for width in sorted({1, self._runner.slots}):
+            for width in sorted({1, self._runner.width}):
                 batch = Batch(self._runner)
                 for slot in range(width):
                     batch.join(slot, request)
                     self._runner.reset(slot, request.clock_row)
+                batch.turn()
                 for steps in self._runner.chunk_sizes:
                     tokens = self._runner.decode(batch.chunk(steps))
                     assert tokens.shape == (width, steps), f"tokens came in the shape {tokens.shape}"
@@ -184,6 +186,7 @@ class Engine:
             thread.join()
 
     def _loop(self) -> None:
+        yield_to_others()
         try:
             while self._turn():
                 pass
@@ -238,7 +241,7 @@ class Engine:
 
     def _prefill(self) -> None:
         """Read on in the primers, a slice each in turn; a sequence whose primer is through joins the batch."""
-        awaited = self._batch.until_first_token().size > 0
+        awaited = self._batch.awaited
         until = time.perf_counter() + self._scheduler.reading_seconds(self._batch.width, awaited=awaited)
         while self._primers.count:
             began = time.perf_counter()
@@ -251,6 +254,7 @@ class Engine:
                 return
 
     def _decode(self) -> Progress:
+        self._batch.turn()
         steps = self._scheduler.chunk_steps(self._batch.remaining(), self._batch.until_first_token())
         chunk = self._batch.chunk(steps)
         began = time.perf_counter()

@@ -10,6 +10,7 @@ from music.bundle import Bundle
 from music.errors import BundleMismatchError
 from music.linear_voicing import LinearVoicing
 from server.engine.errors import ProviderUnavailableError
+from server.engine.host_state import HostState
 from server.engine.ort import onnxruntime
 from server.engine.precision import Precision, chosen_precision, decode_graphs
 from server.engine.prefill import Prefill, Told
@@ -28,7 +29,7 @@ class OnnxRunner:
 
     State is h and c (layers, slots, hidden) float32 and, for each slot, what the graphs name beside them: the clock row
     and the grammar's state, (slots,) int64, and either the previous token likewise or the voices' row
-    (slots, registers) float32 (`music.linear_voicing`).
+    (slots, registers) float32 (`music.linear_voicing`). It is copied only when others run than ran before.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class OnnxRunner:
         bundle: Bundle,
         *,
         slots: int,
+        width: int | None = None,
         provider: Provider = "auto",
         threads: int = 0,
         precision: Literal["auto"] | Precision = "auto",
@@ -45,6 +47,7 @@ class OnnxRunner:
         Args:
             bundle: a verified bundle.
             slots: rows of state.
+            width: rows of a run at most; None for as many as there are slots.
             provider: `cuda` insists on it, `auto` takes it where it really runs.
             threads: threads of one run; 0 for as many as ONNX Runtime finds cores.
             precision: of the decode graphs; `auto` for the fastest that is exact on this machine.
@@ -56,6 +59,7 @@ class OnnxRunner:
         """
         network, graphs = bundle.network, bundle.manifest.graphs
         self._slots = slots
+        self._width = slots if width is None else min(width, slots)
         self._vocabulary = network.vocabulary
         cpu = provider == "cpu"
         if not cpu:  # only a session shows what really runs
@@ -74,14 +78,20 @@ class OnnxRunner:
         self._choices = Choices(bundle)
         self._linear = linear_voicing(bundle)
         self._start = initial_state(bundle)
-        self._h = np.zeros((network.layers, slots, network.hidden), np.float32)
-        self._c = np.zeros_like(self._h)
-        self._state = {name: np.stack([value] * slots) for name, value in self._start.items()}
+        h = np.zeros((network.layers, slots, network.hidden), np.float32)
+        self._state = HostState(
+            {"h": h, "c": h.copy()} | {name: np.stack([value] * slots) for name, value in self._start.items()}
+        )
 
     @property
     def slots(self) -> int:
         """See `Runner.slots`."""
         return self._slots
+
+    @property
+    def width(self) -> int:
+        """See `Runner.width`."""
+        return self._width
 
     @property
     def vocabulary(self) -> int:
@@ -105,32 +115,24 @@ class OnnxRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`."""
-        self._h[:, slot] = 0.0
-        self._c[:, slot] = 0.0
-        for name, value in self._start.items():
-            self._state[name][slot] = value
-        self._state["clock"][slot] = clock_row
+        self._state.put(slot, {"h": 0.0, "c": 0.0, **self._start, "clock": clock_row})
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """See `Runner.prefill`."""
-        told, read = self._prefill.told(tokens, int(self._state["clock"][slot])), 0
+        told, read = self._prefill.told(tokens, int(self._state.of(slot)["clock"])), 0
         for advance in self._prefill.advance(told, slice_tokens):
             read += advance.tokens
             if read == len(tokens):
-                self._h[:, slot], self._c[:, slot] = advance.h, advance.c
-                for name, value in state_after(told, self._linear).items():
-                    self._state[name][slot] = value
+                self._state.put(slot, {"h": advance.h, "c": advance.c, **state_after(told, self._linear)})
             yield advance.tokens
 
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """See `Runner.decode`."""
-        rows, full = chunk.rows, chunk.width == self._slots  # rows ascend: if all run, they are in their places
-        tokens, h, c, *after = self._sessions[chunk.steps].run(
-            ("tokens", "h_next", "c_next", *(f"{name}_next" for name in self._state)),
+        state = self._state.take(chunk.rows)
+        tokens, *after = self._sessions[chunk.steps].run(
+            ("tokens", *(f"{name}_next" for name in state)),
             {
-                "h": self._h if full else self._h[:, rows],
-                "c": self._c if full else self._c[:, rows],
-                **{name: values if full else values[rows] for name, values in self._state.items()},
+                **state,
                 "uniforms": chunk.uniforms,
                 "forced": chunk.forced,
                 "temperature": chunk.temperature,
@@ -140,13 +142,7 @@ class OnnxRunner:
                 "choices": self._choices.of(chunk.top_k),
             },
         )
-        if full:
-            self._h, self._c = h, c
-            self._state = dict(zip(self._state, after, strict=True))
-        else:
-            self._h[:, rows], self._c[:, rows] = h, c
-            for values, advanced in zip(self._state.values(), after, strict=True):
-                values[rows] = advanced
+        self._state.advance(after)
         result: NDArray[np.int64] = tokens
         return result
 

@@ -17,7 +17,7 @@ class Chunk:
     """
 
     rows: NDArray[np.intp]
-    """(width,): the slots that run, ascending, each once; width is at least 1."""
+    """(width,): the slots that run, ascending, each once; at least 1, and at most as many as the runner takes."""
     uniforms: NDArray[np.float32]
     """(width, steps): one draw in [0, 1) for each token."""
     forced: NDArray[np.int64]
@@ -54,6 +54,10 @@ class Runner(Protocol):
     @property
     def slots(self) -> int:
         """Rows of state: how many sequences can run at once."""
+
+    @property
+    def width(self) -> int:
+        """The most rows that one run may have, at least 1 and at most `slots`."""
 
     @property
     def vocabulary(self) -> int:
@@ -95,8 +99,9 @@ class Runner(Protocol):
     def decode(self, chunk: Chunk) -> NDArray[np.int64]:
         """Run the chunk's rows for its steps.
 
-        Slots that were reset since they last ran, or whose primer is read, stay as they are while they are in no chunk.
-        Of the others whoever sits out a chunk is reset before it runs again, so a runner need not keep its state.
+        Whoever is in no chunk stays as it is. Where all slots fit into one run, nobody sits out a chunk but those that
+        were reset or whose primer is read, until their first, and those that are reset before they run again: such a
+        runner need keep the state of no others.
 
         Returns:
             (width, steps): the tokens, forced or sampled. The state of the rows has advanced past them all.

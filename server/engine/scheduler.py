@@ -26,7 +26,7 @@ class Plan:
 
 
 class Scheduler:
-    """First come, first served, one slot each; whoever has a slot runs in every chunk once its primer is read.
+    """First come, first served, one slot each; whoever has a slot decodes once its primer is read, in turn if need be.
 
     Changing it needs the engine's lock; only the engine's thread changes who runs. The counts may be read at
     any time.
@@ -111,25 +111,22 @@ class Scheduler:
     def chunk_steps(self, remaining: NDArray[np.int64], until_first_token: NDArray[np.int64]) -> int:
         """Choose how many steps the next chunk has.
 
-        Somebody may await an event: a sequence its first sampled token, or the queue a slot, which frees when
-        the shortest sequence is full. Then the chunk is the shortest that reaches the next such event, for
-        chunks of one step would let everybody pay for it. Otherwise it is as long as can be; but while a slot is
-        free, no longer than whoever comes and could have it should wait. Never is it so long that all have finished
-        before its end, unless the shortest size is.
+        Where a sequence awaits its first sampled token, the chunk is the shortest that reaches it, for chunks of one
+        step would let everybody pay for it. Otherwise it is as long as can be; but while a slot is free, or somebody
+        waits for one, no longer than whoever comes next should wait. Never is it so long that all have finished before
+        its end, unless the shortest size is.
 
         Args:
-            remaining: (width,), tokens that each running sequence may still take, at least 1.
-            until_first_token: (n,), steps to the first sampled token of those that have none yet.
+            remaining: (rows,), tokens that each sequence whose turn it is may still take, at least 1.
+            until_first_token: (n,), steps to the first sampled token of those of them that have none yet.
         """
         longest = int(remaining.max())
-        event = int(remaining.min()) if self._waiting else longest
-        if until_first_token.size:
-            event = min(event, int(until_first_token.min()))
+        event = int(until_first_token.min()) if until_first_token.size else longest
         reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
         fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
         if not fitting:
             return self._chunk_sizes[0]
-        return self._pace.shortened(fitting) if self._slots.free_count else fitting[-1]
+        return self._pace.shortened(fitting) if self._slots.free_count or self._waiting else fitting[-1]
 
     def ran(self, steps: int, seconds: float) -> None:
         """Hear how long a chunk took."""

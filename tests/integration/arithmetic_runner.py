@@ -20,7 +20,7 @@ class ArithmeticRunner:
     precision = "exact"
 
     def __init__(self, tokenizer: GridTokenizer, slots: int = 4) -> None:
-        self.slots = slots
+        self.slots = self.width = slots
         self.vocabulary = tokenizer.vocabulary_size
         self.go = threading.Event()
         """Cleared, it holds every run."""

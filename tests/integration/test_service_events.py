@@ -32,7 +32,7 @@ class LegalRunner:
     precision = "exact"
 
     def __init__(self, tokenizer: Tokenizer, chunk_sizes: tuple[int, ...]) -> None:
-        self.slots = 2
+        self.slots = self.width = 2
         self.vocabulary = tokenizer.vocabulary_size
         self.chunk_sizes = chunk_sizes
         self._tokenizer = tokenizer

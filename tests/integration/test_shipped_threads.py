@@ -25,10 +25,10 @@ def written(precision: Literal["auto", "float32"], *, threads: int) -> NDArray[n
     for slot in range(SLOTS):
         runner.reset(slot, slot)
         list(runner.prefill(slot, np.full(SLICE_TOKENS + 5, 2 + slot % 40), SLICE_TOKENS))
-    chunks = []
+    chunks, rows = [], np.arange(SLOTS)
     for run in range(RUNS):
         chunk = Chunk(
-            rows=np.arange(SLOTS),
+            rows=rows,
             uniforms=np.random.default_rng(run).random((SLOTS, steps), dtype=np.float32),
             forced=np.full((SLOTS, steps), -1, np.int64),
             temperature=np.full(SLOTS, 1.5, np.float32),
@@ -37,7 +37,7 @@ def written(precision: Literal["auto", "float32"], *, threads: int) -> NDArray[n
             allowed=np.ones((SLOTS, runner.vocabulary), np.bool_),
         )
         chunks.append(runner.decode(chunk))
-    state = runner._h.view(np.int32).transpose(1, 0, 2).reshape(SLOTS, -1)  # bit for bit
+    state = np.stack([runner._state.of(slot)["h"].view(np.int32).reshape(-1) for slot in range(SLOTS)])  # bit for bit
     return np.concatenate([*chunks, state], axis=1)
 
 

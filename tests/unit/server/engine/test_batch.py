@@ -1,15 +1,37 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from server.engine.batch import Batch
+from server.engine.batch import Batch, Progress
 from server.engine.philox import uniforms
 from server.engine.request import EngineRequest, SamplingParams
+from server.engine.runner import Chunk
 from tests.unit.server.engine.fake_runner import FakeRunner
+
+
+class Turning(Batch):
+    """Settles whose turn it is whenever that is asked for."""
+
+    def remaining(self) -> NDArray[np.int64]:
+        self.turn()
+        return super().remaining()
+
+    def until_first_token(self) -> NDArray[np.int64]:
+        self.turn()
+        return super().until_first_token()
+
+    def chunk(self, steps: int) -> Chunk:
+        self.turn()
+        return super().chunk(steps)
+
+    def take(self, tokens: NDArray[np.int64]) -> Progress:
+        self.turn()
+        return super().take(tokens)
 
 
 @pytest.fixture
 def batch() -> Batch:
-    return Batch(FakeRunner(slots=4, vocabulary=6, chunk_sizes=(1, 4)))
+    return Turning(FakeRunner(slots=4, vocabulary=6, chunk_sizes=(1, 4)))
 
 
 def test_parameters_reach_the_rows_of_their_slots(batch: Batch) -> None:

@@ -79,9 +79,7 @@ def decode(runner: OnnxRunner, requests: Requests, rows: list[int], sizes: list[
 
 def state_of(runner: OnnxRunner, slot: int) -> dict[str, bytes]:
     """The slot's state, bit by bit."""
-    arrays = {"h": runner._h[:, slot], "c": runner._c[:, slot]}
-    arrays |= {name: values[slot] for name, values in runner._state.items()}
-    return {name: values.tobytes() for name, values in arrays.items()}
+    return {name: values.tobytes() for name, values in runner._state.of(slot).items()}
 
 
 @given(

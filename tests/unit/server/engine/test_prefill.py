@@ -94,13 +94,14 @@ def test_a_primer_leaves_the_state_that_stepping_leaves(small: Bundle, slice_tok
     read = list(runner.prefill(2, tokens, slice_tokens))
     assert sum(read) == PRIMER_TOKENS
     assert max(read) <= slice_tokens
-    assert np.abs(runner._h[:, 0]).max() > 0.01
-    assert runner._h[:, 2] == pytest.approx(runner._h[:, 0], abs=1e-4)
-    assert runner._c[:, 2] == pytest.approx(runner._c[:, 0], abs=1e-4)
-    assert runner._state.keys() == {"clock", "grammar", "registers"}
-    for values in runner._state.values():
-        assert values[2].tolist() == pytest.approx(values[0].tolist(), abs=1e-3)
-    assert not runner._h[:, 1].any()
+    stepped, untouched, primed = (runner._state.of(slot) for slot in range(3))
+    assert np.abs(stepped["h"]).max() > 0.01
+    for name in ("h", "c"):
+        assert primed[name] == pytest.approx(stepped[name], abs=1e-4)
+    assert primed.keys() == {"h", "c", "clock", "grammar", "registers"}
+    for name in ("clock", "grammar", "registers"):
+        assert primed[name].tolist() == pytest.approx(stepped[name].tolist(), abs=1e-3)
+    assert not untouched["h"].any()
 
 
 def test_a_slot_that_is_reset_before_its_primer_is_through_is_as_good_as_new(small: Bundle) -> None:

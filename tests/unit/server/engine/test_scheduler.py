@@ -124,12 +124,13 @@ def test_a_first_token_is_awaited() -> None:
     assert steps(scheduler, [100, 100], [50]) == 16
 
 
-def test_a_slot_is_awaited_only_while_somebody_waits() -> None:
-    remaining = [100, 3]
-    assert steps(filled(slots=2, waiting=1), remaining) == 8
-    assert steps(filled(slots=2, waiting=0), remaining) == 16
-    assert steps(filled(slots=2, waiting=1), [100, 1]) == 1
-    assert steps(filled(slots=2, waiting=1), [100, 90]) == 16
+def test_chunks_are_no_longer_than_one_who_waits_for_a_slot_should_wait_and_no_shorter_for_its_sake() -> None:
+    full, wanted = filled(slots=2, waiting=0), filled(slots=2, waiting=1)
+    for scheduler in (full, wanted):
+        for size in (1, 8, 16) * 3:
+            scheduler.ran(size, size * 1e-3)
+    assert steps(full, [100, 3]) == 16
+    assert steps(wanted, [100, 3]) == 8
 
 
 def test_the_shortest_chunk_runs_when_even_that_is_too_long() -> None:
@@ -143,7 +144,7 @@ def test_chunks_are_no_longer_than_a_newcomer_should_wait_where_a_slot_is_free()
     free.plan(now=0.0)
     for scheduler in (full, free):
         for size in (1, 8, 16) * 3:
-            scheduler.ran(size, size * 0.5e-3)
+            scheduler.ran(size, size * 1e-3)
     assert steps(free, [100, 100]) == 8
     assert steps(full, [100, 100]) == 16
 

@@ -1,0 +1,68 @@
+"""The state of all slots in the host's memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LAYERED: Final = ("h", "c")
+"""Arrays whose slots lie along the second axis, after the layers."""
+
+
+class HostState:
+    """Arrays with a row for each slot. The rows that ran last stay as the run left them until others are asked for.
+
+    So while the same rows run, chunk after chunk, what one run gives the next one takes, and nothing is copied.
+
+    Args:
+        arrays: by name, (slots, ...), or (layers, slots, ...) for h and c; they are this object's from now on.
+    """
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+        self._rows: NDArray[np.intp] | None = None
+        self._taken: dict[str, NDArray[Any]] = {}  # of `_rows`, newer than what the arrays have
+
+    def put(self, slot: int, values: Mapping[str, Any]) -> None:
+        """Overwrite a slot's values."""
+        self._settle()
+        for name, value in values.items():
+            self._view(name)[slot] = value
+
+    def of(self, slot: int) -> dict[str, NDArray[Any]]:
+        """A copy of a slot's values, by name."""
+        self._settle()
+        return {name: self._view(name)[slot].copy() for name in self._arrays}
+
+    def take(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+        """The state of some slots (n,), in their order, as a run takes it.
+
+        Args:
+            rows: each once; nobody changes the array any more, for if it comes again it is known by its identity.
+        """
+        if rows is not self._rows:
+            self._settle()
+            self._rows = rows
+            self._taken = {
+                name: values[:, rows] if name in _LAYERED else values[rows] for name, values in self._arrays.items()
+            }
+        return self._taken
+
+    def advance(self, values: Sequence[NDArray[Any]]) -> None:
+        """Take what a run has made of the rows taken last, in the order of their names."""
+        self._taken = dict(zip(self._taken, values, strict=True))
+
+    def _settle(self) -> None:
+        if self._rows is not None:
+            for name, values in self._taken.items():
+                if name in _LAYERED:
+                    self._arrays[name][:, self._rows] = values
+                else:
+                    self._arrays[name][self._rows] = values
+            self._rows, self._taken = None, {}
+
+    def _view(self, name: str) -> NDArray[Any]:
+        """An array with the slots along its first axis."""
+        values = self._arrays[name]
+        return values.swapaxes(0, 1) if name in _LAYERED else values
