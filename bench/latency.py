@@ -29,6 +29,7 @@ def measure_latency(
     callers: Executor,
     target: Target,
     *,
+    clients: int,
     slots: int,
     queue_limit: int,
     steps: int,
@@ -40,6 +41,7 @@ def measure_latency(
     Args:
         callers: the clients' process.
         target: the server.
+        clients: that the capacity is taken with.
         slots: of the server.
         queue_limit: of the server: calls that may wait.
         steps: length of a piece.
@@ -52,7 +54,7 @@ def measure_latency(
     seeds = count(0, _SEEDS)
 
     def capacity() -> float:
-        return callers.submit(play_round, target, slots, steps, next(seeds)).result().rate
+        return callers.submit(play_round, target, clients, steps, next(seeds)).result().rate
 
     def crowd(load: float, a_second: float, long: float) -> Crowd:
         return callers.submit(play_crowd, target, load * a_second, long, steps, next(seeds)).result()
@@ -72,6 +74,7 @@ def measure_latency(
     return Latency(
         piece_tokens=tokens,
         capacity=a_second,
+        clients=clients,
         slots=slots,
         queue_limit=queue_limit,
         rows=tuple(rows),

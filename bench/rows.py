@@ -79,12 +79,14 @@ class Latency(Table):
 
     piece_tokens: int
     capacity: float
-    """Pieces a second that it writes for as many clients as it has slots: what the loads are multiples of."""
+    """Pieces a second that it writes for clients that always have one in hand: what the loads are multiples of."""
+    clients: int
+    """How many those are."""
     slots: int
     queue_limit: int
     rows: tuple[LoadRow, ...]
     goodput: Comparison
-    """Tokens a second at the heaviest load, by those for clients that fill the slots exactly, in turn."""
+    """Tokens a second at the heaviest load, by those that the capacity is taken with, in turn."""
 
 
 class Fairness(Table):

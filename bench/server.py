@@ -18,6 +18,8 @@ from bench.options import Provider
 from server.engine.precision import Precision
 from server.settings import Settings
 
+SLOTS: Final = int(Settings.model_fields["slots"].default)
+"""Pieces that it has in hand at once."""
 QUEUE_LIMIT: Final = int(Settings.model_fields["queue_limit"].default)
 """Calls that may wait."""
 _SERVING: Final = r"msg=serving address=(\S+)"
@@ -53,10 +55,10 @@ class Running:
 def running_server(
     bundle: Path,
     *,
-    slots: int,
     provider: Provider,
     threads: int,
     precision: Precision,
+    slots: int = SLOTS,
     queue_limit: int = QUEUE_LIMIT,
 ) -> Iterator[Running]:
     """Serve one bundle on a free port, as `python -m server` does, logging included.

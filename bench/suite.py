@@ -22,7 +22,7 @@ from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
 from bench.report import Report
 from bench.rows import Growth
 from bench.runners import make_runner, precision_of
-from bench.server import QUEUE_LIMIT, Running, running_server
+from bench.server import QUEUE_LIMIT, SLOTS, Running, running_server
 from bench.service import client_process, measure_service
 from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
@@ -125,7 +125,7 @@ class Suite:
 
     def _service(self, seconds: float) -> None:
         options = self._options
-        with self._server(options.clients[-1]) as (server, callers):
+        with self._server() as (server, callers):
             self._parts["service"] = tuple(
                 measure_service(
                     self._bare,
@@ -144,7 +144,7 @@ class Suite:
 
         clients = self._options.clients[-1]
         steps = min(_SHORT_STEPS, self._options.steps)
-        with self._server(clients) as (server, callers):
+        with self._server() as (server, callers):
             rows = measure_peers(
                 callers,
                 Target("grpc", server.address),
@@ -156,13 +156,13 @@ class Suite:
             self._parts["peers"] = tuple(next(rows) for _ in _told("peer {}", [peer.name for peer in PEERS]))
 
     def _latency(self, seconds: float) -> None:
-        slots = self._options.clients[-1]
         _tell("open load")
-        with self._server(slots) as (server, callers):
+        with self._server() as (server, callers):
             self._parts["latency"] = measure_latency(
                 callers,
                 Target("grpc", server.address),
-                slots=slots,
+                clients=self._options.clients[-1],
+                slots=SLOTS,
                 queue_limit=QUEUE_LIMIT,
                 steps=self._options.steps,
                 tokens=self._requests[0].max_tokens,
@@ -170,14 +170,13 @@ class Suite:
             )
 
     def _fairness(self, seconds: float) -> None:
-        slots = self._options.clients[-1]
         _tell("fairness")
         steps = min(_SHORT_STEPS, self._options.steps)
-        with self._server(slots) as (server, callers):
+        with self._server() as (server, callers):
             self._parts["fairness"] = measure_fairness(
                 callers,
                 Target("grpc", server.address),
-                others=slots - 1,
+                others=self._options.clients[-1] - 1,
                 other_steps=self._bundle.max_steps,
                 steps=steps,
                 tokens_per_step=self._requests[0].max_tokens // self._options.steps,
@@ -198,7 +197,7 @@ class Suite:
             rows += measure_networks(self._bundle, options, self._precision, Path(folder), seconds=each)
         _tell("growth: memory")
         clients = options.clients[-1]
-        with self._server(clients) as (server, callers):
+        with self._server() as (server, callers):
             memory = measure_memory(callers, server, clients=clients, steps=options.steps, tokens=options.soak_tokens)
         self._parts["growth"] = Growth(rows=tuple(rows), memory=memory)
 
@@ -262,12 +261,11 @@ class Suite:
             engine.stop()
 
     @contextmanager
-    def _server(self, slots: int) -> Iterator[tuple[Running, Executor]]:
+    def _server(self) -> Iterator[tuple[Running, Executor]]:
         options = self._options
         with (
             running_server(
                 self._bundle.path,
-                slots=slots,
                 provider=options.provider,
                 threads=options.threads,
                 precision=self._precision,

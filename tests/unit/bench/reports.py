@@ -119,8 +119,9 @@ def full_report(*, peer_ratio: float = 9.0, busy_p99: float = 0.02, same: bool =
             "latency": Latency(
                 piece_tokens=256,
                 capacity=100.0,
-                slots=64,
-                queue_limit=256,
+                clients=64,
+                slots=256,
+                queue_limit=64,
                 rows=(load_row(0.0, 0.008), load_row(0.8, busy_p99), load_row(3.0, 2.0, rejection_p99=0.004)),
                 goodput=comparison(0.97),
             ),

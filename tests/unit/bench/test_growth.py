@@ -41,7 +41,7 @@ def test_slots_and_pieces_and_networks_grow(
 
 def test_memory_is_watched_until_so_many_tokens_are_written(small_bundle: Path) -> None:
     with (
-        running_server(small_bundle, slots=2, provider="cpu", threads=1, precision="float32") as server,
+        running_server(small_bundle, provider="cpu", threads=1, precision="float32") as server,
         client_process(Cores(1).clients) as callers,
     ):
         memory = measure_memory(callers, server, clients=2, steps=8, tokens=200)

@@ -27,7 +27,7 @@ def server(small_bundle: Path) -> Iterator[Running]:
 def test_every_load_has_its_row_and_overload_turns_calls_away(server: Running) -> None:
     with client_process(frozenset()) as callers:
         latency = measure_latency(
-            callers, Target("grpc", server.address), slots=2, queue_limit=2, steps=32, tokens=64, seconds=8.0
+            callers, Target("grpc", server.address), clients=2, slots=2, queue_limit=2, steps=32, tokens=64, seconds=8.0
         )
 
     assert [row.load for row in latency.rows] == [0.0, *LOADS]

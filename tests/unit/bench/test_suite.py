@@ -28,6 +28,6 @@ def test_one_command_measures_part_after_part(small_bundle: Path) -> None:
 def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     with (
         pytest.raises(BenchError, match=r"the server did not start: python -m server: error: .* holds no bundle"),
-        running_server(tmp_path, slots=1, provider="cpu", threads=1, precision="float32"),
+        running_server(tmp_path, provider="cpu", threads=1, precision="float32"),
     ):
         pass
