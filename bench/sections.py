@@ -117,7 +117,8 @@ def _latency(report: Report) -> list[Section]:
         return []
     title = (
         f"Open load, Poisson arrivals: pieces of {latency.piece_tokens} tokens, "
-        f"capacity {latency.capacity:,.1f} pieces/s with {latency.clients} clients, {latency.slots} slots, {latency.queue_limit} may wait"
+        f"capacity {latency.capacity:,.1f} pieces/s with {latency.clients} clients, "
+        f"{latency.slots} slots, {latency.queue_limit} may wait"
     )
     header = (
         *("load", "calls", "rejected", "first note p50", "p99", "p99.9", "goal"),

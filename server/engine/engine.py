@@ -213,11 +213,14 @@ class Engine:
             for sequence in plan.joined:
                 self._join(sequence)
             self._prefill()
-            progress = self._decode() if self._batch.width else Progress([], [], [])
+            began = time.perf_counter()
+            progress = self._decode() if self._batch.width else Progress(0, [], [], [])
         except Exception as error:
             self._fail_running(error)
         else:
             self._finish(progress)
+            if progress.steps:
+                self._scheduler.ran(progress.steps, time.perf_counter() - began)
         return True
 
     def _drop(self, sequence: Sequence) -> None:
@@ -260,7 +263,6 @@ class Engine:
         began = time.perf_counter()
         tokens = self._runner.decode(chunk)
         seconds = time.perf_counter() - began
-        self._scheduler.ran(steps, seconds)
         self._observer.chunk(chunk.width, steps, seconds)
         return self._batch.take(tokens)
 

@@ -21,27 +21,29 @@ class HostState:
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._arrays = arrays
-        self._rows: NDArray[np.intp] | None = None
+        self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
         self._taken: dict[str, NDArray[Any]] = {}  # of `_rows`, newer than what the arrays have
 
     def put(self, slot: int, values: Mapping[str, Any]) -> None:
-        """Overwrite a slot's values."""
-        self._settle()
+        """Overwrite a slot's values, all of them."""
+        assert values.keys() == self._arrays.keys()
+        places = np.flatnonzero(self._rows == slot)
+        arrays, index = (self._taken, places) if places.size else (self._arrays, slot)
         for name, value in values.items():
-            self._view(name)[slot] = value
+            _by_slot(name, arrays[name])[index] = value
 
     def of(self, slot: int) -> dict[str, NDArray[Any]]:
         """A copy of a slot's values, by name."""
         self._settle()
-        return {name: self._view(name)[slot].copy() for name in self._arrays}
+        return {name: _by_slot(name, values)[slot].copy() for name, values in self._arrays.items()}
 
     def take(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """The state of some slots (n,), in their order, as a run takes it.
 
         Args:
-            rows: each once; nobody changes the array any more, for if it comes again it is known by its identity.
+            rows: each once; nobody changes the array any more.
         """
-        if rows is not self._rows:
+        if rows is not self._rows and not np.array_equal(rows, self._rows):
             self._settle()
             self._rows = rows
             self._taken = {
@@ -54,15 +56,11 @@ class HostState:
         self._taken = dict(zip(self._taken, values, strict=True))
 
     def _settle(self) -> None:
-        if self._rows is not None:
-            for name, values in self._taken.items():
-                if name in _LAYERED:
-                    self._arrays[name][:, self._rows] = values
-                else:
-                    self._arrays[name][self._rows] = values
-            self._rows, self._taken = None, {}
+        for name, values in self._taken.items():
+            _by_slot(name, self._arrays[name])[self._rows] = _by_slot(name, values)
+        self._rows, self._taken = self._rows[:0], {}
 
-    def _view(self, name: str) -> NDArray[Any]:
-        """An array with the slots along its first axis."""
-        values = self._arrays[name]
-        return values.swapaxes(0, 1) if name in _LAYERED else values
+
+def _by_slot(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """An array with the slots along its first axis."""
+    return values.swapaxes(0, 1) if name in _LAYERED else values

@@ -6,10 +6,11 @@ from statistics import median
 from typing import Final
 
 PATIENCE_SECONDS: Final = 0.010
-"""What whoever comes while a slot is free should wait for it: about what a call's way over the wire takes."""
+"""What whoever comes while a slot is free should wait for it: twice what a call's way over the wire takes."""
 DEAREST: Final = 1.25
-"""What a step of a shorter chunk may cost, in those of the longer one. A run has a fixed price: where that is most of a
-chunk, a shorter one would be over hardly sooner, and everybody would pay for it."""
+"""What a step of a shorter chunk may cost, in those of the longer one. A run has a fixed price, and so has what is done
+between two runs: where that is much of a chunk, a shorter one would be over hardly sooner, and everybody would pay for
+it."""
 _REMEMBERED: Final = 5  # chunks of each size; their median counts, since the machine may do something else at times
 _BETWEEN_TRIALS: Final = 128  # chunks
 

@@ -129,7 +129,7 @@ class Scheduler:
         return self._pace.shortened(fitting) if self._slots.free_count or self._waiting else fitting[-1]
 
     def ran(self, steps: int, seconds: float) -> None:
-        """Hear how long a chunk took."""
+        """Hear how long a chunk took, with what had to be done before and after it."""
         self._pace.ran(steps, seconds)
 
     def reading_seconds(self, width: int, *, awaited: bool) -> float:

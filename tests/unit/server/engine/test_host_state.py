@@ -50,12 +50,15 @@ def test_what_the_same_rows_take_next_is_what_the_run_gave_and_no_copy(state: Ho
 def test_putting_a_slot_leaves_what_the_last_run_gave_the_others(state: HostState) -> None:
     rows = np.array([0, 2])
     run(state, rows)
-    state.put(2, {"h": 0.0, "clock": 5})
+    state.put(2, {"h": 0.0, "c": 3.0, "clock": 5})
+    state.put(4, {"h": 0.0, "c": 3.0, "clock": 6})
+    assert state.take(np.array([0, 2]))["clock"].tolist() == [1, 5]
     assert state.of(0)["clock"] == 1
     assert state.of(2)["clock"] == 5
     assert not state.of(2)["h"].any()
-    assert state.of(2)["c"].tolist() == [[-5, -6, -7], [-20, -21, -22]]
-    assert state.take(rows)["clock"].tolist() == [1, 5]
+    assert state.of(2)["c"].tolist() == [[3] * HIDDEN] * LAYERS
+    assert state.of(0)["c"].tolist() == [[1, 0, -1], [-14, -15, -16]]
+    assert state.of(4)["clock"] == 6
 
 
 @given(st.lists(st.sets(st.integers(0, SLOTS - 1), min_size=1).map(sorted), max_size=12))
