@@ -51,7 +51,7 @@ def _ratios(report: Report, figure: Figure) -> None:
     """Engine and service by the bare loop, with the middle half of the rounds."""
     axes = figure.subplots()
     engine = [(row.width, row.comparison) for row in report.engine]
-    service = [(row.clients, row.comparison) for row in report.service]
+    service = [(row.clients, row.comparison) for row in report.service if row.piece_tokens == report.piece_tokens]
     for index, (label, rows) in enumerate((("engine", engine), ("service", service))):
         _points(axes, rows, label, _COLOURS[index])
     for index, aims in enumerate((goals.ENGINE, goals.SERVICE)):

@@ -80,7 +80,7 @@ def _rates(report: Report) -> Iterator[Verdict]:
         if goal := ENGINE.get(row.width):
             yield Verdict(f"engine / bare loop, width {row.width}", row.comparison.ratio, goal)
     for served in report.service:
-        if goal := SERVICE.get(served.clients):
+        if served.piece_tokens == report.piece_tokens and (goal := SERVICE.get(served.clients)):
             yield Verdict(f"service / bare loop, {served.clients} clients", served.comparison.ratio, goal)
     if report.peers:
         best = min(report.peers, key=lambda peer: peer.comparison.ratio)

@@ -56,7 +56,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--parts", type=_parts, default=",".join(get_args(Part)), help="what to measure (%(default)s)")
     parser.add_argument("--widths", type=_widths, default="1,8,32,64,128", help="for the engine (%(default)s)")
     parser.add_argument("--clients", type=_widths, default="1,64", help="of the service (%(default)s)")
-    parser.add_argument("--steps", type=count, default=64, help="grid steps of a piece (%(default)s)")
+    parser.add_argument("--steps", type=count, default=128, help="grid steps of a piece (%(default)s)")
     parser.add_argument(
         "--seconds", type=_seconds, default=240.0, help="about what all measurements take (%(default)s); 3 rounds each"
     )

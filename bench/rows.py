@@ -23,6 +23,7 @@ class ServiceRow(Table):
     """The service under a number of clients, each of which asks for the next piece when it has one."""
 
     clients: int
+    piece_tokens: int
     comparison: Comparison
     calls: int
     """Calls that the durations are of."""

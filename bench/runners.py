@@ -29,6 +29,7 @@ def make_runner(
     bundle: Bundle,
     *,
     slots: int,
+    width: int | None = None,
     provider: Provider,
     threads: int,
     precision: WantedPrecision = "auto",
@@ -36,12 +37,14 @@ def make_runner(
 ) -> Runner:
     """What the server would run the bundle with; with `chunk_sizes`, a runner on the CPU that has only those.
 
+    All slots fit into one run, unless `width` says less.
+
     Raises:
         FantasiaError: the provider or the precision does not run here.
     """
     if chunk_sizes:
-        runner = FewerSizes(bundle, slots=slots, provider="cpu", threads=threads, precision=precision)
+        runner = FewerSizes(bundle, slots=slots, width=width, provider="cpu", threads=threads, precision=precision)
         runner.sizes = chunk_sizes
         return runner
-    settings = Settings(models=bundle.path, slots=slots, width=slots, provider=provider, precision=precision)
+    settings = Settings(models=bundle.path, slots=slots, width=width or slots, provider=provider, precision=precision)
     return open_runner(bundle, settings, threads)

@@ -69,11 +69,11 @@ def _engine(report: Report) -> Section:
 
 def _service(report: Report) -> Section:
     title = (
-        f"Service / bare loop of the same width: pieces of {report.piece_tokens} tokens, {report.precision}; "
+        f"Service / bare loop of the same width, on pieces of the same length: {report.precision}; "
         "calls over gRPC from another process"
     )
     header = (
-        *("clients", *_COMPARED, "service tok/s", "bare tok/s", *_ROUNDS),
+        *("clients", "tokens a piece", *_COMPARED, "service tok/s", "bare tok/s", *_ROUNDS),
         *("calls", "latency p50", "p99", "first token p50", "p99", "outside engine p50"),
     )
 
@@ -83,7 +83,9 @@ def _service(report: Report) -> Section:
             *(row.first_token.p50_seconds, row.first_token.p99_seconds),
             row.outside_engine.p50_seconds,
         )
-        return (*_compared(row.clients, row.comparison, goals.SERVICE), str(row.calls), *map(_milliseconds, durations))
+        aims = goals.SERVICE if row.piece_tokens == report.piece_tokens else {}
+        clients, *compared = _compared(row.clients, row.comparison, aims)
+        return (clients, f"{row.piece_tokens:,}", *compared, str(row.calls), *map(_milliseconds, durations))
 
     return Section("service", title, header, tuple(map(cells, report.service)))
 

@@ -65,6 +65,7 @@ def measure_service(
     comparison = interleaved(lambda: count / bare.run(requests)[1], rate, seconds=seconds)
     return ServiceRow(
         clients=width,
+        piece_tokens=requests[0].max_tokens,
         comparison=comparison,
         calls=len(finished),
         latency=Percentiles.of([call.seconds for call in finished]),

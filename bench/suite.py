@@ -43,6 +43,8 @@ SHARES: Final[dict[Part, int]] = {
 """How the time is divided among the parts."""
 _SHORT_STEPS: Final = 16
 """Of the pieces that a loop a request writes, and of the short piece behind long ones."""
+_LENGTHS: Final = (1, 2, 16)
+"""Of pieces, in quarters of the usual one: what a call costs weighs the less, the longer the piece that it asks for."""
 _FAIRNESS_CALLS: Final = 15
 _PREFILL_SLOTS: Final = 64
 T = TypeVar("T")
@@ -125,19 +127,25 @@ class Suite:
 
     def _service(self, seconds: float) -> None:
         options = self._options
+        lengths = [max(options.steps * quarters // 4, 1) for quarters in _LENGTHS]
+        cases = [(clients, options.steps) for clients in options.clients]
+        cases += [(options.clients[-1], steps) for steps in lengths if steps <= self._bundle.max_steps]
+        rows = []
         with self._server() as (server, callers):
-            self._parts["service"] = tuple(
-                measure_service(
-                    self._bare,
-                    callers,
-                    Target("grpc", server.address),
-                    self._requests[:clients],
-                    steps=options.steps,
-                    digest=self._bundle.digest,
-                    seconds=seconds / len(options.clients),
+            for clients, steps in cases:
+                _tell(f"service, clients {clients}, steps {steps}")
+                rows.append(
+                    measure_service(
+                        self._bare,
+                        callers,
+                        Target("grpc", server.address),
+                        plan_requests(self._bundle, steps, range(clients)),
+                        steps=steps,
+                        digest=self._bundle.digest,
+                        seconds=seconds / len(cases),
+                    )
                 )
-                for clients in _told("service, clients {}", options.clients)
-            )
+        self._parts["service"] = tuple(rows)
 
     def _peers(self, seconds: float) -> None:
         from bench.peers.measure import PEERS, measure_peers  # only now: they need PyTorch and more

@@ -84,7 +84,7 @@ def _remarks(report: Report) -> list[str]:
 def _comparisons(report: Report) -> Iterator[tuple[str, Comparison]]:
     """What is compared with something, and the numbers."""
     yield from ((f"engine {row.width}", row.comparison) for row in report.engine)
-    yield from ((f"service {row.clients}", row.comparison) for row in report.service)
+    yield from ((f"service {row.clients} x {row.piece_tokens}", row.comparison) for row in report.service)
     yield from ((row.name, row.comparison) for row in report.peers)
     if report.latency is not None:
         yield "goodput", report.latency.goodput

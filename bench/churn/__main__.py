@@ -29,6 +29,8 @@ from server.engine.runner import Runner
 
 _SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)
 """From one engine to the next; the wide ones, which are fast, get most of the requests."""
+_WIDTHS: Final = (64, 48, 64, 16, 17, 64, 128, 2)
+"""Rows of a run, likewise; where there are fewer than slots, those in hand take turns."""
 _THREADS: Final = (1, 1, 2)
 _MISMATCHES_TOLD: Final = 10
 
@@ -112,6 +114,7 @@ def _crowds(
     for number, (before, after) in enumerate(pairwise([0, *shares])):
         circumstances = Circumstances(
             slots=_SLOTS[number % len(_SLOTS)],
+            width=min(_SLOTS[number % len(_SLOTS)], _WIDTHS[number % len(_WIDTHS)]),
             threads=_THREADS[number % len(_THREADS)],
             chunk_sizes=some[number % len(some)],
             precision=precision,

@@ -31,6 +31,8 @@ class Circumstances:
     """What must not matter."""
 
     slots: int
+    width: int
+    """Rows of a run at most."""
     threads: int
     chunk_sizes: tuple[int, ...]
     precision: Precision
@@ -76,6 +78,7 @@ def live(
     runner = make_runner(
         bundle,
         slots=circumstances.slots,
+        width=circumstances.width,
         provider=circumstances.provider,
         threads=circumstances.threads,
         precision=circumstances.precision,
@@ -103,6 +106,7 @@ def live(
         engine.stop()
     episode = Episode(
         slots=circumstances.slots,
+        width=circumstances.width,
         threads=circumstances.threads,
         chunk_sizes=circumstances.chunk_sizes,
         requests=answered,

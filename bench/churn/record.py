@@ -15,6 +15,8 @@ class Episode(Table):
     """One life of an engine, in a process of its own."""
 
     slots: int
+    width: int
+    """Rows that a run could have; where there were more slots, those in hand took turns."""
     threads: int
     chunk_sizes: tuple[int, ...]
     """Steps that a run could take."""
@@ -122,6 +124,7 @@ def recorded(folder: Path = RECORDS) -> dict[str, ChurnReport]:
 def as_text(report: ChurnReport) -> str:
     """The run in a few lines."""
     slots = sorted({episode.slots for episode in report.episodes})
+    widths = sorted({episode.width for episode in report.episodes})
     threads = sorted({episode.threads for episode in report.episodes})
     chunks = sorted({episode.chunk_sizes for episode in report.episodes})
     lines = [
@@ -131,7 +134,7 @@ def as_text(report: ChurnReport) -> str:
         f"{report.mismatches:,} mismatches",
         f"{report.tokens:,} tokens, {report.cancelled:,} more requests cancelled, {len(report.episodes)} engines in "
         f"processes of their own, {report.seconds:,.0f} s",
-        f"slots {_listed(slots)}; threads {_listed(threads)}; steps a run "
+        f"slots {_listed(slots)}, rows of a run at most {_listed(widths)}; threads {_listed(threads)}; steps a run "
         f"{' or '.join(_listed(sizes) for sizes in chunks)}; up to "
         f"{max(episode.widest for episode in report.episodes)} side by side",
     ]

@@ -179,10 +179,15 @@ class Batch:
 
     def _next_forced(self, steps: int) -> NDArray[np.int64]:
         forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)
-        for slot, told in list(self._forced.items()):
+        if not self._forced:  # as it mostly is
+            return forced
+        for place, slot in enumerate(self._turn):
+            told = self._forced.get(slot)
+            if told is None:
+                continue
             now = told[self._taken[slot] : self._taken[slot] + steps]
             if len(now):
-                forced[np.searchsorted(self._rows, slot), : len(now)] = now
+                forced[place, : len(now)] = now
             else:
                 del self._forced[slot]
         return forced

@@ -122,8 +122,8 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
-    """How a token is drawn from the network's distribution. The temperature comes
-    first, then top_k, then top_p among what is left.
+    """How a token is drawn from the network's distribution: the temperature comes
+    first. A token may be drawn if both top_k and top_p leave it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -138,8 +138,8 @@ class Sampling(_message.Message):
     1 always takes the likeliest.
     """
     top_p: _builtins.float
-    """Only the likeliest tokens whose probabilities sum to this may be drawn.
-    Above 0, at most 1; 1 for no limit.
+    """Only the likeliest tokens whose probabilities sum to this may be drawn;
+    of the probabilities before top_k. Above 0, at most 1; 1 for no limit.
     """
     def __init__(
         self,

@@ -68,6 +68,7 @@ def report(
         service=(
             ServiceRow(
                 clients=8,
+                piece_tokens=256,
                 comparison=comparison,
                 calls=calls,
                 latency=duration,
@@ -170,6 +171,7 @@ def crowd() -> ChurnReport:
         episodes=tuple(
             Episode(
                 slots=slots,
+                width=slots,
                 threads=1,
                 chunk_sizes=(1, 16),
                 requests=50,

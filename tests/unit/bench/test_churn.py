@@ -11,7 +11,9 @@ from bench.churn.record import as_markdown, as_text
 from bench.runners import make_runner
 from music.bundle import Bundle, load_bundle
 
-CIRCUMSTANCES = Circumstances(slots=5, threads=1, chunk_sizes=(1, 16), precision="float32", provider="cpu", seed=4)
+CIRCUMSTANCES = Circumstances(
+    slots=5, width=3, threads=1, chunk_sizes=(1, 16), precision="float32", provider="cpu", seed=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_a_crowd_writes_what_each_wrote_alone(small_bundle: Path, pool: Pool) ->
 
     assert (episode.requests, episode.mismatches, mismatches) == (200, 0, [])
     assert episode.cancelled > 0
-    assert episode.widest == 5
+    assert episode.widest == 3
 
 
 def test_one_wrong_token_is_found_and_told(small_bundle: Path, pool: Pool) -> None:

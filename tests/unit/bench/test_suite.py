@@ -19,7 +19,9 @@ def test_one_command_measures_part_after_part(small_bundle: Path) -> None:
 
     assert ended.returncode == 0, ended.stderr
     told = [line.removeprefix("measuring: ") for line in ended.stderr.splitlines()]
-    assert told[:4] == ["engine, width 1", "engine, width 2", "service, clients 2", "service, clients 3"]
+    assert told[:2] == ["engine, width 1", "engine, width 2"]
+    assert told[2:4] == ["service, clients 2, steps 8", "service, clients 3, steps 8"]
+    assert told[4:7] == ["service, clients 3, steps 2", "service, clients 3, steps 4", "service, clients 3, steps 32"]
     assert "wrote the same tokens at every width" in ended.stdout
     for title in ("Engine / bare loop", "Service / bare loop", "int8 / float32", "Sampling"):
         assert f"\n{title}" in ended.stdout

@@ -62,7 +62,7 @@ def test_a_quiet_run_is_not_called_rough() -> None:
 def test_noise_load_few_calls_and_other_tokens_are_told() -> None:
     text = as_text(report(bare_rates=(1000.0, 700.0, 1000.0), load=2.5, calls=99, same_tokens=False))
 
-    assert "Rough (engine 64, service 8)" in text
+    assert "Rough (engine 64, service 8 x 256)" in text
     assert "not idle when this began (load average 2.5)" in text
     assert "p99 is the longest" in text
     assert "did not write the same tokens at width 64" in text
