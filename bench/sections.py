@@ -91,13 +91,13 @@ def _service(report: Report) -> Section:
 
 
 def _peers(report: Report) -> Section:
-    clients, tokens = next(((peer.clients, peer.piece_tokens) for peer in report.peers), (0, 0))
+    clients = next((peer.clients for peer in report.peers), 0)
     title = (
-        f"Service / other ways to serve the same weights: {clients} clients, pieces of {tokens} tokens, "
+        f"Service / other ways to serve the same weights: {clients} clients, "
         f"the service in {report.precision}, the others in float32"
     )
     header = (
-        *("what", "made with", *_COMPARED, "service tok/s", "its tok/s", *_ROUNDS),
+        *("what", "made with", "tokens a piece", *_COMPARED, "service tok/s", "its tok/s", *_ROUNDS),
         *("its latency p50", "p99", "worst logit"),
     )
 
@@ -105,6 +105,7 @@ def _peers(report: Report) -> Section:
         return (
             row.name,
             row.versions,
+            f"{row.piece_tokens:,}",
             *_compared(row.clients, row.comparison, goals.PEERS)[1:],
             *map(_milliseconds, (row.latency.p50_seconds, row.latency.p99_seconds)),
             "" if row.worst_logit is None else f"{row.worst_logit:.0e}",

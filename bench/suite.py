@@ -42,7 +42,7 @@ SHARES: Final[dict[Part, int]] = {
 }
 """How the time is divided among the parts."""
 _SHORT_STEPS: Final = 16
-"""Of the pieces that a loop a request writes, and of the short piece behind long ones."""
+"""Of the short piece behind long ones."""
 _LENGTHS: Final = (1, 2, 16)
 """Of pieces, in quarters of the usual one: what a call costs weighs the less, the longer the piece that it asks for."""
 _FAIRNESS_CALLS: Final = 15
@@ -151,14 +151,13 @@ class Suite:
         from bench.peers.measure import PEERS, measure_peers  # only now: they need PyTorch and more
 
         clients = self._options.clients[-1]
-        steps = min(_SHORT_STEPS, self._options.steps)
         with self._server() as (server, callers):
             rows = measure_peers(
                 callers,
                 Target("grpc", server.address),
                 self._bundle,
                 clients=clients,
-                steps=steps,
+                steps=self._options.steps,
                 seconds=seconds,
             )
             self._parts["peers"] = tuple(next(rows) for _ in _told("peer {}", [peer.name for peer in PEERS]))

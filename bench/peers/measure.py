@@ -28,6 +28,8 @@ from music.bundle import Bundle
 
 TOLERANCE: Final = 1e-3
 """Largest difference between a logit of a peer's network and the bundle's."""
+_SHORT_STEPS: Final = 16
+"""Of the pieces that a loop a request writes: longer ones would take minutes a round."""
 _SEEDS: Final = 1 << 20
 _START_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.2
@@ -43,12 +45,14 @@ class Peer:
     """What it is made with."""
     torch: bool
     """Whether its network is the PyTorch module, whose logits are checked; else the bundle's own graph."""
+    batches: bool
+    """Whether it writes pieces side by side; else it is slow, and is asked for short ones."""
 
 
-GRPC_TORCH: Final = Peer("PyTorch loop behind gRPC", ("torch", "grpcio"), torch=True)
-GRPC_ONNX: Final = Peer("ONNX Runtime loop behind gRPC", ("onnxruntime", "grpcio"), torch=False)
-LITSERVE: Final = Peer(f"PyTorch in LitServe, batches of {BATCH}", ("litserve", "torch"), torch=True)
-MOSEC: Final = Peer(f"ONNX Runtime in mosec, batches of {BATCH}", ("mosec", "onnxruntime"), torch=False)
+GRPC_TORCH: Final = Peer("PyTorch loop behind gRPC", ("torch", "grpcio"), torch=True, batches=False)
+GRPC_ONNX: Final = Peer("ONNX Runtime loop behind gRPC", ("onnxruntime", "grpcio"), torch=False, batches=False)
+LITSERVE: Final = Peer(f"PyTorch in LitServe, batches of {BATCH}", ("litserve", "torch"), torch=True, batches=True)
+MOSEC: Final = Peer(f"ONNX Runtime in mosec, batches of {BATCH}", ("mosec", "onnxruntime"), torch=False, batches=True)
 PEERS: Final = (GRPC_TORCH, GRPC_ONNX, LITSERVE, MOSEC)
 
 
@@ -70,13 +74,14 @@ def measure_peers(
         bundle: that all of them serve.
         peers: which.
         clients: at once.
-        steps: length of a piece.
+        steps: length of a piece; of a short one at most, where a peer writes one after the other.
         seconds: about how long it takes.
 
     Raises:
         BenchError: a peer does not start or does not answer, or computes something else.
     """
-    (request,) = plan_requests(bundle, steps, [0])
+    short = min(steps, _SHORT_STEPS)
+    (request,) = plan_requests(bundle, short, [0])
     worst = worst_logit(bundle, request)
     if not worst <= TOLERANCE:
         raise BenchError(f"the PyTorch module differs from the bundle by {worst:.1e} in a logit")
@@ -87,8 +92,7 @@ def measure_peers(
             bundle,
             peer,
             clients=clients,
-            steps=steps,
-            tokens=request.max_tokens,
+            steps=steps if peer.batches else short,
             worst=worst if peer.torch else None,
             seconds=seconds / len(peers),
         )
@@ -102,7 +106,6 @@ def _measure(
     *,
     clients: int,
     steps: int,
-    tokens: int,
     worst: float | None,
     seconds: float,
 ) -> PeerRow:
@@ -124,7 +127,7 @@ def _measure(
         name=peer.name,
         versions=", ".join(f"{name} {version(name)}" for name in peer.distributions),
         clients=clients,
-        piece_tokens=tokens,
+        piece_tokens=plan_requests(bundle, steps, [0])[0].max_tokens,
         comparison=comparison,
         worst_logit=worst,
         latency=Percentiles.of(latencies),

@@ -73,7 +73,7 @@ class Engine:
 
     @property
     def slots(self) -> int:
-        """Sequences that can run at once."""
+        """Sequences that can be in hand at once."""
         return self._runner.slots
 
     @property

@@ -53,7 +53,7 @@ class Runner(Protocol):
 
     @property
     def slots(self) -> int:
-        """Rows of state: how many sequences can run at once."""
+        """Rows of state: how many sequences can be in hand at once."""
 
     @property
     def width(self) -> int:

@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,8 @@ def yield_to_others() -> None:
     """
     if sys.platform == "linux":  # elsewhere a priority is the whole process's
         own = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, own, max(os.getpriority(os.PRIO_PROCESS, own), _NICENESS))
+        with suppress(OSError):  # where a sandbox forbids it, it goes on as before
+            os.setpriority(os.PRIO_PROCESS, own, max(os.getpriority(os.PRIO_PROCESS, own), _NICENESS))
 
 
 def choose_threads(asked: int, cpu: Cpu, *, models: int, parameters: int) -> int:

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 
 from music.bundle import Bundle, load_bundle
 from music.errors import BundleFormatError
@@ -13,6 +14,7 @@ from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.runner import Chunk
 from training import export as export_module
+from training.__main__ import main
 from training.batches import model_inputs
 from training.card import MARK
 from training.checkpoint import BEST, load_checkpoint
@@ -203,6 +205,16 @@ def test_a_bundle_of_the_format_before_is_not_run_and_can_be_exported_anew(
     with pytest.raises(BundleFormatError, match=r"of bundle format 2, and this version runs 3: write them anew with"):
         load_bundle(old)
     assert export_bundle(old, old, name="small", corpus_path=small_corpus).manifest.format_version == 3
+
+
+def test_the_command_takes_a_bundle_in_the_runs_place(small_bundle: Path, small_corpus: Path, tmp_path: Path) -> None:
+    arguments = ["export", str(small_bundle), "--out", str(tmp_path / "again")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "a bundle does not hold its corpus: give --corpus" in result.output
+    result = CliRunner().invoke(main, [*arguments, "--corpus", str(small_corpus)])
+    assert result.exit_code == 0, result.output
+    assert load_bundle(tmp_path / "again").name == "again"
 
 
 def test_a_bundle_that_does_not_say_how_it_was_made_gives_no_network(small_bundle: Path) -> None:

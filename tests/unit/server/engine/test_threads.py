@@ -1,9 +1,12 @@
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import server.engine.threads
-from server.engine.threads import Cpu, choose_threads, may_spin, read_cpu
+from server.engine.threads import Cpu, choose_threads, may_spin, read_cpu, yield_to_others
 
 
 @pytest.fixture
@@ -105,3 +108,29 @@ def test_what_is_asked_for_is_taken() -> None:
 )
 def test_only_those_spin_whose_cores_nobody_else_needs(threads: int, cpu: Cpu, spinning: bool) -> None:
     assert may_spin(threads, cpu) is spinning
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is the whole process's")
+def test_a_thread_that_yields_does_so_alone() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def yielding() -> None:
+        yield_to_others()
+        found.append(priority())
+
+    before, found = priority(), list[int]()
+    thread = threading.Thread(target=yielding)
+    thread.start()
+    thread.join()
+    assert priority() == before
+    assert found == [max(before, 10)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is the whole process's")
+def test_where_yielding_is_forbidden_the_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(which: int, who: int, priority: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    yield_to_others()
