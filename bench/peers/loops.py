@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.bare import first_state
 from bench.peers.network import PieceState, PlainNetwork
 from music.bundle import Bundle
-from server.engine.onnx_runner import OnnxScorer
+from server.engine.onnx_runner import Choices, OnnxScorer
 from server.engine.request import EngineRequest
 
 _NEXT: Final = "_next"
@@ -94,9 +94,11 @@ class OnnxLoop:
         for row, request in enumerate(requests):
             if request.end_token is not None:
                 allowed[row, request.end_token] = request.may_end
+        top_k = np.array([request.sampling.top_k for request in requests], np.int64)
         feed = {
+            "choices": Choices(self._bundle).of(top_k),
             "temperature": np.array([request.sampling.temperature for request in requests], np.float32),
-            "top_k": np.array([request.sampling.top_k for request in requests], np.int64),
+            "top_k": top_k,
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
             "allowed": allowed,
             "forced": np.full((pieces, 1), -1, np.int64),

@@ -201,7 +201,7 @@ class GridTokenizer(Tokenizer):
         place, onset = np.nonzero(grid != HOLD)  # by place, then by time: each lasts until the next of its place
         last = np.ones(len(place), np.bool_)
         last[:-1] = place[1:] != place[:-1]
-        end = np.append(onset[1:], steps)
+        end = np.append(onset, steps)[1:]
         end[last] = steps
         token = grid[place, onset]
         pitched = token >= FIRST_PITCH

@@ -92,7 +92,7 @@ class Engine:
         return self._accepting
 
     def warm_up(self) -> None:
-        """Really run every chunk size, with one row and with all of them, and a slice of a primer.
+        """Really run every chunk size, with one row and with as many as a run takes, and a slice of a primer.
 
         All in the calling thread.
 

@@ -47,7 +47,7 @@ class HostState:
             self._settle()
             self._rows = rows
             self._taken = {
-                name: values[:, rows] if name in _LAYERED else values[rows] for name, values in self._arrays.items()
+                name: np.take(values, rows, axis=int(name in _LAYERED)) for name, values in self._arrays.items()
             }
         return self._taken
 

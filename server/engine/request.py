@@ -7,7 +7,7 @@ from server.engine.errors import EngineRequestError
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How a token is drawn: temperature first, then top-k, then top-p among what is left.
+    """How a token is drawn: temperature first; then both top-k and top-p must leave it, top-p of all probabilities.
 
     Raises:
         EngineRequestError: a value is out of range.

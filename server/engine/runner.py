@@ -13,7 +13,7 @@ class Chunk:
     """What one run of K steps needs beside the state: a row for each running sequence.
 
     The arrays are read only. Those that say nothing about steps are the same objects from one chunk to the
-    next while nobody joins or leaves, so a runner may keep what it derived from them.
+    next while the same rows run, so a runner may keep what it derived from them.
     """
 
     rows: NDArray[np.intp]

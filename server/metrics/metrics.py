@@ -60,7 +60,7 @@ class Metrics(CallObserver):
         self.sequence = self._histogram(
             "fantasia_sequence_duration", "Admission to the last token, or to being given up.", _CALL_SECONDS
         )
-        self.step = self._histogram("fantasia_step_duration", "One step of all rows.", _STEP_SECONDS)
+        self.step = self._histogram("fantasia_step_duration", "One step of a run's rows.", _STEP_SECONDS)
         self.chunk = self._histogram("fantasia_chunk_duration", "One run of the graph.", _CHUNK_SECONDS)
         self.chunk_interval = self._histogram(
             "fantasia_chunk_interval",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is drawn: temperature first, then top-k, then top-p among what is left.
+    """How a token is drawn: temperature first; then both top-k and top-p must leave it, top-p of all probabilities.
 
     A field that is None is the model's default. The server checks the ranges.
     """
