@@ -117,7 +117,7 @@ def export(
         )
         write_manifest(folder, manifest)
         bundle = load_bundle(folder)
-        _compare(model, tokenizer, bundle, check)
+        check_agreement(model, tokenizer, bundle, check)
         _sample(bundle)
         write_manifest(folder, manifest.model_copy(update={"metrics": measure(bundle)}))
         if target.exists():
@@ -211,8 +211,12 @@ def _sample(bundle: Bundle) -> None:
                 raise ExportError(f"the {precision} graph of {steps} steps draws tokens that the grammar forbids")
 
 
-def _compare(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:
-    """Logits of whole pieces, PyTorch's against those of the graph that reads and of the one that writes."""
+def check_agreement(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:
+    """Hold logits of whole pieces against those of a bundle's graph that reads and of the one that writes.
+
+    Raises:
+        ExportError: they differ by more than `TOLERANCE`.
+    """
     scorers = OnnxScorer(bundle), DecodeScorer(bundle, "float32")
     worst = 0.0
     for piece in pieces:

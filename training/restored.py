@@ -1,8 +1,8 @@
-"""The network of a bundle, in PyTorch again: to export it anew, or to train it further without the run it came from.
+"""The network of a bundle, in PyTorch again, to export it anew without the run that it came from.
 
 The graphs hold embeddings summed, scaled and stacked; this takes them apart. What a sum does not say (which share of a
 clock row's embedding is whose feature's) is chosen, since any choice gives the same sum. So the network is that of the
-bundle but for rounding, and knows nothing of the optimiser.
+bundle but for rounding.
 """
 
 from typing import Any, Final
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from music.bundle import Bundle
-from training.config import NetworkConfig
+from music.bundle import MANIFEST, Bundle
+from training.config import Config, config_of
 from training.errors import ExportError
 from training.graphs.weights import GATES, row_order
 from training.model import MusicLSTM
@@ -25,16 +25,27 @@ _PYTORCH_GATES: Final = ("i", "f", "g", "o")
 Arrays = dict[str, NDArray[Any]]
 
 
+def recipe(bundle: Bundle) -> Config:
+    """The configuration that a bundle's network was made from.
+
+    Raises:
+        ExportError: the bundle does not say.
+        ConfigurationError: what it says is no configuration.
+    """
+    tables = bundle.manifest.provenance.get("config")
+    if not isinstance(tables, dict):
+        raise ExportError(f"{bundle.path} does not say what its network was made from: export its run")
+    return config_of(tables, f"{bundle.path / MANIFEST}: provenance.config")
+
+
 def restored(bundle: Bundle) -> MusicLSTM:
     """The network whose graphs a bundle holds.
 
     Raises:
         ExportError: the bundle does not say what its network was made from.
+        ConfigurationError: what it says is no configuration.
     """
-    config = bundle.manifest.provenance.get("config", {}).get("network")
-    if config is None:
-        raise ExportError(f"{bundle.path} does not say what its network was made from: export its run")
-    network = MusicLSTM(NetworkConfig.model_validate(config), bundle.tokenizer)
+    network = MusicLSTM(recipe(bundle).network, bundle.tokenizer)
     arrays = read_arrays(bundle)
     with torch.no_grad():
         _set(network.token.weight, arrays["rows_token"])
@@ -63,10 +74,9 @@ def read_arrays(bundle: Bundle) -> Arrays:
 
 
 def _restore_voices(voices: Voices, arrays: Arrays, vocabulary: int) -> None:
-    if len(voices.table.weight):
-        rows = np.empty_like(arrays["rows_voices"])
-        rows[row_order(voices)] = arrays["rows_voices"]
-        _set(voices.table.weight, rows)
+    rows = np.empty_like(arrays["rows_voices"])
+    rows[row_order(voices)] = arrays["rows_voices"]
+    _set(voices.table.weight, rows)
     if voices.key is not None:
         _set(voices.key.weight, (arrays["key"] / np.float32(SHARES)).T)
     if voices.output is not None:

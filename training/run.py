@@ -20,11 +20,11 @@ from training.curves import CURVES, draw_curves
 from training.distributed import World, joined
 from training.errors import CheckpointError, CorpusError, OutOfMemoryError
 from training.evaluation import ClockMode, evaluate_split
-from training.export import check_target, export
+from training.export import check_agreement, check_target, export
 from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
 from training.model import MusicLSTM
-from training.restored import restored
+from training.restored import recipe, restored
 from training.trainer import Trainer
 
 ABOUT: Final = "run.json"
@@ -196,16 +196,18 @@ def export_bundle(path: Path, target: Path, *, name: str, corpus_path: Path) -> 
     Raises:
         BundleError: there is no bundle, or it is refused.
         CorpusError: the corpus cannot be read.
-        ExportError: the bundle does not say how it came about, the graphs do not agree with PyTorch, or `target` is
-            something else than a bundle.
+        ConfigurationError: the bundle's configuration is none.
+        ExportError: the bundle does not say how it came about, its graphs or the new ones do not agree with the network
+            in PyTorch, or `target` is something else than a bundle.
     """
     check_target(target, name)
     bundle = load_bundle(path, oldest_version=OLDEST_VERSION)
     model = restored(bundle)
-    config = Config.model_validate(bundle.manifest.provenance["config"])
     corpus = Corpus.load(corpus_path)
+    check, _ = _encode(corpus, bundle.tokenizer, Split.VALID)
+    check_agreement(model, bundle.tokenizer, bundle, check[:_CHECKED_PIECES])
     provenance = {**bundle.manifest.provenance, "corpus": _about(corpus), "exported_from": bundle.digest}
-    return _export(model, target, name, config, bundle.tokenizer, corpus, path / HISTORY, provenance)
+    return _export(model, target, name, recipe(bundle), bundle.tokenizer, corpus, path / HISTORY, provenance)
 
 
 def _export(

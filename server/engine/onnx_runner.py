@@ -76,6 +76,7 @@ class OnnxRunner:
             check_decode(bundle, name, self._sessions[steps], steps)
         self._provider = _provider_of((*self._sessions.values(), prefill))
         self._choices = Choices(bundle)
+        self._clock_rows = np.zeros(slots, np.int64)  # of the last resets
         self._linear = linear_voicing(bundle)
         self._start = initial_state(bundle)
         h = np.zeros((network.layers, slots, network.hidden), np.float32)
@@ -115,11 +116,12 @@ class OnnxRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`."""
+        self._clock_rows[slot] = clock_row
         self._state.put(slot, {"h": 0.0, "c": 0.0, **self._start, "clock": clock_row})
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """See `Runner.prefill`."""
-        told, read = self._prefill.told(tokens, int(self._state.of(slot)["clock"])), 0
+        told, read = self._prefill.told(tokens, int(self._clock_rows[slot])), 0
         for advance in self._prefill.advance(told, slice_tokens):
             read += advance.tokens
             if read == len(tokens):

@@ -18,9 +18,6 @@ class Rota:
     def __len__(self) -> int:
         return len(self._order)
 
-    def __contains__(self, slot: int) -> bool:
-        return slot in self._order
-
     def enter(self, slot: int) -> None:
         """Join at the end; the slot must not be there yet."""
         assert slot not in self._order

@@ -104,3 +104,10 @@ def test_cuda_is_taken_where_it_runs_and_insisted_on_where_asked_for(
         assert runner.keywords == {"slots": 3, "precision": "auto", "tf32": True}
     else:
         assert runner.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(("width", "taken"), [(2, 2), (64, 3)])
+def test_a_run_on_a_cpu_takes_no_more_than_the_width_and_the_slots(small_bundle: Path, width: int, taken: int) -> None:
+    settings = Settings(models=small_bundle, provider="cpu", slots=3, width=width)
+    runner = open_runner(load_bundle(small_bundle), settings, 1)
+    assert (runner.slots, runner.width) == (3, taken)

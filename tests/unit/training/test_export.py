@@ -21,7 +21,7 @@ from training.checkpoint import BEST, load_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
-from training.errors import CheckpointError, CorpusError, ExportError
+from training.errors import CheckpointError, ConfigurationError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
 from training.export import CHUNK_SIZES, check_target
 from training.graphs import ARITHMETIC
@@ -172,9 +172,20 @@ def test_whatever_a_network_is_told_its_graphs_agree(
     assert bundle.network.registers == (voicing.size if settings.network.told else 0)
 
 
-@pytest.mark.parametrize("changes", [{}, {"network.told": "[]", "network.relative": "false"}])
-def test_a_bundle_gives_its_network_back(small_corpus: Path, tmp_path: Path, changes: dict[str, str]) -> None:
-    settings = load_config("smoke", {"tokenizer.parameters.voices": "2", "training.epochs": "1"} | changes)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("smoke", {"tokenizer.parameters.voices": "2"}),
+        ("smoke", {"tokenizer.parameters.voices": "2", "network.told": "[]", "network.relative": "false"}),
+        ("smoke", {"tokenizer.parameters.voices": "2", "network.told": '["sounding"]', "network.skip": "false"}),
+        ("origin", {"network.layers": "1", "network.hidden": "16", "network.embedding": "8"}),
+        ("piano", {"network.layers": "1", "network.hidden": "16", "network.embedding": "8"}),
+    ],
+)
+def test_a_bundle_gives_its_network_back(
+    small_corpus: Path, tmp_path: Path, name: str, changes: dict[str, str]
+) -> None:
+    settings = load_config(name, {"training.epochs": "1"} | changes)
     train(settings, small_corpus, tmp_path / "run", device="cpu", progress=False)
     first = export_run(tmp_path / "run", tmp_path / "first", name="first")
     again = export_bundle(first.path, tmp_path / "again", name="again", corpus_path=small_corpus)
@@ -222,6 +233,24 @@ def test_a_bundle_that_does_not_say_how_it_was_made_gives_no_network(small_bundl
     manifest = bundle.manifest.model_copy(update={"provenance": {}})
     with pytest.raises(ExportError, match="does not say what its network was made from"):
         restored(Bundle(bundle.path, manifest, bundle.digest, bundle.tokenizer))
+    manifest = bundle.manifest.model_copy(update={"provenance": {"config": {"network": {"layers": 0}}}})
+    with pytest.raises(ConfigurationError, match=r"manifest\.json: provenance\.config: .*network\.layers"):
+        restored(Bundle(bundle.path, manifest, bundle.digest, bundle.tokenizer))
+
+
+def test_a_network_that_is_not_the_bundles_is_not_exported_for_it(
+    small_bundle: Path, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(bundle: Bundle) -> MusicLSTM:
+        network = restored(bundle)
+        with torch.no_grad():
+            network.output.bias.add_(1e-3)
+        return network
+
+    monkeypatch.setattr("training.run.restored", wrong)
+    with pytest.raises(ExportError, match="differ by"):
+        export_bundle(small_bundle, tmp_path / "again", name="again", corpus_path=small_corpus)
+    assert not (tmp_path / "again").exists()
 
 
 def test_graphs_that_do_not_agree_are_not_written(

@@ -192,3 +192,26 @@ def test_what_comes_past_the_last_stop_token_does_not_end_the_sequence(batch: Ba
     batch.join(0, EngineRequest(seed=1, max_tokens=9, end_token=5, stop_token=3, stop_count=1))
     progress = batch.take(np.array([[0, 3, 5, 5]]))
     assert (progress.full, progress.ended, batch.tokens(0).tolist()) == ([0], [], [0, 3])
+
+
+def test_in_a_crowd_first_tokens_come_first_and_forced_ones_wait_for_their_turn() -> None:
+    batch = Turning(FakeRunner(slots=4, vocabulary=6, chunk_sizes=(1, 4), width=2))
+    for slot in range(2):
+        batch.join(slot, EngineRequest(seed=slot, max_tokens=9))
+    assert batch.chunk(1).rows.tolist() == [0, 1]
+    Batch.take(batch, np.zeros((2, 1), np.int64))
+    batch.join(2, EngineRequest(seed=2, max_tokens=9, forced=(3, 4, 5)))
+    batch.join(3, EngineRequest(seed=3, max_tokens=9))
+    Batch.turn(batch)
+    assert Batch.until_first_token(batch).tolist() == [4, 1]
+    chunk = Batch.chunk(batch, 1)
+    assert chunk.rows.tolist() == [2, 3]
+    assert chunk.forced.tolist() == [[3], [-1]]
+    assert Batch.take(batch, np.array([[3], [0]])).spoke == [3]
+    Batch.turn(batch)
+    chunk = Batch.chunk(batch, 4)
+    assert chunk.rows.tolist() == [0, 2], "2 has no token of its own yet, and of the others 0 has sat out longest"
+    assert chunk.forced.tolist() == [[-1] * 4, [4, 5, -1, -1]]
+    Batch.take(batch, np.zeros((2, 4), np.int64))
+    Batch.turn(batch)
+    assert Batch.chunk(batch, 1).rows.tolist() == [1, 3]
