@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bench.options import Provider
 from music.bundle import Bundle
-from server.engine.onnx_runner import Choices, initial_state, open_session
+from server.engine.chunk_inputs import Choices
+from server.engine.onnx_runner import initial_state, open_session
 from server.engine.philox import uniforms
 from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bench.bare import first_state
 from bench.peers.network import PieceState, PlainNetwork
 from music.bundle import Bundle
-from server.engine.onnx_runner import Choices, OnnxScorer
+from server.engine.chunk_inputs import Choices
+from server.engine.onnx_runner import OnnxScorer
 from server.engine.request import EngineRequest
 
 _NEXT: Final = "_next"

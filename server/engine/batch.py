@@ -68,30 +68,48 @@ class Batch:
         """Whether somebody has no sampled token yet."""
         return bool(self._mute)
 
-    def join(self, slot: int, request: EngineRequest, prefilled: int = 0) -> None:
-        """Begin a sequence in a free slot; the first `prefilled` of its forced tokens are taken already."""
-        assert prefilled < request.max_tokens
+    @property
+    def draws(self) -> int:
+        """Draws that `join` takes of a sequence's stream if they are known."""
+        return self._draws.window
+
+    def join(
+        self,
+        slot: int,
+        request: EngineRequest,
+        *,
+        taken: NDArray[np.integer] = _NOBODY,
+        draws: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Begin a sequence in a free slot.
+
+        Args:
+            slot: where.
+            request: what was asked.
+            taken: (n,), the tokens that it has already, forced or sampled; they do not finish it.
+            draws: (self.draws,), the first of its stream, if they are known.
+        """
+        count = len(taken)
+        assert count < request.max_tokens
         self._rota.enter(slot)
-        self._draws.open(slot, request.seed)
-        self._taken[slot] = prefilled
+        self._draws.open(slot, request.seed, draws)
+        self._taken[slot] = count
         self._limit[slot] = request.max_tokens
         self._silent[slot] = min(len(request.forced), request.max_tokens - 1)
         self._temperature[slot] = request.sampling.temperature
         self._top_k[slot] = request.sampling.top_k
         self._top_p[slot] = request.sampling.top_p
-        self._allowed[slot] = True
-        self._end_token[slot] = _NO_TOKEN
-        if request.end_token is not None:
-            self._end_token[slot] = request.end_token
-            self._allowed[slot, request.end_token] = request.may_end
+        self._allowed[slot] = request.allowed(self._allowed.shape[1])
+        self._end_token[slot] = _NO_TOKEN if request.end_token is None else request.end_token
         self._stop_token[slot] = _NO_TOKEN if request.stop_token is None else request.stop_token
         self._stops_left[slot] = request.stop_count
         self._reserve(request.max_tokens)
-        if request.forced:
+        self._tokens[slot, :count] = taken
+        self._stops_left[slot] -= np.count_nonzero(taken == self._stop_token[slot])
+        if count < len(request.forced):
             self._forced[slot] = np.array(request.forced, np.int64)
-            read = self._tokens[slot, :prefilled] = self._forced[slot][:prefilled]
-            self._stops_left[slot] -= np.count_nonzero(read == self._stop_token[slot])
-        self._mute.add(slot)
+        if count <= self._silent[slot]:
+            self._mute.add(slot)
 
     def leave(self, slot: int) -> None:
         """Forget a sequence."""

@@ -15,7 +15,7 @@ from server.engine.onnx_runner import CPU, CUDA, check_decode, linear_voicing, o
 from server.engine.ort import onnxruntime
 from server.engine.precision import Precision, chosen_precision, decode_graphs
 from server.engine.prefill import Prefill
-from server.engine.runner import Chunk
+from server.engine.runner import Chunk, State
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -123,10 +123,19 @@ class DeviceRunner:
         """Whether chunks run as captured CUDA graphs."""
         return self._thread is not None
 
+    @property
+    def opener(self) -> None:
+        """See `Runner.opener`: the thread that captured runs everything, and a lone row costs as much as all."""
+        return None
+
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`. Nothing is sent before the first chunk that the slot is in."""
         self._clock_rows[slot] = clock_row
         self._state.put(slot, {**self._state.start, "clock": np.array(clock_row, np.int64)})
+
+    def resume(self, slot: int, state: State) -> None:
+        """See `Runner.resume`; nobody has an opener's state here."""
+        raise NotImplementedError("a device has no opener")
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """See `Runner.prefill`."""

@@ -20,10 +20,18 @@ class Draws:
         self._begin = np.zeros(slots, np.int64)  # the step that a window's first draw belongs to
         self._draws = np.zeros((slots, self._window), np.float32)
 
-    def open(self, slot: int, seed: int) -> None:
-        """Begin the seed's stream in the slot."""
+    @property
+    def window(self) -> int:
+        """Draws kept for each slot."""
+        return self._window
+
+    def open(self, slot: int, seed: int, first: NDArray[np.float32] | None = None) -> None:
+        """Begin the seed's stream in the slot; `first`, (window,), if its first draws are known already."""
         self._seeds[slot] = seed
-        self._begin[slot] = -self._window  # nothing drawn yet
+        if first is None:
+            self._begin[slot] = -self._window  # nothing drawn yet
+        else:
+            self._begin[slot], self._draws[slot] = 0, first
 
     def take(self, rows: NDArray[np.intp], first_step: NDArray[np.int64], steps: int) -> NDArray[np.float32]:
         """Take the draws of steps `first_step` (width,) onwards: (width, steps), in [0, 1)."""

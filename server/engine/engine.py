@@ -19,6 +19,7 @@ from server.engine.errors import (
 )
 from server.engine.guard import GuardedObserver
 from server.engine.observer import EngineObserver, Outcome, silent
+from server.engine.pace import PATIENCE_SECONDS, USHERED_PATIENCE_SECONDS
 from server.engine.primers import SLICE_TOKENS, Primers, primer_of
 from server.engine.request import EngineRequest
 from server.engine.runner import Runner
@@ -26,6 +27,7 @@ from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
 from server.engine.threads import yield_to_others
 from server.engine.ticket import Ticket
+from server.engine.usher import Entrant, Usher
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +35,12 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Decodes many sequences at once with one runner, which it owns and closes.
 
-    Threads. The lock guards the scheduler, the table of what is in flight and the two flags; it is held for
-    microseconds, never while the runner runs or a future resolves. The batch, the primers and the runner belong
-    to the engine's thread alone. A future resolves through `_settle`, which only the first to come may pass: the
-    engine's thread when a sequence finishes or fails, the canceller's when it still waited.
+    Threads. The lock guards the scheduler, the table of what is in flight, those who were let in and the flags; it is
+    held for microseconds, never while the runner runs or a future resolves. The batch, the primers and the runner
+    belong to the engine's thread alone. Where the runner has an opener, the usher's thread gives slots and brings those
+    who have one to the engine's, which seats them; else the engine's thread does both. A future resolves through
+    `_settle`, which only the first to come may pass: the engine's thread when a sequence finishes or fails, the
+    canceller's when it still waited.
 
     Args:
         runner: executes the model.
@@ -52,14 +56,19 @@ class Engine:
         self._observer = GuardedObserver(observer)
         self._batch = Batch(runner)
         self._primers = Primers(runner)
-        self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes)
+        patience = PATIENCE_SECONDS if runner.opener is None else USHERED_PATIENCE_SECONDS
+        self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes, patience)
         self._in_flight: dict[Future[Completion], Sequence] = {}
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)  # something to do, for the engine's thread
+        self._arrival = threading.Condition(self._lock)  # somebody to let in, for the usher's
         self._idle = threading.Condition(self._lock)  # nothing in flight, for those who drain
+        self._entrants: list[Entrant] = []
         self._accepting = True
         self._stopping = False
+        self._fault: BaseException | None = None
         self._thread: threading.Thread | None = None
+        self._usher = self._make_usher()
 
     @property
     def waiting(self) -> int:
@@ -132,6 +141,8 @@ class Engine:
             assert self._thread is None, "an engine is started once"
             self._thread = threading.Thread(target=self._loop, name=f"engine-{self.name}", daemon=True)
             self._thread.start()
+            if self._usher is not None:
+                self._usher.start()
 
     def submit(self, request: EngineRequest) -> Ticket:
         """Put a request into the queue. It waits there if the engine has not been started yet.
@@ -156,7 +167,7 @@ class Engine:
             self._in_flight[sequence.future] = sequence
             self._observer.admitted()  # before the engine's thread can see it and tell what comes next
             self._scheduler.enqueue(sequence)
-            self._work.notify()
+            self._call_in()
         return Ticket(sequence.future)
 
     def drain(self, timeout_seconds: float) -> bool:
@@ -178,6 +189,7 @@ class Engine:
             self._accepting = False
             first, self._stopping = not self._stopping, True
             self._work.notify()
+            self._arrival.notify()
             thread = self._thread
         if thread is None:
             if first:
@@ -201,17 +213,20 @@ class Engine:
     def _turn(self) -> bool:
         """Schedule, run, postprocess; False when the thread shall end."""
         with self._lock:
-            self._work.wait_for(lambda: self._stopping or self._scheduler.has_work)
+            self._work.wait_for(lambda: self._stopping or self._fault or self._has_work)
+            if self._fault:
+                raise self._fault
             if self._stopping:
                 return False
-            plan = self._scheduler.plan(time.perf_counter())
-        for sequence in plan.dropped:
+            dropped, entrants = self._scheduler.drop(time.perf_counter()), self._seated()
+            self._call_in()
+        for sequence in dropped:
             self._drop(sequence)
-        if not self._scheduler.running:
+        if not (entrants or self._batch.width or self._primers.count):
             return True
         try:
-            for sequence in plan.joined:
-                self._join(sequence)
+            for entrant in entrants:
+                self._join(entrant)
             self._prefill()
             began = time.perf_counter()
             progress = self._decode() if self._batch.width else Progress(0, [], [], [])
@@ -223,18 +238,86 @@ class Engine:
                 self._scheduler.ran(progress.steps, time.perf_counter() - began)
         return True
 
+    @property
+    def _has_work(self) -> bool:
+        """Whether the engine's thread has anything to do; with the lock."""
+        return bool(
+            self._entrants
+            or self._batch.width
+            or self._primers.count
+            or self._scheduler.must_drop
+            or (self._usher is None and self._scheduler.may_admit)
+        )
+
+    def _call_in(self) -> None:
+        """Wake who gives slots to those who wait, if there is something to give; with the lock."""
+        if self._scheduler.may_admit:
+            (self._work if self._usher is None else self._arrival).notify()
+
+    def _admit(self, most: int) -> list[Sequence]:
+        """Let somebody in, and wait until there is somebody; nobody where the engine stops. The usher's."""
+        with self._lock:
+            self._arrival.wait_for(lambda: self._stopping or self._scheduler.may_admit)
+            return [] if self._stopping else self._scheduler.admit(most, time.perf_counter())
+
+    def _seat(self, entrants: list[Entrant]) -> None:
+        """Hear from the usher who was let in."""
+        with self._lock:
+            self._entrants += entrants
+            self._work.notify()
+
+    def _break(self, error: BaseException) -> None:
+        """Hear from the usher that it can do no more: nor can the engine then."""
+        with self._lock:
+            self._fault = error
+            self._work.notify()
+
+    def _seated(self) -> list[Entrant]:
+        """Take on those who were let in and have not given up since; with the lock."""
+        if self._usher is None:
+            self._entrants += map(Entrant, self._scheduler.admit(self._runner.slots, time.perf_counter()))
+        entrants = [entrant for entrant in self._entrants if self._scheduler.holds_slot(entrant.sequence)]
+        self._entrants.clear()
+        for entrant in entrants:
+            entrant.sequence.seated = True
+        return entrants
+
+    def _make_usher(self) -> Usher | None:
+        if self._runner.opener is None:
+            return None
+        return Usher(
+            self._runner.opener,
+            steps=self._runner.chunk_sizes[0],
+            width=self._runner.width,
+            vocabulary=self._vocabulary,
+            draws=self._batch.draws,
+            admit=self._admit,
+            seat=self._seat,
+            broken=self._break,
+            name=f"usher-{self.name}",
+        )
+
     def _drop(self, sequence: Sequence) -> None:
         """Let go of a sequence that was cancelled while it ran, and whose slot is free already."""
         assert sequence.slot is not None
-        tokens = self._taken(sequence.slot)
-        if not self._primers.remove(sequence.slot):
-            self._batch.leave(sequence.slot)
+        tokens = 0
+        if sequence.seated:
+            tokens = self._taken(sequence.slot)
+            if not self._primers.remove(sequence.slot):
+                self._batch.leave(sequence.slot)
         self._settle(sequence, None, tokens)
 
-    def _join(self, sequence: Sequence) -> None:
+    def _join(self, entrant: Entrant) -> None:
+        sequence, opening = entrant.sequence, entrant.opening
         assert sequence.slot is not None
         assert sequence.started_at is not None
         self._observer.started(sequence.started_at - sequence.submitted_at)
+        if opening is not None:
+            assert sequence.first_token_at is not None
+            self._observer.first_token(sequence.first_token_at - sequence.submitted_at)
+            self._runner.resume(sequence.slot, opening.state)
+            self._batch.join(sequence.slot, sequence.request, taken=opening.tokens, draws=opening.draws)
+            return
         self._runner.reset(sequence.slot, sequence.request.clock_row)
         primer = primer_of(sequence.request)
         if len(primer):
@@ -252,7 +335,8 @@ class Engine:
             now = time.perf_counter()
             self._observer.prefill(part.tokens, now - began)
             if part.complete:
-                self._batch.join(part.slot, self._scheduler.running[part.slot].request, prefilled=part.complete)
+                request = self._scheduler.running[part.slot].request
+                self._batch.join(part.slot, request, taken=np.array(request.forced[: part.complete], np.int64))
             if part.complete or now + (now - began) > until:  # the next one would take as long again
                 return
 
@@ -293,19 +377,21 @@ class Engine:
         self._batch.leave(slot)
         with self._lock:
             self._scheduler.retire(sequence, now)
+            self._call_in()
         self._settle(sequence, completion, len(tokens))
 
     def _fail_running(self, error: Exception) -> None:
-        """Fail whoever shared the chunk: nobody knows how far the rows' state has come."""
+        """Fail whoever may have shared the chunk: nobody knows how far the rows' state has come."""
         _log.error("the runner of %s failed", self.name, exc_info=error)
         now = time.perf_counter()
-        failed = list(self._scheduler.running.values())
-        tokens = [self._taken(slot) for slot in self._scheduler.running]
-        self._batch.clear()
-        self._primers.clear()
         with self._lock:
+            failed = [sequence for sequence in self._scheduler.running.values() if sequence.seated]
+            tokens = [self._taken(sequence.slot) for sequence in failed if sequence.slot is not None]
             for sequence in failed:
                 self._scheduler.retire(sequence, now)
+            self._batch.clear()
+            self._primers.clear()
+            self._call_in()
         for sequence, taken in zip(failed, tokens, strict=True):
             self._settle(sequence, _failure(self.name, error), taken)
 
@@ -319,7 +405,10 @@ class Engine:
             return
         with self._lock:
             sequence = self._in_flight.get(future)
-            if sequence is None or not self._scheduler.withdraw(sequence, time.perf_counter()):
+            if sequence is None:
+                return
+            if not self._scheduler.withdraw(sequence, time.perf_counter()):
+                self._work.notify()
                 return
         self._settle(sequence, None, 0)
 
@@ -327,10 +416,15 @@ class Engine:
         """Let nobody in any more, fail whoever is in flight, and close the runner: the engine's last act."""
         with self._lock:
             self._accepting, self._stopping = False, True
+            self._arrival.notify()
+        if self._usher is not None:
+            self._usher.join()  # it may be using the runner's model
+        with self._lock:
+            self._entrants.clear()
             self._scheduler.clear(time.perf_counter())
             left = list(self._in_flight.values())
         for sequence in left:
-            self._settle(sequence, reason(), 0 if sequence.slot is None else self._taken(sequence.slot))
+            self._settle(sequence, reason(), self._taken(sequence.slot) if sequence.slot is not None else 0)
         try:
             self._runner.close()
         except Exception:

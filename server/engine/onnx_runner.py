@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from music.bundle import Bundle
 from music.errors import BundleMismatchError
 from music.linear_voicing import LinearVoicing
+from server.engine.chunk_inputs import Choices, chunk_inputs
 from server.engine.errors import ProviderUnavailableError
 from server.engine.host_state import HostState
+from server.engine.onnx_opener import OnnxOpener
 from server.engine.ort import onnxruntime
 from server.engine.precision import Precision, chosen_precision, decode_graphs
 from server.engine.prefill import Prefill, Told
-from server.engine.runner import Chunk
+from server.engine.runner import Chunk, State
 from server.engine.threads import may_spin, read_cpu
 
 Provider = Literal["auto", "cpu", "cuda"]
@@ -83,6 +85,8 @@ class OnnxRunner:
         self._state = HostState(
             {"h": h, "c": h.copy()} | {name: np.stack([value] * slots) for name, value in self._start.items()}
         )
+        start = {"h": h[:, 0].copy(), "c": h[:, 0].copy(), **self._start}
+        self._opener = OnnxOpener(self._sessions[min(self._sessions)], start, Choices(bundle))
 
     @property
     def slots(self) -> int:
@@ -114,10 +118,19 @@ class OnnxRunner:
         """See `Runner.precision`."""
         return self._precision
 
+    @property
+    def opener(self) -> OnnxOpener | None:
+        """See `Runner.opener`: a GPU does one thing at a time."""
+        return self._opener if self._provider == CPU else None
+
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`."""
         self._clock_rows[slot] = clock_row
         self._state.put(slot, {"h": 0.0, "c": 0.0, **self._start, "clock": clock_row})
+
+    def resume(self, slot: int, state: State) -> None:
+        """See `Runner.resume`."""
+        self._state.put(slot, state)
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """See `Runner.prefill`."""
@@ -132,17 +145,7 @@ class OnnxRunner:
         """See `Runner.decode`."""
         state = self._state.take(chunk.rows)
         tokens, *after = self._sessions[chunk.steps].run(
-            ("tokens", *(f"{name}_next" for name in state)),
-            {
-                **state,
-                "uniforms": chunk.uniforms,
-                "forced": chunk.forced,
-                "temperature": chunk.temperature,
-                "top_k": chunk.top_k,
-                "top_p": chunk.top_p,
-                "allowed": chunk.allowed,
-                "choices": self._choices.of(chunk.top_k),
-            },
+            ("tokens", *(f"{name}_next" for name in state)), {**state, **chunk_inputs(chunk, self._choices)}
         )
         self._state.advance(after)
         result: NDArray[np.int64] = tokens
@@ -151,23 +154,7 @@ class OnnxRunner:
     def close(self) -> None:
         """See `Runner.close`."""
         self._sessions.clear()
-        del self._prefill
-
-
-class Choices:
-    """How many tokens the rows of a run may draw from, so that no more are sorted."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._most = bundle.tokenizer.grammar.choices
-        self._top_k: NDArray[np.int64] | None = None
-        self._choices = np.array([self._most], np.int64)
-
-    def of(self, top_k: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The decode graphs' `choices`, (1,), for rows of `top_k` (width,), which nobody changes any more."""
-        if top_k is not self._top_k:
-            limits = np.where(top_k == 0, self._most, top_k)
-            self._top_k, self._choices = top_k, np.minimum(limits.max(keepdims=True), self._most)
-        return self._choices
+        del self._prefill, self._opener
 
 
 def linear_voicing(bundle: Bundle) -> LinearVoicing | None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.engine.errors import EngineRequestError
 
 
@@ -68,3 +71,10 @@ class EngineRequest:
             raise EngineRequestError("the end token cannot be forced")
         if (self.stop_token is None) != (self.stop_count == 0) or self.stop_count < 0:
             raise EngineRequestError(f"a stop token needs a stop_count of at least 1, none needs 0: {self.stop_count}")
+
+    def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
+        """Which tokens it lets be sampled, (vocabulary,), on top of the grammar."""
+        allowed = np.ones(vocabulary, np.bool_)
+        if self.end_token is not None:
+            allowed[self.end_token] = self.may_end
+        return allowed

@@ -1,8 +1,8 @@
 """What the engine asks of whatever executes the model: the protocol alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,42 @@ class Chunk:
         return int(self.forced.shape[1])
 
 
+State = Mapping[str, Any]
+"""A sequence's state, by name; only the runner whose it is knows what is in it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """The first tokens of some sequences."""
+
+    tokens: NDArray[np.int64]
+    """(width, steps), as `Runner.decode` gives them."""
+    states: Sequence[State]
+    """What each has come to after them, for `Runner.resume`."""
+
+
+class Opener(Protocol):
+    """Decodes the first tokens of sequences beside whatever its runner does, in a thread of its own."""
+
+    def open(self, clock_rows: NDArray[np.int64], chunk: Chunk) -> Opened:
+        """Run sequences from their beginning.
+
+        Args:
+            clock_rows: (width,), clock row of each one's first token.
+            chunk: of the runner's smallest size; which slots the rows are for is of no account.
+
+        Raises:
+            Exception: as in `Runner.decode`.
+        """
+
+
 class Runner(Protocol):
     """Owns the model and its state.
 
     A slot's state is the LSTM's h and c, the previous token, the clock row and the state of the grammar.
     A row of a result depends on nothing but that row's own state and inputs: neither on the other rows, nor
     on the slot it lies in, nor on how its steps are divided into chunks; only how a primer is divided into slices
-    may show in the last bits. One thread at a time calls a runner.
+    may show in the last bits. One thread at a time calls a runner; another one may call its opener meanwhile.
     """
 
     @property
@@ -75,8 +104,15 @@ class Runner(Protocol):
     def precision(self) -> str:
         """The arithmetic that decodes: `float32` or `int8`."""
 
+    @property
+    def opener(self) -> Opener | None:
+        """Who finds first tokens beside a run; None where the runner can do but one thing at a time."""
+
     def reset(self, slot: int, clock_row: int) -> None:
         """Begin a sequence: zero h and c, the start token, the grammar's start, the clock at `clock_row`."""
+
+    def resume(self, slot: int, state: State) -> None:
+        """Go on with a sequence where this runner's opener has left it; instead of `reset`."""
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         """Read a primer in few runs: advance a slot past told tokens, from where `reset` has put it.

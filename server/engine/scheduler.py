@@ -1,45 +1,36 @@
 """Who runs, who waits, and how long the next chunk is."""
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.pace import Pace
+from server.engine.pace import PATIENCE_SECONDS, Pace
 from server.engine.sequence import Sequence
 from server.engine.slots import SlotPool
 
 _MEMORY = 0.1  # weight of the newest run in the mean
 _FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
 _RETRY_SECONDS = (0.1, 30.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """Who enters and who leaves before the next chunk."""
-
-    dropped: list[Sequence]
-    """Cancelled while they ran; their slots are free, or already somebody else's."""
-    joined: list[Sequence]
-    """Taken from the queue; each has its slot."""
+_READING = 0.75  # of a chunk's time, since no two take the same
 
 
 class Scheduler:
     """First come, first served, one slot each; whoever has a slot decodes once its primer is read, in turn if need be.
 
-    Changing it needs the engine's lock; only the engine's thread changes who runs. The counts may be read at
-    any time.
+    Changing it needs the engine's lock; only the engine's thread takes slots away. The counts may be read at any time.
     """
 
-    def __init__(self, slots: int, queue_limit: int, chunk_sizes: tuple[int, ...]) -> None:
+    def __init__(
+        self, slots: int, queue_limit: int, chunk_sizes: tuple[int, ...], patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._slots = SlotPool(slots)
         self._chunk_sizes = chunk_sizes
         self._room = slots + queue_limit
         self._waiting: deque[Sequence] = deque()
         self._cancelled: list[Sequence] = []
         self._mean_run_seconds = _FIRST_GUESS_SECONDS
-        self._pace = Pace(chunk_sizes)
+        self._pace = Pace(chunk_sizes, patience)
         self._slot_count = slots
         self.running: dict[int, Sequence] = {}
 
@@ -59,9 +50,14 @@ class Scheduler:
         return len(self._waiting) + len(self.running) < self._room
 
     @property
-    def has_work(self) -> bool:
-        """Whether anybody runs or waits."""
-        return bool(self.running or self._waiting)
+    def may_admit(self) -> bool:
+        """Whether somebody waits for whom there is a slot."""
+        return bool(self._waiting and self._slots.free_count)
+
+    @property
+    def must_drop(self) -> bool:
+        """Whether somebody who holds a slot may have been cancelled."""
+        return bool(self._cancelled)
 
     @property
     def retry_after_seconds(self) -> float:
@@ -79,8 +75,7 @@ class Scheduler:
         """Cancel a sequence.
 
         Returns:
-            True if it waited: it is out of the queue. False if it runs: the next plan drops it; or if it has
-            left already.
+            True if it waited: it is out of the queue. False if it runs: `drop` finds it; or if it has left already.
         """
         sequence.cancelled_at = now
         if sequence.slot is None:
@@ -89,24 +84,32 @@ class Scheduler:
             except ValueError:
                 return False
             return True
-        if self.running.get(sequence.slot) is sequence:
+        if self.holds_slot(sequence):
             self._cancelled.append(sequence)
         return False
 
-    def plan(self, now: float) -> Plan:
-        """Take the slots of the cancelled, and give what is free to those who have waited longest."""
-        dropped = [sequence for sequence in self._cancelled if self._runs(sequence)]
+    def drop(self, now: float) -> list[Sequence]:
+        """Take their slots from those who were cancelled while they ran, and say who they are."""
+        dropped = [sequence for sequence in self._cancelled if self.holds_slot(sequence)]
         self._cancelled.clear()
         for sequence in dropped:
             self.retire(sequence, now)
-        joined = []
-        while self._waiting and self._slots.free_count:
+        return dropped
+
+    def admit(self, most: int, now: float) -> list[Sequence]:
+        """Give slots to those who have waited longest, as far as they go, and say who they are: `most` at most."""
+        admitted: list[Sequence] = []
+        while self.may_admit and len(admitted) < most:
             sequence = self._waiting.popleft()
             sequence.slot = self._slots.allocate()
             sequence.started_at = now
             self.running[sequence.slot] = sequence
-            joined.append(sequence)
-        return Plan(dropped, joined)
+            admitted.append(sequence)
+        return admitted
+
+    def holds_slot(self, sequence: Sequence) -> bool:
+        """Whether the sequence has a slot now."""
+        return sequence.slot is not None and self.running.get(sequence.slot) is sequence
 
     def chunk_steps(self, remaining: NDArray[np.int64], until_first_token: NDArray[np.int64]) -> int:
         """Choose how many steps the next chunk has.
@@ -135,19 +138,19 @@ class Scheduler:
     def reading_seconds(self, width: int, *, awaited: bool) -> float:
         """Choose for how long primers are read before the next chunk; one slice is, in any case.
 
-        It is as long as the last chunk took: so whoever decodes stands still for no longer than another chunk would
-        take, and the primers get on as fast as everybody else together. It is one slice where a first token is
+        It is somewhat less than a chunk takes: so whoever decodes stands still for no longer than another chunk would
+        take, and the primers get on nearly as fast as everybody else together. It is one slice where a first token is
         awaited, and where nobody decodes: then the next turn lets in whoever came, and reads on.
 
         Args:
             width: sequences that decode.
             awaited: whether one of them has no sampled token yet.
         """
-        return self._pace.last_seconds if width and not awaited else 0.0
+        return _READING * self._pace.usual_seconds if width and not awaited else 0.0
 
     def retire(self, sequence: Sequence, now: float) -> None:
         """Free the slot of a running sequence."""
-        assert self._runs(sequence)
+        assert self.holds_slot(sequence)
         assert sequence.slot is not None
         assert sequence.started_at is not None
         del self.running[sequence.slot]
@@ -160,6 +163,3 @@ class Scheduler:
         self._cancelled.clear()
         for sequence in list(self.running.values()):
             self.retire(sequence, now)
-
-    def _runs(self, sequence: Sequence) -> bool:
-        return sequence.slot is not None and self.running.get(sequence.slot) is sequence

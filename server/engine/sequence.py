@@ -23,6 +23,8 @@ class Sequence:
     """When it got its slot."""
     first_token_at: float | None = None
     """When its first sampled token was there."""
+    seated: bool = False
+    """Whether the engine's thread knows of it: it is in the batch, or its primer is read."""
     cancelled_at: float | None = None
     """When its caller gave it up."""
     settled: bool = False

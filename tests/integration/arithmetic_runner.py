@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from music.tokenizers import GridTokenizer
 from music.tokenizers.grid import END, FIRST_PITCH, HOLD
-from server.engine.runner import Chunk
+from server.engine.runner import Chunk, State
 
 
 class ArithmeticRunner:
@@ -18,6 +18,7 @@ class ArithmeticRunner:
     chunk_sizes = (1, 8)
     provider = "ArithmeticProvider"
     precision = "exact"
+    opener = None
 
     def __init__(self, tokenizer: GridTokenizer, slots: int = 4) -> None:
         self.slots = self.width = slots
@@ -33,6 +34,9 @@ class ArithmeticRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         self._state[slot] = self._grammar.start
+
+    def resume(self, slot: int, state: State) -> None:
+        raise NotImplementedError
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         for first in range(0, len(tokens), slice_tokens):

@@ -16,7 +16,7 @@ from music.score import Meter
 from music.tokenizers import EventsTokenizer, Tokenizer
 from server.app import App
 from server.catalogue import ServedModel
-from server.engine.runner import Chunk
+from server.engine.runner import Chunk, State
 from server.loading import serve_bundle
 from server.metrics import Metrics
 from server.settings import Settings
@@ -30,6 +30,7 @@ class LegalRunner:
 
     provider = "LegalProvider"
     precision = "exact"
+    opener = None
 
     def __init__(self, tokenizer: Tokenizer, chunk_sizes: tuple[int, ...]) -> None:
         self.slots = self.width = 2
@@ -40,6 +41,9 @@ class LegalRunner:
 
     def reset(self, slot: int, clock_row: int) -> None:
         self._state[slot] = self._tokenizer.grammar.joint_start
+
+    def resume(self, slot: int, state: State) -> None:
+        raise NotImplementedError
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         for first in range(0, len(tokens), slice_tokens):

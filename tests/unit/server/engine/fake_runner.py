@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.observer import Outcome
-from server.engine.runner import Chunk
+from server.engine.runner import Chunk, Opened, State
 
 _MASK = 2**64 - 1
 
@@ -33,7 +33,13 @@ class FakeRunner:
     precision = "exact"
 
     def __init__(
-        self, slots: int = 4, vocabulary: int = 16, chunk_sizes: tuple[int, ...] = (1, 4), width: int | None = None
+        self,
+        slots: int = 4,
+        vocabulary: int = 16,
+        chunk_sizes: tuple[int, ...] = (1, 4),
+        width: int | None = None,
+        *,
+        opens: bool = False,
     ) -> None:
         self.slots = slots
         self.width = slots if width is None else width
@@ -42,7 +48,9 @@ class FakeRunner:
         self.before_decode: Callable[[Chunk], None] = lambda chunk: None
         self.before_reset: Callable[[int], None] = lambda slot: None
         self.before_prefill: Callable[[int, int], None] = lambda slot, tokens: None
+        self.opener = FakeOpener(self) if opens else None
         self.resets: list[tuple[int, int]] = []
+        self.resumed: list[int] = []
         self.slices: list[tuple[int, int]] = []
         self.runs: list[str] = []
         self.chunks: list[Chunk] = []
@@ -65,6 +73,14 @@ class FakeRunner:
         self.threads.add(threading.get_ident())
         self.resets.append((slot, clock_row))
         self._states[slot] = _mix(clock_row)
+        self._reading.discard(slot)
+        self._reset.add(slot)
+
+    def resume(self, slot: int, state: State) -> None:
+        assert not self.closed
+        self.threads.add(threading.get_ident())
+        self.resumed.append(slot)
+        self._states[slot] = state["mixed"]
         self._reading.discard(slot)
         self._reset.add(slot)
 
@@ -97,31 +113,14 @@ class FakeRunner:
         tokens = np.empty((chunk.width, chunk.steps), np.int64)
         for index, slot in enumerate(chunk.rows.tolist()):
             for step in range(chunk.steps):
-                tokens[index, step] = self._step(chunk, index, slot, step)
+                tokens[index, step], self._states[slot] = step_of(chunk, index, step, self._states[slot])
         return tokens
 
     def close(self) -> None:
         self.closed += 1
 
-    def _step(self, chunk: Chunk, index: int, slot: int, step: int) -> int:
-        token = int(chunk.forced[index, step])
-        if token < 0:
-            drawn = _mix(
-                self._states[slot],
-                int(chunk.uniforms[index, step] * 2**24),
-                int(chunk.temperature[index] * 1000),
-                int(chunk.top_k[index]),
-                int(chunk.top_p[index] * 1000),
-            )
-            choices = np.flatnonzero(chunk.allowed[index])
-            token = int(choices[drawn % len(choices)])
-        self._states[slot] = _mix(self._states[slot], token)
-        return token
-
     def _check(self, chunk: Chunk) -> None:
-        width, steps = chunk.width, chunk.steps
-        assert 1 <= width <= self.width
-        assert steps in self.chunk_sizes
+        self.check_arrays(chunk)
         assert (np.diff(chunk.rows) > 0).all()
         assert set(chunk.rows.tolist()) <= self._states.keys()
         rows = set(chunk.rows.tolist())
@@ -130,6 +129,11 @@ class FakeRunner:
             assert rows <= self._ran | self._reset, "it sat out a chunk and was not reset"
         self._ran = rows
         self._reset -= rows
+
+    def check_arrays(self, chunk: Chunk) -> None:
+        width, steps = chunk.width, chunk.steps
+        assert 1 <= width <= self.width
+        assert steps in self.chunk_sizes
         for array, shape, dtype in (
             (chunk.rows, (width,), np.intp),
             (chunk.uniforms, (width, steps), np.float32),
@@ -143,6 +147,52 @@ class FakeRunner:
             assert array.dtype == dtype
         assert ((chunk.uniforms >= 0) & (chunk.uniforms < 1)).all()
         assert ((chunk.forced >= -1) & (chunk.forced < self.vocabulary)).all()
+
+
+def step_of(chunk: Chunk, index: int, step: int, state: int) -> tuple[int, int]:
+    """A token and the state after it."""
+    token = int(chunk.forced[index, step])
+    if token < 0:
+        drawn = _mix(
+            state,
+            int(chunk.uniforms[index, step] * 2**24),
+            int(chunk.temperature[index] * 1000),
+            int(chunk.top_k[index]),
+            int(chunk.top_p[index] * 1000),
+        )
+        choices = np.flatnonzero(chunk.allowed[index])
+        token = int(choices[drawn % len(choices)])
+    return token, _mix(state, token)
+
+
+class FakeOpener:
+    """Writes what its runner would."""
+
+    def __init__(self, runner: FakeRunner) -> None:
+        self.before_open: Callable[[Chunk], None] = lambda chunk: None
+        self.chunks: list[Chunk] = []
+        self.threads: set[int] = set()
+        self._runner = runner
+
+    def open(self, clock_rows: NDArray[np.int64], chunk: Chunk) -> Opened:
+        assert not self._runner.closed
+        self._runner.check_arrays(chunk)
+        assert chunk.steps == self._runner.chunk_sizes[0]
+        assert (chunk.forced == -1).all()
+        assert clock_rows.shape == (chunk.width,)
+        assert clock_rows.dtype == np.int64
+        self.threads.add(threading.get_ident())
+        self.chunks.append(chunk)
+        self.before_open(chunk)
+        assert not self._runner.closed
+        tokens = np.empty((chunk.width, chunk.steps), np.int64)
+        states = []
+        for index, clock_row in enumerate(clock_rows.tolist()):
+            state = _mix(clock_row)
+            for step in range(chunk.steps):
+                tokens[index, step], state = step_of(chunk, index, step, state)
+            states.append({"mixed": state})
+        return Opened(tokens, states)
 
 
 class Ledger:

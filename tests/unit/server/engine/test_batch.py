@@ -177,7 +177,7 @@ def test_a_sequence_that_told_stop_tokens_fill_speaks_with_the_last_of_them(batc
 
 def test_what_a_primer_has_told_is_taken_already(batch: Batch) -> None:
     request = EngineRequest(seed=1, max_tokens=20, forced=(1, 3, 2, 3, 4, 0), stop_token=3, stop_count=3)
-    batch.join(1, request, prefilled=5)
+    batch.join(1, request, taken=np.array([1, 3, 2, 3, 4]))
     assert (batch.taken(1), batch.tokens(1).tolist()) == (5, [1, 3, 2, 3, 4])
     assert (batch.remaining().tolist(), batch.until_first_token().tolist()) == ([15], [2])
     chunk = batch.chunk(4)
@@ -186,6 +186,17 @@ def test_what_a_primer_has_told_is_taken_already(batch: Batch) -> None:
     progress = batch.take(np.array([[0, 5, 3, 1]]))
     assert (progress.spoke, progress.full) == ([1], [1])
     assert batch.tokens(1).tolist() == [1, 3, 2, 3, 4, 0, 5, 3]
+
+
+def test_who_has_begun_goes_on_and_awaits_no_first_token(batch: Batch) -> None:
+    request = EngineRequest(seed=1, max_tokens=20, end_token=5, stop_token=3, stop_count=2)
+    drawn = uniforms(np.array([1], np.uint64), np.array([0]), batch.draws)
+    batch.join(1, request, taken=np.array([4]), draws=drawn[0])
+    assert not batch.awaited
+    assert (batch.tokens(1).tolist(), batch.until_first_token().tolist()) == ([4], [])
+    assert batch.chunk(4).uniforms.tolist() == drawn[:, 1:5].tolist()
+    assert batch.take(np.array([[0, 3, 3, 5]])).full == [1]
+    assert batch.tokens(1).tolist() == [4, 0, 3, 3]
 
 
 def test_what_comes_past_the_last_stop_token_does_not_end_the_sequence(batch: Batch) -> None:

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,46 @@ def test_a_row_depends_neither_on_its_company_nor_on_the_chunks(
         alone = decode(runner, requests, [row], [1] * STEPS)
         assert alone[0].tolist() == together[rows.index(row)].tolist()
         assert state_of(runner, row) == state
+
+
+@given(rows=st.sets(st.integers(0, SLOTS - 1), min_size=1).map(sorted), seed=st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_an_opener_begins_as_a_chunk_would(runner: OnnxRunner, rows: list[int], seed: int) -> None:
+    requests = Requests(runner.vocabulary, seed)
+    expected = decode(runner, requests, rows, [1, 16])
+    states = {row: state_of(runner, row) for row in rows}
+    assert runner.opener is not None
+    clock_rows = np.array(rows, np.int64) % 5
+    opened = runner.opener.open(clock_rows, requests.chunk(np.array(rows), 0, 1))
+    for row, state in zip(rows, opened.states, strict=True):
+        runner.resume(row, state)
+    rest = runner.decode(requests.chunk(np.array(rows), 1, 16))
+    assert np.concatenate([opened.tokens, rest], axis=1).tolist() == expected.tolist()
+    assert {row: state_of(runner, row) for row in rows} == states
+
+
+def test_an_opener_may_be_called_while_the_runner_runs(runner: OnnxRunner) -> None:
+    requests, rows = Requests(runner.vocabulary, 7), list(range(SLOTS))
+    expected = decode(runner, requests, rows, [16, 16])
+    opener = runner.opener
+    assert opener is not None
+    chunk = requests.chunk(np.array([5]), 0, 1)
+    stopping = threading.Event()
+
+    def open_on_and_on() -> list[int]:
+        tokens = []
+        while not stopping.is_set():
+            tokens.append(int(opener.open(np.array([0]), chunk).tokens[0, 0]))
+        return tokens
+
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(open_on_and_on)
+        try:
+            for _ in range(10):
+                assert decode(runner, requests, rows, [16, 16]).tolist() == expected.tolist()
+        finally:
+            stopping.set()
+    assert len(set(opened.result())) == 1
 
 
 def test_a_row_does_not_depend_on_its_slot(runner: OnnxRunner) -> None:

@@ -23,6 +23,14 @@ def test_the_longest_that_does_not_try_patience(step_seconds: float, chosen: int
     assert paced(step_seconds).shortened(SIZES[:1]) == 1
 
 
+def test_patience_may_be_greater() -> None:
+    pace = Pace(SIZES, patience=1.0)
+    for _ in range(5):
+        pace.ran(16, 0.9)
+        pace.ran(8, 0.45)
+    assert pace.shortened(SIZES) == 16
+
+
 def test_a_shorter_chunk_that_is_over_hardly_sooner_is_not_taken() -> None:
     assert paced(1e-5, run_seconds=0.01).shortened(SIZES) == 16
     step = PATIENCE_SECONDS / 2
@@ -44,7 +52,7 @@ def test_chunks_that_something_else_made_slow_say_nothing_of_the_next() -> None:
     assert pace.shortened(SIZES) == 16
     pace.ran(16, 1.0)
     assert pace.shortened(SIZES) == 8
-    assert pace.last_seconds == 1.0
+    assert pace.usual_seconds == 1.0
 
 
 def test_what_has_become_faster_is_found_out() -> None:

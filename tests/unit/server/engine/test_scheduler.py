@@ -16,7 +16,7 @@ def filled(slots: int, waiting: int, chunk_sizes: tuple[int, ...] = (1, 8, 16)) 
     scheduler = Scheduler(slots, queue_limit=waiting, chunk_sizes=chunk_sizes)
     for _ in range(slots + waiting):
         scheduler.enqueue(sequence())
-    scheduler.plan(now=0.0)
+    scheduler.admit(99, now=0.0)
     assert (scheduler.running_count, scheduler.waiting_count) == (slots, waiting)
     return scheduler
 
@@ -30,13 +30,13 @@ def test_first_come_first_served() -> None:
     queue = [sequence() for _ in range(4)]
     for each in queue:
         scheduler.enqueue(each)
-    assert scheduler.plan(now=1.0).joined == queue[:2]
+    assert scheduler.admit(99, now=1.0) == queue[:2]
     assert [each.slot for each in queue] == [0, 1, None, None]
     assert queue[0].started_at == 1.0
     scheduler.retire(queue[0], now=2.0)
-    assert scheduler.plan(now=2.0).joined == [queue[2]]
+    assert scheduler.admit(99, now=2.0) == [queue[2]]
     assert queue[2].slot == 0
-    assert scheduler.plan(now=3.0).joined == []
+    assert scheduler.admit(99, now=3.0) == []
 
 
 @pytest.mark.parametrize("queue_limit", [0, 3])
@@ -46,25 +46,37 @@ def test_there_is_room_for_the_slots_and_the_queue(queue_limit: int) -> None:
         assert scheduler.has_room
         scheduler.enqueue(sequence())
         if count == 0:
-            scheduler.plan(now=0.0)  # whether it already runs makes no difference
+            scheduler.admit(99, now=0.0)  # whether it already runs makes no difference
     assert not scheduler.has_room
     with pytest.raises(AssertionError):
         scheduler.enqueue(sequence())
 
 
-def test_the_waiting_leave_at_once_and_the_running_with_the_next_plan() -> None:
+def test_no_more_are_admitted_than_asked_for() -> None:
+    scheduler = Scheduler(slots=3, queue_limit=2, chunk_sizes=(1,))
+    queue = [sequence() for _ in range(5)]
+    for each in queue:
+        scheduler.enqueue(each)
+    assert scheduler.may_admit
+    assert scheduler.admit(2, now=0.0) == queue[:2]
+    assert scheduler.may_admit
+    assert scheduler.admit(2, now=0.0) == queue[2:3]
+    assert not scheduler.may_admit
+
+
+def test_the_waiting_leave_at_once_and_the_running_are_dropped_later() -> None:
     scheduler = Scheduler(slots=1, queue_limit=2, chunk_sizes=(1,))
     runs, waits, follows = sequence(), sequence(), sequence()
     for each in (runs, waits, follows):
         scheduler.enqueue(each)
-    scheduler.plan(now=0.0)
+    scheduler.admit(99, now=0.0)
     assert scheduler.withdraw(waits, now=1.0)
     assert scheduler.waiting_count == 1
     assert not scheduler.withdraw(runs, now=1.0)
     assert scheduler.running_count == 1
-    plan = scheduler.plan(now=2.0)
-    assert plan.dropped == [runs]
-    assert plan.joined == [follows]
+    assert scheduler.must_drop
+    assert scheduler.drop(now=2.0) == [runs]
+    assert scheduler.admit(99, now=2.0) == [follows]
     assert follows.slot == runs.slot == 0
 
 
@@ -72,14 +84,13 @@ def test_cancelling_what_has_left_changes_nothing() -> None:
     scheduler = Scheduler(slots=1, queue_limit=2, chunk_sizes=(1,))
     gone, runs = sequence(), sequence()
     scheduler.enqueue(gone)
-    scheduler.plan(now=0.0)
+    scheduler.admit(99, now=0.0)
     scheduler.withdraw(gone, now=0.0)
     scheduler.retire(gone, now=0.0)
     scheduler.enqueue(runs)
-    plan = scheduler.plan(now=0.0)
-    assert (plan.dropped, plan.joined) == ([], [runs])
+    assert (scheduler.drop(now=0.0), scheduler.admit(99, now=0.0)) == ([], [runs])
     assert not scheduler.withdraw(gone, now=0.0)
-    assert scheduler.plan(now=0.0).dropped == []
+    assert scheduler.drop(now=0.0) == []
     assert not scheduler.withdraw(sequence(), now=0.0)
     assert scheduler.running_count == 1
 
@@ -87,10 +98,11 @@ def test_cancelling_what_has_left_changes_nothing() -> None:
 def test_clear_frees_every_slot() -> None:
     scheduler = filled(slots=3, waiting=2)
     scheduler.clear(now=0.0)
-    assert not scheduler.has_work
+    assert not scheduler.may_admit
+    assert (scheduler.running_count, scheduler.waiting_count) == (0, 0)
     for _ in range(3):
         scheduler.enqueue(sequence())
-    assert len(scheduler.plan(now=0.0).joined) == 3
+    assert len(scheduler.admit(99, now=0.0)) == 3
 
 
 def test_coming_back_makes_sense_sooner_when_runs_are_short() -> None:
@@ -100,7 +112,7 @@ def test_coming_back_makes_sense_sooner_when_runs_are_short() -> None:
             done = scheduler.running[0]
             scheduler.retire(done, now=(done.started_at or 0.0) + run_seconds)
             scheduler.enqueue(sequence())
-            scheduler.plan(now=0.0)
+            scheduler.admit(99, now=0.0)
         return scheduler.retry_after_seconds
 
     assert retry(4.0, waiting=9) == pytest.approx(10.0, rel=0.01)
@@ -141,7 +153,7 @@ def test_chunks_are_no_longer_than_a_newcomer_should_wait_where_a_slot_is_free()
     full, free = filled(slots=2, waiting=0), Scheduler(slots=3, queue_limit=0, chunk_sizes=(1, 8, 16))
     for _ in range(2):
         free.enqueue(sequence())
-    free.plan(now=0.0)
+    free.admit(99, now=0.0)
     for scheduler in (full, free):
         for size in (1, 8, 16) * 3:
             scheduler.ran(size, size * 1e-3)
@@ -149,11 +161,12 @@ def test_chunks_are_no_longer_than_a_newcomer_should_wait_where_a_slot_is_free()
     assert steps(full, [100, 100]) == 16
 
 
-def test_primers_are_read_for_as_long_as_a_chunk_takes_unless_somebody_would_wait() -> None:
+def test_primers_are_read_for_less_than_a_chunk_takes_unless_somebody_would_wait() -> None:
     scheduler = filled(slots=2, waiting=0)
     assert scheduler.reading_seconds(2, awaited=False) == 0.0
-    scheduler.ran(16, 0.02)
-    assert scheduler.reading_seconds(2, awaited=False) == 0.02
+    for seconds in (0.02, 0.02, 0.02, 0.2, 0.2):
+        scheduler.ran(16, seconds)
+    assert 0.01 < scheduler.reading_seconds(2, awaited=False) < 0.02
     assert scheduler.reading_seconds(2, awaited=True) == 0.0
     assert scheduler.reading_seconds(0, awaited=False) == 0.0
 

@@ -1,0 +1,239 @@
+"""First tokens that are found while a chunk runs, and whoever gives up, fails or stops meanwhile."""
+
+import logging
+import threading
+import time
+
+import pytest
+
+from server.engine.errors import EngineFailedError, EngineStoppedError
+from server.engine.observer import Outcome
+from server.engine.request import EngineRequest
+from server.engine.runner import Chunk
+from tests.unit.server.engine.conftest import MakeEngine
+from tests.unit.server.engine.fake_runner import FakeOpener, FakeRunner, Gate, Ledger, eventually
+
+LONG = EngineRequest(seed=1, max_tokens=100_000)
+SHORT = EngineRequest(seed=2, max_tokens=7)
+
+
+def opener_of(runner: FakeRunner) -> FakeOpener:
+    assert runner.opener is not None
+    return runner.opener
+
+
+def alone(make_engine: MakeEngine, request: EngineRequest) -> list[int]:
+    engine = make_engine(FakeRunner(slots=1, chunk_sizes=(1,)))
+    engine.start()
+    tokens: list[int] = engine.submit(request).future.result(10).tokens.tolist()
+    return tokens
+
+
+class Hold:
+    """Keeps an opener from going on until it is let."""
+
+    def __init__(self, opener: FakeOpener) -> None:
+        self._reached = threading.Event()
+        self.go = threading.Event()
+        opener.before_open = self._pass
+
+    def wait_until_reached(self) -> None:
+        assert self._reached.wait(10), "nobody was opened"
+
+    def _pass(self, chunk: Chunk) -> None:
+        self._reached.set()
+        assert self.go.wait(10), "nobody let it go on"
+
+
+def test_a_first_token_does_not_wait_for_the_chunk_that_runs(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=2, opens=True), Ledger()
+    gate = Gate(runner)
+    engine = make_engine(runner, observer=ledger)
+    engine.submit(LONG)
+    engine.start()
+    gate.wait_until_reached()
+    submitted = time.perf_counter()
+    ticket = engine.submit(SHORT)
+    eventually(lambda: len(opener_of(runner).chunks) == 2)
+    time.sleep(0.05)  # the chunk goes on for longer than the opener takes
+    opened = time.perf_counter() - submitted
+    gate.open()
+    completion = ticket.future.result(10)
+    assert completion.first_token_seconds < opened
+    assert completion.queue_seconds <= completion.first_token_seconds < completion.total_seconds
+    assert completion.tokens.tolist() == alone(make_engine, SHORT)
+    assert ledger.first_tokens[1] == completion.first_token_seconds
+    assert runner.resets == []
+    assert 1 not in [steps for _, steps in runner.shapes[:2]], "nobody awaits a first token in a chunk"
+
+
+def test_the_opener_has_a_thread_of_its_own_and_the_runner_another(make_engine: MakeEngine) -> None:
+    runner = FakeRunner(opens=True)
+    engine = make_engine(runner)
+    engine.start()
+    for _ in range(3):
+        engine.submit(SHORT).future.result(10)
+    assert len(runner.threads) == len(opener_of(runner).threads) == 1
+    assert runner.threads.isdisjoint(opener_of(runner).threads)
+
+
+def test_no_more_are_opened_at_once_than_a_run_has_rows(make_engine: MakeEngine) -> None:
+    runner = FakeRunner(slots=5, width=2, opens=True)
+    engine = make_engine(runner)
+    tickets = [engine.submit(SHORT) for _ in range(5)]
+    engine.start()
+    for ticket in tickets:
+        ticket.future.result(10)
+    assert [chunk.width for chunk in opener_of(runner).chunks] == [2, 2, 1]
+    assert sorted(runner.resumed) == [0, 1, 2, 3, 4]
+
+
+def test_forced_tokens_and_pieces_as_short_as_a_chunk_are_left_to_chunks(make_engine: MakeEngine) -> None:
+    runner = FakeRunner(opens=True)
+    engine = make_engine(runner)
+    engine.start()
+    told = EngineRequest(seed=3, max_tokens=9, forced=(1, 2))
+    primed = EngineRequest(seed=3, max_tokens=90, forced=(1, 2, 3, 4) * 12)
+    one = EngineRequest(seed=3, max_tokens=1)
+    for request in (told, primed, one):
+        assert engine.submit(request).future.result(10).tokens.tolist() == alone(make_engine, request)
+    assert opener_of(runner).chunks == []
+    assert len(runner.resets) == 3
+
+
+@pytest.mark.parametrize("what", ["end", "stop"])
+def test_an_opening_that_may_finish_its_sequence_is_left_to_chunks(make_engine: MakeEngine, what: str) -> None:
+    runner = FakeRunner(opens=True)
+    engine = make_engine(runner)
+    engine.start()
+    first = alone(make_engine, SHORT)[0]
+    if what == "end":
+        request = EngineRequest(seed=SHORT.seed, max_tokens=7, end_token=first)
+    else:
+        request = EngineRequest(seed=SHORT.seed, max_tokens=7, stop_token=first, stop_count=1)
+    assert engine.submit(request).future.result(10).tokens.tolist() == [first]
+    assert len(opener_of(runner).chunks) == 1
+    assert (runner.resumed, len(runner.resets)) == ([], 1)
+
+
+def test_who_gives_up_while_it_is_opened_leaves_and_its_slot_is_the_next_ones(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=1, opens=True), Ledger()
+    hold = Hold(opener_of(runner))
+    engine = make_engine(runner, observer=ledger)
+    engine.start()
+    given_up, waits = engine.submit(LONG), engine.submit(SHORT)
+    hold.wait_until_reached()
+    given_up.cancel()
+    eventually(lambda: ledger.outcomes[Outcome.CANCELLED] == 1)  # the opener still holds it
+    assert (engine.running, engine.waiting) == (0, 1)
+    hold.go.set()
+    assert waits.future.result(10).tokens.tolist() == alone(make_engine, SHORT)
+    assert runner.resumed == [0], "what the opener brought of the first was thrown away"
+    assert (ledger.starts, len(ledger.freed), ledger.wrong) == (1, 1, [])
+
+
+def test_who_gives_up_between_its_opening_and_the_next_chunk_is_never_seated(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=2, opens=True), Ledger()
+    gate = Gate(runner)
+    engine = make_engine(runner, observer=ledger)
+    running = engine.submit(LONG)
+    engine.start()
+    gate.wait_until_reached()
+    given_up = engine.submit(SHORT)
+    eventually(lambda: len(engine._entrants) == 1)
+    given_up.cancel()
+    running.cancel()
+    gate.open()
+    eventually(lambda: ledger.in_flight == 0)
+    assert ledger.outcomes == {Outcome.CANCELLED: 2}
+    assert (runner.resumed, engine.running) == ([0], 0)
+
+
+def test_an_opener_that_fails_leaves_everything_to_chunks_and_says_so(
+    make_engine: MakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner, ledger = FakeRunner(opens=True), Ledger()
+
+    def fail(chunk: Chunk) -> None:
+        raise RuntimeError("device lost")
+
+    opener_of(runner).before_open = fail
+    engine = make_engine(runner, observer=ledger)
+    engine.start()
+    with caplog.at_level(logging.WARNING):
+        assert engine.submit(SHORT).future.result(10).tokens.tolist() == alone(make_engine, SHORT)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert (runner.resumed, len(runner.resets), len(ledger.first_tokens)) == ([], 1, 1)
+
+
+def test_a_chunk_that_fails_does_not_fail_who_is_being_opened(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=2, opens=True), Ledger()
+    gate = Gate(runner)
+    passing = runner.before_decode
+
+    def fail_first(chunk: Chunk) -> None:
+        passing(chunk)
+        if len(runner.chunks) == 1:
+            raise RuntimeError("device lost")
+
+    runner.before_decode = fail_first
+    engine = make_engine(runner, observer=ledger)
+    fails = engine.submit(LONG)
+    engine.start()
+    gate.wait_until_reached()
+    hold = Hold(opener_of(runner))
+    ticket = engine.submit(SHORT)
+    hold.wait_until_reached()
+    gate.open()
+    assert isinstance(fails.future.exception(10), EngineFailedError)
+    hold.go.set()
+    assert ticket.future.result(10).tokens.tolist() == alone(make_engine, SHORT)
+    assert ledger.outcomes == {Outcome.FAILED: 1, Outcome.LENGTH: 1}
+
+
+def test_an_usher_that_breaks_hangs_nobody(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=1, opens=True), Ledger()
+
+    def broken(chunk: Chunk) -> None:
+        raise SystemExit("a bug of ours")
+
+    opener_of(runner).before_open = broken
+    engine = make_engine(runner, observer=ledger)
+    engine.start()
+    tickets = [engine.submit(LONG), engine.submit(SHORT)]
+    for ticket in tickets:
+        assert isinstance(ticket.future.exception(10), EngineFailedError)
+    with pytest.raises(EngineStoppedError):
+        engine.submit(SHORT)
+    engine.stop()
+    assert (engine.waiting, engine.running, ledger.in_flight, runner.closed) == (0, 0, 0, 1)
+
+
+def test_stopping_waits_for_the_opener_before_the_model_is_closed(make_engine: MakeEngine) -> None:
+    runner, ledger = FakeRunner(slots=1, opens=True), Ledger()
+    hold = Hold(opener_of(runner))
+    engine = make_engine(runner, observer=ledger)
+    engine.start()
+    ticket = engine.submit(SHORT)
+    hold.wait_until_reached()
+    stopper = threading.Thread(target=engine.stop)
+    stopper.start()
+    stopper.join(0.05)
+    assert stopper.is_alive()
+    assert runner.closed == 0
+    hold.go.set()
+    stopper.join(10)
+    assert not stopper.is_alive()
+    assert isinstance(ticket.future.exception(10), EngineStoppedError)
+    assert (runner.closed, ledger.outcomes, runner.resumed) == (1, {Outcome.FAILED: 1}, [])
+
+
+def test_stopping_from_a_callback_ends_the_usher_too(make_engine: MakeEngine) -> None:
+    runner = FakeRunner(slots=1, opens=True)
+    engine = make_engine(runner)
+    ticket, waits = engine.submit(SHORT), engine.submit(LONG)
+    ticket.future.add_done_callback(lambda future: engine.stop())
+    engine.start()
+    assert len(ticket.future.result(10).tokens) == 7
+    assert isinstance(waits.future.exception(10), EngineStoppedError)
+    eventually(lambda: runner.closed == 1)
