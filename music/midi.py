@@ -32,13 +32,20 @@ def write_midi(score: Score) -> bytes:
         file.time_signatures.append(symusic.TimeSignature(score.pickup_ticks, meter.numerator, meter.denominator))
     if score.key_sharps is not None:
         file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
-    for voice in range(max(score.voices, 1)):
-        for notes in _tellable([note for note in score.notes if note.voice == voice]):
-            track: Any = symusic.Track(name=f"Voice {voice + 1}", program=score.program, is_drum=False)
+    voices: list[list[Note]] = [[] for _ in range(max(score.voices, 1))]
+    for note in score.notes:
+        voices[note.voice].append(note)
+    for number, sung in enumerate(voices, 1):
+        for notes in _tellable(sung):
+            track: Any = symusic.Track(name=f"Voice {number}", program=score.program, is_drum=False)
             if notes:
-                onsets, durations, pitches, velocities, _ = np.array(notes, np.int32).T
+                onsets, durations, pitches, velocities, _ = zip(*notes, strict=True)
                 track.notes = symusic.Note.from_numpy(
-                    onsets, durations, pitches.astype(np.int8), velocities.astype(np.int8), "tick"
+                    np.array(onsets, np.int32),
+                    np.array(durations, np.int32),
+                    np.array(pitches, np.int8),
+                    np.array(velocities, np.int8),
+                    "tick",
                 )
             file.tracks.append(track)
     file.markers.append(symusic.TextMeta(score.length_ticks, _END_MARKER))

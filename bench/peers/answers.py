@@ -9,7 +9,7 @@ from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
 from music.midi import write_midi
 from music.score import TICKS_PER_QUARTER, Score
-from server.rpc.messages import meter_message, note_messages
+from server.rpc.messages import add_notes, meter_message
 from server.rpc.plan import Plan, plan_piece
 
 
@@ -31,9 +31,8 @@ class Answers:
         """The piece as the service sends it."""
         score, setting = self.score(plan, tokens), plan.setting
         assert setting.meter is not None  # a plan has one
-        return pb.GenerateResponse(
+        response = pb.GenerateResponse(
             midi=write_midi(score),
-            notes=note_messages(score.notes),
             ticks_per_quarter=TICKS_PER_QUARTER,
             length_ticks=score.length_ticks,
             seed=plan.seed,
@@ -45,3 +44,5 @@ class Answers:
             tempo_bpm=setting.tempo_bpm,
             program=setting.program,
         )
+        add_notes(response, score.notes)
+        return response

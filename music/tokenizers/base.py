@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from operator import itemgetter
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from music.score import Meter, Note, Score
 from music.voicing import Voicing
 
 Tokens = NDArray[np.int32]
+_IN_ORDER: Final = itemgetter(*map(Note._fields.index, ("onset", "voice", "pitch")))
+"""The order of a score's notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ class Tokenizer(ABC):
         """
         notes, length_ticks, said = self._heard(tokens)
         setting = setting or said
-        notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+        notes.sort(key=_IN_ORDER)
         return Score(
             notes=tuple(notes),
             length_ticks=length_ticks,

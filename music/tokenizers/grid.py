@@ -191,26 +191,20 @@ class GridTokenizer(Tokenizer):
 
     def _heard(self, tokens: Iterable[int]) -> tuple[list[Note], int, Setting]:
         """See `Tokenizer._heard`: what `GridDecoder` makes of them, all voices at once."""
-        said = np.fromiter(tokens, np.int64)
-        ended = np.flatnonzero(said == self.end_token)
-        said = said[: int(ended[0])] if ended.size else said
-        steps = -(-len(said) // self.voices)
-        grid = np.full((self.voices, steps), HOLD)
-        places, when = np.arange(len(said)) % self.voices, np.arange(len(said)) // self.voices
-        grid[places, when] = said
-        place, onset = np.nonzero(grid != HOLD)  # by place, then by time: each lasts until the next of its place
-        last = np.ones(len(place), np.bool_)
-        last[:-1] = place[1:] != place[:-1]
-        end = np.append(onset, steps)[1:]
-        end[last] = steps
-        token = grid[place, onset]
-        pitched = token >= FIRST_PITCH
-        onset, end, token, place = onset[pitched], end[pitched], token[pitched], place[pitched]
-        voice = np.array(self.voice_order, np.int64)[place]
-        ticks = self.step_ticks
-        columns = onset * ticks, (end - onset) * ticks, token - FIRST_PITCH + self.lowest_pitch
-        velocity = np.full(len(onset), VELOCITY)
-        notes = list(map(Note._make, zip(*(column.tolist() for column in (*columns, velocity, voice)), strict=True)))
+        said = [*map(int, tokens)]
+        if self.end_token in said:
+            del said[said.index(self.end_token) :]
+        steps, ticks = -(-len(said) // self.voices), self.step_ticks
+        lowest = self.lowest_pitch - FIRST_PITCH
+        notes: list[Note] = []
+        for place, voice in enumerate(self.voice_order):
+            line = said[place :: self.voices]
+            onsets = [step for step, token in enumerate(line) if token != HOLD]
+            notes += [
+                Note(onset * ticks, (end - onset) * ticks, line[onset] + lowest, VELOCITY, voice)
+                for onset, end in zip(onsets, [*onsets[1:], steps], strict=False)
+                if line[onset] >= FIRST_PITCH
+            ]
         return notes, steps * ticks, Setting()
 
     def shifts(self, tokens: Tokens) -> range:

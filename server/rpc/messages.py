@@ -19,12 +19,11 @@ def meter_message(meter: Meter) -> pb.Meter:
     return pb.Meter(numerator=meter.numerator, denominator=meter.denominator)
 
 
-def note_messages(notes: Iterable[Note]) -> list[pb.Note]:
-    """The notes on the wire."""
-    return [
-        pb.Note(onset_ticks=onset, duration_ticks=duration, pitch=pitch, velocity=velocity, voice=voice)
-        for onset, duration, pitch, velocity, voice in notes
-    ]
+def add_notes(response: pb.GenerateResponse, notes: Iterable[Note]) -> None:
+    """Put the notes on the wire; each is made where it shall be, since a list of them would be copied."""
+    add = response.notes.add
+    for onset, duration, pitch, velocity, voice in notes:
+        add(onset_ticks=onset, duration_ticks=duration, pitch=pitch, velocity=velocity, voice=voice)
 
 
 def timing_message(completion: Completion) -> pb.Timing:

@@ -11,7 +11,7 @@ from music.midi import write_midi
 from music.score import TICKS_PER_QUARTER
 from server.catalogue import Catalogue, ServedModel
 from server.engine.completion import Completion
-from server.rpc.messages import FINISH_REASONS, meter_message, model_message, note_messages, timing_message
+from server.rpc.messages import FINISH_REASONS, add_notes, meter_message, model_message, timing_message
 from server.rpc.observer import CallObserver
 from server.rpc.plan import Plan, plan_piece
 
@@ -68,9 +68,8 @@ def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.Gene
     setting = plan.setting
     assert setting.meter is not None
     score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting).within(plan.length_ticks)
-    return pb.GenerateResponse(
+    response = pb.GenerateResponse(
         midi=write_midi(score),
-        notes=note_messages(score.notes),
         ticks_per_quarter=TICKS_PER_QUARTER,
         length_ticks=score.length_ticks,
         seed=plan.seed,
@@ -83,3 +82,5 @@ def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.Gene
         program=setting.program,
         timing=timing_message(completion),
     )
+    add_notes(response, score.notes)
+    return response
