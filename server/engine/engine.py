@@ -157,13 +157,13 @@ class Engine:
         for token in (min(tokens, default=0), max(tokens, default=0)):  # a primer is long, and this the event loop
             if not 0 <= token < self._vocabulary:
                 raise EngineRequestError(f"token {token} is not one of 0 to {self._vocabulary - 1}")
-        sequence = Sequence(request, submitted_at=time.perf_counter())
-        sequence.future.add_done_callback(self._withdraw_if_cancelled)
         with self._lock:
             if not self._accepting:
                 raise EngineStoppedError(f"{self.name} takes no more requests")
             if not self._scheduler.has_room:
                 raise QueueFullError(self.name, self._scheduler.retry_after_seconds)
+            sequence = Sequence(request, submitted_at=time.perf_counter())
+            sequence.future.add_done_callback(self._withdraw_if_cancelled)
             self._in_flight[sequence.future] = sequence
             self._observer.admitted()  # before the engine's thread can see it and tell what comes next
             self._scheduler.enqueue(sequence)

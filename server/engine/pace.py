@@ -8,7 +8,7 @@ from typing import Final
 PATIENCE_SECONDS: Final = 0.010
 """What whoever comes while a slot is free should wait for its first token, where it has to wait for the running chunk:
 twice what a call's way over the wire takes."""
-USHERED_PATIENCE_SECONDS: Final = 0.030
+USHERED_PATIENCE_SECONDS: Final = 0.060
 """The same where first tokens are found beside the chunk: so late does it go on, and is a slot free of who gave up."""
 DEAREST: Final = 1.25
 """What a step of a shorter chunk may cost, in those of the longer one. A run has a fixed price, and so has what is done
