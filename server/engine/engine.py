@@ -101,17 +101,16 @@ class Engine:
         return self._accepting
 
     def warm_up(self) -> None:
-        """Really run every chunk size, with one row and with as many as a run takes, and a slice of a primer.
+        """Really run every chunk size, with one row and with as many as a run takes, a slice of a primer, an opening.
 
-        All in the calling thread.
-
-        It comes before `start`.
+        All in the calling thread. It comes before `start`.
 
         Raises:
             EngineFailedError: the model does not run, or gives what it should not.
         """
         assert self._thread is None, "once started, the runner belongs to the engine's thread"
         request = EngineRequest(seed=0, max_tokens=1)
+        opener = self._runner.opener
         try:
             for width in sorted({1, self._runner.width}):
                 batch = Batch(self._runner)
@@ -123,6 +122,10 @@ class Engine:
                     tokens = self._runner.decode(batch.chunk(steps))
                     assert tokens.shape == (width, steps), f"tokens came in the shape {tokens.shape}"
                     assert 0 <= tokens.min() <= tokens.max() < self._vocabulary, "no such token"
+                    if opener is not None and (width, steps) == (1, self._runner.chunk_sizes[0]):
+                        opened = opener.open(np.array([request.clock_row]), batch.chunk(steps))
+                        assert opened.tokens.tolist() == tokens.tolist(), "an opener draws something else"
+                        self._runner.resume(0, opened.states[0])
             self._runner.reset(0, request.clock_row)
             read = sum(self._runner.prefill(0, np.zeros(SLICE_TOKENS, np.int64), SLICE_TOKENS))
             assert read == SLICE_TOKENS, f"{read} tokens of a primer were read"
@@ -130,7 +133,7 @@ class Engine:
             raise _failure(self.name, error) from error
 
     def start(self) -> None:
-        """Start the thread, once.
+        """Start the threads, once.
 
         Raises:
             EngineStoppedError: the engine was stopped before.
@@ -140,9 +143,9 @@ class Engine:
                 raise EngineStoppedError(f"{self.name} is stopped")
             assert self._thread is None, "an engine is started once"
             self._thread = threading.Thread(target=self._loop, name=f"engine-{self.name}", daemon=True)
-            self._thread.start()
             if self._usher is not None:
                 self._usher.start()
+            self._thread.start()
 
     def submit(self, request: EngineRequest) -> Ticket:
         """Put a request into the queue. It waits there if the engine has not been started yet.
@@ -181,7 +184,7 @@ class Engine:
             return self._idle.wait_for(lambda: not self._in_flight, timeout_seconds)
 
     def stop(self) -> None:
-        """Fail what is in flight with `EngineStoppedError`, end the thread after its chunk, close the runner.
+        """Fail what is in flight with `EngineStoppedError`, end the threads after what they run, close the runner.
 
         Returns when that is done; at once if it was done before, or if a callback in the thread calls it.
         """
@@ -213,8 +216,8 @@ class Engine:
     def _turn(self) -> bool:
         """Schedule, run, postprocess; False when the thread shall end."""
         with self._lock:
-            self._work.wait_for(lambda: self._stopping or self._fault or self._has_work)
-            if self._fault:
+            self._work.wait_for(lambda: self._stopping or self._fault is not None or self._has_work)
+            if self._fault is not None:
                 raise self._fault
             if self._stopping:
                 return False
@@ -286,10 +289,7 @@ class Engine:
         if self._runner.opener is None:
             return None
         return Usher(
-            self._runner.opener,
-            steps=self._runner.chunk_sizes[0],
-            width=self._runner.width,
-            vocabulary=self._vocabulary,
+            self._runner,
             draws=self._batch.draws,
             admit=self._admit,
             seat=self._seat,
@@ -300,11 +300,9 @@ class Engine:
     def _drop(self, sequence: Sequence) -> None:
         """Let go of a sequence that was cancelled while it ran, and whose slot is free already."""
         assert sequence.slot is not None
-        tokens = 0
-        if sequence.seated:
-            tokens = self._taken(sequence.slot)
-            if not self._primers.remove(sequence.slot):
-                self._batch.leave(sequence.slot)
+        tokens = self._taken(sequence)
+        if sequence.seated and not self._primers.remove(sequence.slot):
+            self._batch.leave(sequence.slot)
         self._settle(sequence, None, tokens)
 
     def _join(self, entrant: Entrant) -> None:
@@ -312,6 +310,9 @@ class Engine:
         assert sequence.slot is not None
         assert sequence.started_at is not None
         self._observer.started(sequence.started_at - sequence.submitted_at)
+        if entrant.error is not None:
+            self._fail([sequence], [0], entrant.error)
+            return
         if opening is not None:
             assert sequence.first_token_at is not None
             self._observer.first_token(sequence.first_token_at - sequence.submitted_at)
@@ -382,22 +383,29 @@ class Engine:
 
     def _fail_running(self, error: Exception) -> None:
         """Fail whoever may have shared the chunk: nobody knows how far the rows' state has come."""
+        with self._lock:
+            failed = [sequence for sequence in self._scheduler.running.values() if sequence.seated]
+        tokens = [self._taken(sequence) for sequence in failed]
+        self._batch.clear()
+        self._primers.clear()
+        self._fail(failed, tokens, error)
+
+    def _fail(self, failed: list[Sequence], tokens: list[int], error: Exception) -> None:
+        """Fail sequences that share a run's failure; the batch and the primers know nothing of them."""
         _log.error("the runner of %s failed", self.name, exc_info=error)
         now = time.perf_counter()
         with self._lock:
-            failed = [sequence for sequence in self._scheduler.running.values() if sequence.seated]
-            tokens = [self._taken(sequence.slot) for sequence in failed if sequence.slot is not None]
             for sequence in failed:
                 self._scheduler.retire(sequence, now)
-            self._batch.clear()
-            self._primers.clear()
             self._call_in()
         for sequence, taken in zip(failed, tokens, strict=True):
             self._settle(sequence, _failure(self.name, error), taken)
 
-    def _taken(self, slot: int) -> int:
-        """Count the tokens that the slot's sequence has, sampled or told."""
-        return self._batch.taken(slot) + self._primers.read(slot)
+    def _taken(self, sequence: Sequence) -> int:
+        """Count the tokens that a sequence has, sampled or told; none before it is seated."""
+        if not sequence.seated or sequence.slot is None:
+            return 0
+        return self._batch.taken(sequence.slot) + self._primers.read(sequence.slot)
 
     def _withdraw_if_cancelled(self, future: Future[Completion]) -> None:
         """Hear of the future being done: where that is the caller's doing, the work for it ends too."""
@@ -419,12 +427,13 @@ class Engine:
             self._arrival.notify()
         if self._usher is not None:
             self._usher.join()  # it may be using the runner's model
+            self._usher = None  # and would keep it
         with self._lock:
             self._entrants.clear()
             self._scheduler.clear(time.perf_counter())
             left = list(self._in_flight.values())
         for sequence in left:
-            self._settle(sequence, reason(), self._taken(sequence.slot) if sequence.slot is not None else 0)
+            self._settle(sequence, reason(), self._taken(sequence))
         try:
             self._runner.close()
         except Exception:

@@ -30,12 +30,12 @@ class HostState:
         places = np.flatnonzero(self._rows == slot)
         arrays, index = (self._taken, places) if places.size else (self._arrays, slot)
         for name, value in values.items():
-            _by_slot(name, arrays[name])[index] = value
+            by_slot(name, arrays[name])[index] = value
 
     def of(self, slot: int) -> dict[str, NDArray[Any]]:
         """A copy of a slot's values, by name."""
         self._settle()
-        return {name: _by_slot(name, values)[slot].copy() for name, values in self._arrays.items()}
+        return {name: by_slot(name, values)[slot].copy() for name, values in self._arrays.items()}
 
     def take(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """The state of some slots (n,), in their order, as a run takes it.
@@ -46,9 +46,7 @@ class HostState:
         if rows is not self._rows and not np.array_equal(rows, self._rows):
             self._settle()
             self._rows = rows
-            self._taken = {
-                name: np.take(values, rows, axis=int(name in _LAYERED)) for name, values in self._arrays.items()
-            }
+            self._taken = {name: np.take(values, rows, axis=slot_axis(name)) for name, values in self._arrays.items()}
         return self._taken
 
     def advance(self, values: Sequence[NDArray[Any]]) -> None:
@@ -57,10 +55,15 @@ class HostState:
 
     def _settle(self) -> None:
         for name, values in self._taken.items():
-            _by_slot(name, self._arrays[name])[self._rows] = _by_slot(name, values)
+            by_slot(name, self._arrays[name])[self._rows] = by_slot(name, values)
         self._rows, self._taken = self._rows[:0], {}
 
 
-def _by_slot(name: str, values: NDArray[Any]) -> NDArray[Any]:
+def slot_axis(name: str) -> int:
+    """Along which axis the slots of an array of this name lie."""
+    return int(name in _LAYERED)
+
+
+def by_slot(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """An array with the slots along its first axis."""
-    return values.swapaxes(0, 1) if name in _LAYERED else values
+    return values.swapaxes(0, slot_axis(name))

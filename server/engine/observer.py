@@ -29,7 +29,7 @@ class EngineObserver(Protocol):
         """A request was accepted."""
 
     def started(self, queue_seconds: float) -> None:
-        """A sequence got a slot."""
+        """A sequence that got a slot is taken on: told when the running chunk is over, like its first token."""
 
     def first_token(self, seconds: float) -> None:
         """A sequence has its first sampled token, so many seconds after its submission."""

@@ -86,7 +86,7 @@ class OnnxRunner:
             {"h": h, "c": h.copy()} | {name: np.stack([value] * slots) for name, value in self._start.items()}
         )
         start = {"h": h[:, 0].copy(), "c": h[:, 0].copy(), **self._start}
-        self._opener = OnnxOpener(self._sessions[min(self._sessions)], start, Choices(bundle))
+        self._opener = OnnxOpener(self._sessions, start, Choices(bundle)) if self._provider == CPU else None
 
     @property
     def slots(self) -> int:
@@ -121,7 +121,7 @@ class OnnxRunner:
     @property
     def opener(self) -> OnnxOpener | None:
         """See `Runner.opener`: a GPU does one thing at a time."""
-        return self._opener if self._provider == CPU else None
+        return self._opener
 
     def reset(self, slot: int, clock_row: int) -> None:
         """See `Runner.reset`."""
@@ -154,7 +154,8 @@ class OnnxRunner:
     def close(self) -> None:
         """See `Runner.close`."""
         self._sessions.clear()
-        del self._prefill, self._opener
+        self._opener = None
+        del self._prefill
 
 
 def linear_voicing(bundle: Bundle) -> LinearVoicing | None:

@@ -6,10 +6,10 @@ from statistics import median
 from typing import Final
 
 PATIENCE_SECONDS: Final = 0.010
-"""What whoever comes while a slot is free should wait for its first token, where it has to wait for the running chunk:
-twice what a call's way over the wire takes."""
+"""How long a chunk may take while somebody may come who gets no first token before it is over: twice what a call's way
+over the wire takes."""
 USHERED_PATIENCE_SECONDS: Final = 0.060
-"""The same where first tokens are found beside the chunk: so late does it go on, and is a slot free of who gave up."""
+"""The same where first tokens are found beside the chunk: so late does a newcomer go on, and does who gave up leave."""
 DEAREST: Final = 1.25
 """What a step of a shorter chunk may cost, in those of the longer one. A run has a fixed price, and so has what is done
 between two runs: where that is much of a chunk, a shorter one would be over hardly sooner, and everybody would pay for

@@ -3,7 +3,8 @@
 A pod's CPU limit is a quota of time: who uses it up early, on however many of the host's cores, is stopped until the
 period's end, the event loop included. So
 
-* a thread beyond the limit is never started, and one core's worth is left to the wire;
+* no model gets a thread beyond the limit, and one core's worth is left to the wire; first tokens, one short run for
+  every piece, are found by a thread of their own, which is part of that (`server.engine.usher`);
 * a model gets a second thread only where it is large. On two cores that others used as well, two threads took 0.9 to
   4.6 times as long as one for two layers of 256 to 1024 units at widths 1 and 64, and up to 1.7 times the processor
   time; a replica takes twice and gives twice. That large networks gain on cores of their own is a guess so far;

@@ -61,7 +61,11 @@ class Metrics(CallObserver):
             "fantasia_sequence_duration", "Admission to the last token, or to being given up.", _CALL_SECONDS
         )
         self.step = self._histogram("fantasia_step_duration", "One step of a run's rows.", _STEP_SECONDS)
-        self.chunk = self._histogram("fantasia_chunk_duration", "One run of the graph.", _CHUNK_SECONDS)
+        self.chunk = self._histogram(
+            "fantasia_chunk_duration",
+            "One run of the graph for those who decode; a first token found beside it is not one.",
+            _CHUNK_SECONDS,
+        )
         self.chunk_interval = self._histogram(
             "fantasia_chunk_interval",
             "End of a chunk to the end of the next while there is work.",

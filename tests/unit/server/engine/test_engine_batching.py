@@ -31,6 +31,7 @@ def requests(draw: st.DrawFn) -> EngineRequest:
     max_tokens = draw(st.integers(60, 300) if primed else st.integers(1, 40))
     long = draw(st.integers(0, min(250, max_tokens))) if primed else 0
     end_token = draw(st.none() | st.just(VOCABULARY - 1))
+    stop_token = draw(st.none() | st.integers(0, VOCABULARY - 2))
     return EngineRequest(
         seed=draw(st.integers(0, 3) | st.integers(0, 2**64 - 1)),
         max_tokens=max_tokens,
@@ -44,6 +45,8 @@ def requests(draw: st.DrawFn) -> EngineRequest:
         or tuple(draw(st.lists(st.integers(0, VOCABULARY - 2), max_size=min(10, max_tokens)))),
         end_token=end_token,
         may_end=draw(st.booleans()),
+        stop_token=stop_token,
+        stop_count=0 if stop_token is None else draw(st.integers(1, 4)),
     )
 
 

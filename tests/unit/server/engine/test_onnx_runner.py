@@ -103,18 +103,22 @@ def test_a_row_depends_neither_on_its_company_nor_on_the_chunks(
         assert state_of(runner, row) == state
 
 
-@given(rows=st.sets(st.integers(0, SLOTS - 1), min_size=1).map(sorted), seed=st.integers(0, 3))
+@given(
+    rows=st.sets(st.integers(0, SLOTS - 1), min_size=1).map(sorted),
+    seed=st.integers(0, 3),
+    steps=st.sampled_from([1, 5, 15]),
+)
 @settings(max_examples=20, deadline=None)
-def test_an_opener_begins_as_a_chunk_would(runner: OnnxRunner, rows: list[int], seed: int) -> None:
+def test_an_opener_begins_as_a_chunk_would(runner: OnnxRunner, rows: list[int], seed: int, steps: int) -> None:
     requests = Requests(runner.vocabulary, seed)
-    expected = decode(runner, requests, rows, [1, 16])
+    expected = decode(runner, requests, rows, [1] * steps + [16])
     states = {row: state_of(runner, row) for row in rows}
     assert runner.opener is not None
     clock_rows = np.array(rows, np.int64) % 5
-    opened = runner.opener.open(clock_rows, requests.chunk(np.array(rows), 0, 1))
+    opened = runner.opener.open(clock_rows, requests.chunk(np.array(rows), 0, steps))
     for row, state in zip(rows, opened.states, strict=True):
         runner.resume(row, state)
-    rest = runner.decode(requests.chunk(np.array(rows), 1, 16))
+    rest = runner.decode(requests.chunk(np.array(rows), steps, 16))
     assert np.concatenate([opened.tokens, rest], axis=1).tolist() == expected.tolist()
     assert {row: state_of(runner, row) for row in rows} == states
 
