@@ -136,8 +136,8 @@ class Runner(Protocol):
         """Run the chunk's rows for its steps.
 
         Whoever is in no chunk stays as it is. Where all slots fit into one run, nobody sits out a chunk but those that
-        were reset or resumed, or whose primer is read, until their first, and those to whom this happens before they run
-        again: such a runner need keep the state of no others.
+        were reset or resumed, or whose primer is read, until their first, and those to whom this happens before they
+        run again: such a runner need keep the state of no others.
 
         Returns:
             (width, steps): the tokens, forced or sampled. The state of the rows has advanced past them all.
