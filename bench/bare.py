@@ -121,17 +121,14 @@ class BareLoop:
 
     def _fixed(self, requests: Sequence[EngineRequest]) -> dict[str, NDArray[Any]]:
         """What stays the same from run to run."""
-        allowed = np.ones((len(requests), self._bundle.network.vocabulary), np.bool_)
-        for row, request in enumerate(requests):
-            if request.end_token is not None:
-                allowed[row, request.end_token] = request.may_end
+        vocabulary = self._bundle.network.vocabulary
         top_k = np.array([request.sampling.top_k for request in requests], np.int64)
         return {
             "temperature": np.array([request.sampling.temperature for request in requests], np.float32),
             "top_k": top_k,
             "choices": Choices(self._bundle).of(top_k),
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
-            "allowed": allowed,
+            "allowed": np.stack([request.allowed(vocabulary) for request in requests]),
         }
 
 

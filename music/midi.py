@@ -9,7 +9,7 @@ import numpy as np
 import symusic
 
 from music.errors import InvalidScoreError
-from music.score import TICKS_PER_QUARTER, Meter, Note, Score, require_length
+from music.score import IN_ORDER, TICKS_PER_QUARTER, Meter, Note, Score, require_length
 
 _END_MARKER: Final = "end"
 
@@ -99,7 +99,7 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
             onset, end = round(event.time * scale), round(event.end * scale)
             velocity = min(max(event.velocity, 1), 127)
             notes.append(Note(onset, max(end - onset, 1), event.pitch, velocity, voice))
-    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+    notes.sort(key=IN_ORDER)
 
     meter, pickup_ticks = _meter_and_pickup(
         [(round(m.time * scale), m.numerator, m.denominator) for m in file.time_signatures]

@@ -1,7 +1,8 @@
 """Notes and scores, in integer ticks: the one vocabulary that corpus, tokenizers and server share."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from music.errors import InvalidScoreError
 
@@ -40,6 +41,10 @@ class Note(NamedTuple):
     def end(self) -> int:
         """The tick at which the note has stopped."""
         return self.onset + self.duration
+
+
+IN_ORDER: Final = itemgetter(*map(Note._fields.index, ("onset", "voice", "pitch")))
+"""Sorts a score's notes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from music.errors import InvalidScoreError
 from music.midi import read_midi
-from music.score import TICKS_PER_QUARTER, Meter, Note, Score, require_length
+from music.score import IN_ORDER, TICKS_PER_QUARTER, Meter, Note, Score, require_length
 
 MIDI_SUFFIXES: Final = frozenset((".mid", ".midi"))
 SUFFIXES: Final = MIDI_SUFFIXES | frozenset((".mxl", ".xml", ".musicxml", ".krn", ".abc"))
@@ -84,7 +84,7 @@ def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
         for index, voice in enumerate(voices)
         for onset, duration, pitch, velocity in voice
     ]
-    notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
+    notes.sort(key=IN_ORDER)
     length = max([_ticks(score.highestTime), *(note.end for note in notes)])
     require_length(length)
     flat = parts[0].flatten()

@@ -6,19 +6,16 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from music.automata import Clock, Grammar
-from music.score import Meter, Note, Score
+from music.score import IN_ORDER, Meter, Note, Score
 from music.voicing import Voicing
 
 Tokens = NDArray[np.int32]
-_IN_ORDER: Final = itemgetter(*map(Note._fields.index, ("onset", "voice", "pitch")))
-"""The order of a score's notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ class Tokenizer(ABC):
         """
         notes, length_ticks, said = self._heard(tokens)
         setting = setting or said
-        notes.sort(key=_IN_ORDER)
+        notes.sort(key=IN_ORDER)
         return Score(
             notes=tuple(notes),
             length_ticks=length_ticks,

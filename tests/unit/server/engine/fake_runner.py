@@ -258,15 +258,18 @@ class Ledger:
 
 
 class Gate:
-    """Holds a runner in its next chunk until it is opened, so that a test can act while the chunk runs."""
+    """Holds a runner in its next chunk, or an opener in its next opening, so that a test can act while it runs."""
 
-    def __init__(self, runner: FakeRunner) -> None:
+    def __init__(self, held: FakeRunner | FakeOpener) -> None:
         self._reached = threading.Event()
         self._opened = threading.Event()
-        runner.before_decode = self._pass
+        if isinstance(held, FakeRunner):
+            held.before_decode = self._pass
+        else:
+            held.before_open = self._pass
 
     def wait_until_reached(self) -> None:
-        assert self._reached.wait(10), "no chunk ran"
+        assert self._reached.wait(10), "nothing ran"
 
     def open(self) -> None:
         self._opened.set()

@@ -134,8 +134,9 @@ def test_an_engine_that_was_never_started_stops_too(make_engine: MakeEngine) -> 
         engine.submit(REQUEST)
 
 
-def test_a_callback_in_the_engines_thread_may_stop_it(make_engine: MakeEngine) -> None:
-    runner = FakeRunner(slots=1)
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_callback_in_the_engines_thread_may_stop_it(make_engine: MakeEngine, opens: bool) -> None:
+    runner = FakeRunner(slots=1, opens=opens)
     engine = make_engine(runner)
     first, second = engine.submit(REQUEST), engine.submit(REQUEST)
     first.future.add_done_callback(lambda future: engine.stop())

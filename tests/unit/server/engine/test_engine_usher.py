@@ -33,22 +33,6 @@ def alone(make_engine: MakeEngine, request: EngineRequest) -> list[int]:
     return tokens
 
 
-class Hold:
-    """Keeps an opener from going on until it is let."""
-
-    def __init__(self, opener: FakeOpener) -> None:
-        self._reached = threading.Event()
-        self.go = threading.Event()
-        opener.before_open = self._pass
-
-    def wait_until_reached(self) -> None:
-        assert self._reached.wait(10), "nobody was opened"
-
-    def _pass(self, chunk: Chunk) -> None:
-        self._reached.set()
-        assert self.go.wait(10), "nobody let it go on"
-
-
 def test_a_first_token_does_not_wait_for_the_chunk_that_runs(make_engine: MakeEngine) -> None:
     runner, ledger = FakeRunner(slots=2, opens=True), Ledger()
     gate = Gate(runner)
@@ -123,14 +107,14 @@ def test_primers_and_pieces_as_short_as_an_opening_are_left_to_chunks(make_engin
 
 def test_those_left_to_chunks_do_not_wait_for_the_others_opening(make_engine: MakeEngine) -> None:
     runner = FakeRunner(opens=True)
-    hold = Hold(opener_of(runner))
+    hold = Gate(opener_of(runner))
     engine = make_engine(runner)
     opened, plain = engine.submit(SHORT), engine.submit(EngineRequest(seed=3, max_tokens=1))
     engine.start()
     hold.wait_until_reached()
     assert len(plain.future.result(10).tokens) == 1
     assert not opened.future.done()
-    hold.go.set()
+    hold.open()
     assert opened.future.result(10).tokens.tolist() == alone(make_engine, SHORT)
 
 
@@ -174,7 +158,7 @@ def test_of_those_opened_together_some_may_be_left_to_chunks(make_engine: MakeEn
 
 def test_who_gives_up_while_it_is_opened_leaves_and_its_slot_is_the_next_ones(make_engine: MakeEngine) -> None:
     runner, ledger = FakeRunner(slots=1, opens=True), Ledger()
-    hold = Hold(opener_of(runner))
+    hold = Gate(opener_of(runner))
     engine = make_engine(runner, observer=ledger)
     engine.start()
     given_up, waits = engine.submit(LONG), engine.submit(SHORT)
@@ -182,7 +166,7 @@ def test_who_gives_up_while_it_is_opened_leaves_and_its_slot_is_the_next_ones(ma
     given_up.cancel()
     eventually(lambda: ledger.outcomes[Outcome.CANCELLED] == 1)  # the opener still holds it
     assert (engine.running, engine.waiting) == (0, 1)
-    hold.go.set()
+    hold.open()
     assert waits.future.result(10).tokens.tolist() == alone(make_engine, SHORT)
     assert runner.resumed == [0], "what the opener brought of the first was thrown away"
     assert (ledger.starts, len(ledger.freed), ledger.wrong) == (1, 1, [])
@@ -276,12 +260,12 @@ def test_a_chunk_that_fails_does_not_fail_who_is_being_opened(make_engine: MakeE
     fails = engine.submit(LONG)
     engine.start()
     gate.wait_until_reached()
-    hold = Hold(opener_of(runner))
+    hold = Gate(opener_of(runner))
     ticket = engine.submit(SHORT)
     hold.wait_until_reached()
     gate.open()
     assert isinstance(fails.future.exception(10), EngineFailedError)
-    hold.go.set()
+    hold.open()
     assert ticket.future.result(10).tokens.tolist() == alone(make_engine, SHORT)
     assert ledger.outcomes == {Outcome.FAILED: 1, Outcome.LENGTH: 1}
 
@@ -306,7 +290,7 @@ def test_an_usher_that_breaks_hangs_nobody(make_engine: MakeEngine) -> None:
 
 def test_stopping_waits_for_the_opener_before_the_model_is_closed(make_engine: MakeEngine) -> None:
     runner, ledger = FakeRunner(slots=1, opens=True), Ledger()
-    hold = Hold(opener_of(runner))
+    hold = Gate(opener_of(runner))
     engine = make_engine(runner, observer=ledger)
     engine.start()
     ticket = engine.submit(SHORT)
@@ -316,7 +300,7 @@ def test_stopping_waits_for_the_opener_before_the_model_is_closed(make_engine: M
     stopper.join(0.05)
     assert stopper.is_alive()
     assert runner.closed == 0
-    hold.go.set()
+    hold.open()
     stopper.join(10)
     assert not stopper.is_alive()
     assert isinstance(ticket.future.exception(10), EngineStoppedError)
@@ -333,14 +317,3 @@ def test_nothing_is_left_of_an_engine_that_was_stopped() -> None:
     runner.opener = None
     del engine, runner
     assert gone() is None, "its model would stay in memory until somebody collects garbage"
-
-
-def test_stopping_from_a_callback_ends_the_usher_too(make_engine: MakeEngine) -> None:
-    runner = FakeRunner(slots=1, opens=True)
-    engine = make_engine(runner)
-    ticket, waits = engine.submit(SHORT), engine.submit(LONG)
-    ticket.future.add_done_callback(lambda future: engine.stop())
-    engine.start()
-    assert len(ticket.future.result(10).tokens) == 7
-    assert isinstance(waits.future.exception(10), EngineStoppedError)
-    eventually(lambda: runner.closed == 1)
