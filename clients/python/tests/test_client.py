@@ -193,13 +193,13 @@ async def test_the_server_is_told_the_deadline(server: "ScriptedServer", connect
     assert remaining[1] is None or remaining[1] > 1e6
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 1e-9, 0.009, math.nan])
+@pytest.mark.parametrize("timeout", [0, -1, 1e-9, 0.009, math.nan, "5", (5,)])
 async def test_a_timeout_that_cannot_be_kept_is_refused(
     server: "ScriptedServer", connect: "Connect", timeout: float
 ) -> None:
-    with pytest.raises(ValueError, match=r"at least 0\.01 seconds"):
+    with pytest.raises(ValueError, match=r"timeout_seconds must be a number of at least 0\.01 seconds"):
         connect(server.address, timeout_seconds=timeout)
-    with pytest.raises(ValueError, match=r"at least 0\.01 seconds"):
+    with pytest.raises(ValueError, match=r"timeout_seconds must be a number of at least 0\.01 seconds"):
         await connect(server.address)("generate", timeout_seconds=timeout)
     assert server.requests == []
 

@@ -1,6 +1,7 @@
 """What the sync and the asyncio client have in common."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 from fantasia_client.errors import ClientClosedError
 
@@ -29,7 +30,7 @@ class CallSettings:
 
         Raises:
             ClientClosedError: the client has been closed.
-            ValueError: the timeout is below `MIN_TIMEOUT_SECONDS`.
+            ValueError: the timeout is no number, or below `MIN_TIMEOUT_SECONDS`.
         """
         if self.closed:
             raise ClientClosedError(f"this client of {self.server} has been closed")
@@ -44,5 +45,7 @@ class CallSettings:
 
     @staticmethod
     def _check(timeout_seconds: float) -> None:
-        if not timeout_seconds >= MIN_TIMEOUT_SECONDS:
-            raise ValueError(f"a timeout must be at least {MIN_TIMEOUT_SECONDS} seconds, not {timeout_seconds}")
+        if not (isinstance(timeout_seconds, Real) and timeout_seconds >= MIN_TIMEOUT_SECONDS):
+            raise ValueError(
+                f"timeout_seconds must be a number of at least {MIN_TIMEOUT_SECONDS} seconds, not {timeout_seconds!r}"
+            )
