@@ -31,13 +31,13 @@ class OnnxOpener:
         smallest = min(sessions)
         self._sessions = {size: sessions[size] for size in sorted(sessions, reverse=True) if size % smallest == 0}
         self._start = dict(start)
+        self._starts: dict[int, dict[str, NDArray[Any]]] = {}  # of so many side by side; runs change none of them
         self._outputs = ("tokens", *(f"{name}_next" for name in start))
         self._choices = choices
 
     def open(self, clock_rows: NDArray[np.int64], chunk: Chunk) -> Opened:
         """See `Opener.open`."""
-        state = {name: np.stack([value] * chunk.width, axis=slot_axis(name)) for name, value in self._start.items()}
-        state["clock"] = clock_rows
+        state = {**self._side_by_side(chunk.width), "clock": clock_rows}
         parts = []
         for part in self._parts(chunk):
             inputs = {**state, **chunk_inputs(part, self._choices)}
@@ -47,6 +47,13 @@ class OnnxOpener:
         rows = {name: by_slot(name, values) for name, values in state.items()}
         states = [{name: values[row] for name, values in rows.items()} for row in range(chunk.width)]
         return Opened(np.concatenate(parts, axis=1), states)
+
+    def _side_by_side(self, width: int) -> dict[str, NDArray[Any]]:
+        if width not in self._starts:
+            self._starts[width] = {
+                name: np.stack([value] * width, axis=slot_axis(name)) for name, value in self._start.items()
+            }
+        return self._starts[width]
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
         """The chunk in runs that there are graphs for, the longest first."""
