@@ -91,7 +91,7 @@ def _rates(report: Report) -> Iterator[Verdict]:
                 goal,
             )
     for precise in report.precisions:
-        if goal := INT8.get(precise.width):
+        if not precise.network and (goal := INT8.get(precise.width)):
             yield Verdict(f"int8 / float32, width {precise.width}", precise.comparison.ratio, goal)
     for sampled in report.sampling:
         if (goal := SAMPLING.get(sampled.width)) and sampled.precision == report.precision:

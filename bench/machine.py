@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from bench.cores import Cores
+from server.engine.precision import byte_products
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _RUNTIMES: Final = ("onnxruntime-gpu", "onnxruntime")
@@ -21,6 +22,8 @@ class Machine(BaseModel):
 
     cpu: str
     """Model name of the CPU."""
+    byte_products: tuple[str, ...] = ()
+    """Instructions that it multiplies bytes with, which decide what int8 gains; empty where nothing was said."""
     cores: int
     """Cores that the benchmark may use."""
     work_cores: tuple[int, ...]
@@ -41,6 +44,7 @@ def describe_machine(cores: Cores) -> Machine:
     """What this process runs on and with."""
     return Machine(
         cpu=_cpu(),
+        byte_products=byte_products(),
         cores=cores.count,
         work_cores=tuple(sorted(cores.work)),
         client_cores=tuple(sorted(cores.clients)),

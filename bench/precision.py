@@ -1,6 +1,7 @@
 """int8 against float32, and what drawing a token costs in either."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,11 +11,16 @@ from bench.cut import session_without_sampling
 from bench.options import Options
 from bench.rounds import interleaved
 from bench.rows import PrecisionRow, SamplingRow
+from bench.synthetic import write_bundle
+from bench.workload import plan_requests
 from music.bundle import Bundle
 from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest
 
 WIDTHS: Final = (1, 8, 64)
+NETWORKS: Final = ((2, 512), (2, 1024))
+"""Layers and hidden units of networks beside the bundle's own: the larger they are, the more of a step is products."""
+NETWORK_WIDTHS: Final = (1, 64)
 SAMPLING_WIDTH: Final = 64
 
 
@@ -22,18 +28,48 @@ def measure_precisions(
     bundle: Bundle, options: Options, requests: Sequence[EngineRequest], *, seconds: float
 ) -> list[PrecisionRow]:
     """Bare loops of both precisions, side by side."""
+    return _measure(bundle, options, requests, WIDTHS, network="", seconds=seconds)
+
+
+def measure_network_precisions(bundle: Bundle, options: Options, folder: Path, *, seconds: float) -> list[PrecisionRow]:
+    """The same for larger networks of the bundle's kind.
+
+    Args:
+        bundle: whose tokenizer they have.
+        options: how they run.
+        folder: where they are written.
+        seconds: about how long it takes.
+    """
+    requests = plan_requests(bundle, options.steps, range(max(NETWORK_WIDTHS)))
+    rows = []
+    for layers, hidden in NETWORKS:
+        other = write_bundle(folder / f"{layers}x{hidden}", bundle, layers, hidden)
+        share, name = seconds / len(NETWORKS), f"{layers} x {hidden}"
+        rows += _measure(other, options, requests, NETWORK_WIDTHS, network=name, seconds=share)
+    return rows
+
+
+def _measure(
+    bundle: Bundle,
+    options: Options,
+    requests: Sequence[EngineRequest],
+    widths: Sequence[int],
+    *,
+    network: str,
+    seconds: float,
+) -> list[PrecisionRow]:
     plain, short = (_loop(bundle, options, precision) for precision in ("float32", "int8"))
     rows = []
-    for width in WIDTHS:
+    for width in widths:
         some = requests[:width]
         tokens = sum(request.max_tokens for request in some)
         differ = (plain.run(some)[0] != short.run(some)[0]).any(axis=1)
         found = interleaved(
             lambda some=some, tokens=tokens: tokens / plain.run(some)[1],  # type: ignore[misc]
             lambda some=some, tokens=tokens: tokens / short.run(some)[1],  # type: ignore[misc]
-            seconds=seconds / len(WIDTHS),
+            seconds=seconds / len(widths),
         )
-        rows.append(PrecisionRow(width=width, comparison=found, different=float(np.mean(differ))))
+        rows.append(PrecisionRow(network=network, width=width, comparison=found, different=float(np.mean(differ))))
     return rows
 
 

@@ -164,6 +164,8 @@ class Growth(Table):
 class PrecisionRow(Table):
     """int8 against float32, two bare loops of the same bundle."""
 
+    network: str = ""
+    """Layers x units of a network whose weights were drawn at random; empty where it is the bundle's own."""
     width: int
     comparison: Comparison
     """float32 as the reference."""

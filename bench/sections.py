@@ -207,9 +207,11 @@ def _growth(report: Report) -> list[Section]:
 
 def _precisions(report: Report) -> Section:
     def cells(row: PrecisionRow) -> tuple[str, ...]:
-        return (*_compared(row.width, row.comparison, goals.INT8), f"{row.different:.0%}")
+        verdict = goals.INT8 if not row.network else {}
+        compared = _compared(row.width, row.comparison, verdict)
+        return (row.network or report.bundle, *compared, f"{row.different:.0%}")
 
-    header = ("width", *_COMPARED, "int8 tok/s", "float32 tok/s", *_ROUNDS, "pieces that differ")
+    header = ("network", "width", *_COMPARED, "int8 tok/s", "float32 tok/s", *_ROUNDS, "pieces that differ")
     title = f"int8 / float32, bare loops: pieces of {report.piece_tokens} tokens"
     return Section("precision", title, header, tuple(map(cells, report.precisions)))
 

@@ -210,15 +210,18 @@ class Suite:
         self._parts["growth"] = Growth(rows=tuple(rows), memory=memory)
 
     def _precisions(self, seconds: float) -> None:
-        from bench.precision import measure_precisions, measure_sampling  # only now: it needs the onnx package
+        # Only now: it needs the onnx package and PyTorch.
+        from bench.precision import measure_network_precisions, measure_precisions, measure_sampling
 
         precisions = [name for name in get_args(Precision) if decode_graphs(self._bundle, name)]
-        share = seconds / (len(precisions) + 1)
+        share = seconds / (len(precisions) + 2)
         if "int8" in precisions:
             _tell("int8 and float32")
-            self._parts["precisions"] = tuple(
-                measure_precisions(self._bundle, self._options, self._requests, seconds=share)
-            )
+            rows = measure_precisions(self._bundle, self._options, self._requests, seconds=share)
+            _tell("int8 and float32: networks")
+            with TemporaryDirectory() as folder:
+                rows += measure_network_precisions(self._bundle, self._options, Path(folder), seconds=share)
+            self._parts["precisions"] = tuple(rows)
         else:
             self._skipped.append("int8 was not measured: the bundle has no int8 graphs.")
         _tell("sampling")

@@ -39,6 +39,7 @@ def as_markdown(report: Report, figures: Mapping[str, str] | None = None) -> str
 
 def _setting(report: Report) -> list[str]:
     machine = report.machine
+    cpu = f"{machine.cpu} ({', '.join(machine.byte_products)})" if machine.byte_products else machine.cpu
     versions = (
         f"Python {machine.python}, ONNX Runtime {machine.onnxruntime}, NumPy {machine.numpy}, gRPC {machine.grpcio}"
     )
@@ -50,7 +51,7 @@ def _setting(report: Report) -> list[str]:
     return [
         f"{report.bundle} {report.digest[:12]}, {report.precision} on {report.provider}, {report.threads} thread(s), "
         f"{report.date}",
-        f"{machine.cpu}, {machine.cores} core(s): {places}; {machine.system}",
+        f"{cpu}, {machine.cores} core(s): {places}; {machine.system}",
         f"{versions}{code}",
         f"load average {_load(report.load_before)} before, {_load(report.load_after)} after",
     ]
@@ -90,7 +91,7 @@ def _comparisons(report: Report) -> Iterator[tuple[str, Comparison]]:
         yield "goodput", report.latency.goodput
     if report.growth is not None:
         yield from ((f"{row.what} {row.size}", row.comparison) for row in report.growth.rows)
-    yield from ((f"int8 {row.width}", row.comparison) for row in report.precisions)
+    yield from ((f"int8 {row.network} {row.width}".replace("  ", " "), row.comparison) for row in report.precisions)
     yield from ((f"sampling {row.precision} {row.width}", row.comparison) for row in report.sampling)
     if report.prefill is not None:
         yield "prefill", report.prefill.comparison

@@ -51,14 +51,18 @@ def chosen_precision(bundle: Bundle, wanted: Literal["auto"] | Precision, *, cpu
 
 def multiplies_bytes(cpu_info: Path = CPU_INFO) -> bool:
     """Whether the CPU multiplies bytes faster than floats; where nothing says so, it does not."""
-    machine = platform.machine().lower()
-    if machine in _ARM and platform.system() == "Darwin":
+    if platform.machine().lower() in _ARM and platform.system() == "Darwin":
         return True  # every Apple processor for desktops has them
-    if machine not in (*_X86, *_ARM):
-        return False
+    return bool(byte_products(cpu_info))
+
+
+def byte_products(cpu_info: Path = CPU_INFO) -> tuple[str, ...]:
+    """Instructions that the CPU multiplies bytes with, as Linux calls them, sorted; none where nothing names any."""
+    if platform.machine().lower() not in (*_X86, *_ARM):
+        return ()
     try:
         lines = cpu_info.read_text().splitlines()
     except OSError:
-        return False
+        return ()
     flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return bool(_BYTE_PRODUCTS & set(next(flags, ())))
+    return tuple(sorted(_BYTE_PRODUCTS & set(next(flags, ()))))

@@ -23,6 +23,7 @@ from bench.rows import (
 def machine() -> Machine:
     return Machine(
         cpu="Abacus 9",
+        byte_products=("beads",),
         cores=2,
         work_cores=(0,),
         client_cores=(1,),
@@ -141,7 +142,10 @@ def full_report(*, peer_ratio: float = 9.0, busy_p99: float = 0.02, same: bool =
                 ),
                 memory=Memory(tokens=(0, 1000, 2000, 3000), resident_bytes=(100, 200, 201, 202)),
             ),
-            "precisions": (PrecisionRow(width=64, comparison=comparison(3.5), different=1.0),),
+            "precisions": (
+                PrecisionRow(width=64, comparison=comparison(3.5), different=1.0),
+                PrecisionRow(network="2 x 512", width=64, comparison=comparison(2.5), different=1.0),
+            ),
             "sampling": (SamplingRow(precision="int8", width=64, comparison=comparison(0.95)),),
             "prefill": Prefill(
                 tokens=2000,

@@ -25,6 +25,7 @@ def test_one_command_measures_part_after_part(small_bundle: Path) -> None:
     assert "wrote the same tokens at every width" in ended.stdout
     for title in ("Engine / bare loop", "Service / bare loop", "int8 / float32", "Sampling"):
         assert f"\n{title}" in ended.stdout
+    assert "2 x 512" in ended.stdout
 
 
 def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:

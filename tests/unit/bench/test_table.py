@@ -8,7 +8,14 @@ from tests.unit.bench.reports import full_report, report
 def test_the_text_holds_what_the_numbers_were_measured_with() -> None:
     text = as_text(report())
 
-    for part in ("Abacus 9", "core 0, the clients on 1", "ONNX Runtime 1.32.0", "abc123", "dddddddddddd", "0.10 0.00"):
+    for part in (
+        "Abacus 9 (beads), 2 core(s)",
+        "core 0, the clients on 1",
+        "ONNX Runtime 1.32.0",
+        "abc123",
+        "dddddddddddd",
+        "0.10 0.00",
+    ):
         assert part in text
 
 

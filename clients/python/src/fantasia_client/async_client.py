@@ -53,7 +53,8 @@ class AsyncClient:
         credentials: encrypt it, for what `tls` does not cover.
 
     Raises:
-        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are given.
+        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are
+            given.
         RuntimeError: no event loop is running.
     """
 

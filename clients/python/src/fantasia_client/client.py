@@ -48,7 +48,8 @@ class Client:
         credentials: encrypt it, for what `tls` does not cover.
 
     Raises:
-        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are given.
+        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are
+            given.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ import pytest
 from music.bundle import Bundle, load_bundle
 from server.engine import precision
 from server.engine.errors import PrecisionUnavailableError
-from server.engine.precision import chosen_precision, multiplies_bytes
+from server.engine.precision import byte_products, chosen_precision, multiplies_bytes
 
 VNNI = "processor\t: 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 HASWELL = "processor\t: 0\nflags\t\t: fpu sse2 avx2\n"
@@ -16,23 +16,24 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd crc32 asimddp\n"
 @pytest.mark.parametrize(
     ("machine", "text", "expected"),
     [
-        ("x86_64", VNNI, True),
-        ("AMD64", VNNI.replace("avx512_vnni", "avx_vnni"), True),
-        ("x86_64", HASWELL, True),
-        ("x86_64", OLD, False),
-        ("x86_64", "", False),
-        ("aarch64", ARM, True),
-        ("aarch64", ARM.replace(" asimddp", ""), False),
-        ("riscv64", VNNI, False),
+        ("x86_64", VNNI, ("avx2", "avx512_vnni")),
+        ("AMD64", VNNI.replace("avx512_vnni", "avx_vnni"), ("avx2", "avx_vnni")),
+        ("x86_64", HASWELL, ("avx2",)),
+        ("x86_64", OLD, ()),
+        ("x86_64", "", ()),
+        ("aarch64", ARM, ("asimddp",)),
+        ("aarch64", ARM.replace(" asimddp", ""), ()),
+        ("riscv64", VNNI, ()),
     ],
 )
 def test_how_bytes_are_multiplied_is_read_off_the_flags(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, text: str, expected: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, text: str, expected: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr("platform.system", lambda: "Linux")
     (tmp_path / "cpuinfo").write_text(text)
-    assert multiplies_bytes(tmp_path / "cpuinfo") is expected
+    assert byte_products(tmp_path / "cpuinfo") == expected
+    assert multiplies_bytes(tmp_path / "cpuinfo") is bool(expected)
 
 
 def test_a_system_that_says_nothing_has_none_unless_it_is_an_apple(
