@@ -9,7 +9,7 @@ from typing import Final, Literal, get_args
 
 Provider = Literal["auto", "cpu", "cuda"]
 WantedPrecision = Literal["auto", "float32", "int8"]
-Part = Literal["engine", "service", "peers", "latency", "fairness", "growth", "precision", "prefill"]
+Part = Literal["engine", "service", "peers", "latency", "fairness", "growth", "precision", "operators", "prefill"]
 
 _WIDEST: Final = 256
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")

@@ -11,6 +11,7 @@ from bench.rows import (
     Fairness,
     Growth,
     Latency,
+    OperatorRow,
     PeerRow,
     PrecisionRow,
     Prefill,
@@ -52,6 +53,7 @@ class Report(Table):
     growth: Growth | None = None
     precisions: tuple[PrecisionRow, ...] = ()
     sampling: tuple[SamplingRow, ...] = ()
+    operators: tuple[OperatorRow, ...] = ()
     prefill: Prefill | None = None
     skipped: tuple[str, ...] = ()
     """What was to be measured and could not be, with the reason, a sentence each."""

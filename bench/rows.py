@@ -1,9 +1,12 @@
 """The rows of a report, a class for each thing that is measured."""
 
 from statistics import median, quantiles
-from typing import Literal
+from typing import Final, Literal
 
 from bench.comparison import Comparison, Percentiles, Table, Tail
+
+OPERATORS_WIDTH: Final = 64
+"""Rows of the runs whose operators are told apart."""
 
 
 class EngineRow(Table):
@@ -171,6 +174,17 @@ class PrecisionRow(Table):
     """float32 as the reference."""
     different: float
     """Part of the pieces that are not the same in both, 0 to 1."""
+
+
+class OperatorRow(Table):
+    """All nodes of one operator in a step of the bare loop, `OPERATORS_WIDTH` wide."""
+
+    operator: str
+    """As ONNX or ONNX Runtime calls it."""
+    nodes: float
+    """How many a step has; what the graph has once a run counts in part."""
+    seconds: float
+    """What they take of a step, without what the profiler takes."""
 
 
 class SamplingRow(Table):

@@ -1,15 +1,27 @@
 """A report's tables, one after the other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench import goals
 from bench.comparison import Comparison, Tail
 from bench.report import Report
-from bench.rows import EngineRow, GrowthRow, LoadRow, PeerRow, PrecisionRow, SamplingRow, ServiceRow
+from bench.rows import (
+    OPERATORS_WIDTH,
+    EngineRow,
+    GrowthRow,
+    LoadRow,
+    OperatorRow,
+    PeerRow,
+    PrecisionRow,
+    SamplingRow,
+    ServiceRow,
+)
 
 _COMPARED: Final = ("ratio", "middle half", "goal")
 _ROUNDS: Final = ("noise", "rounds")
+_TOLD_SHARE: Final = 0.01  # of a step; operators that take less are told together
 _WHAT: Final = {"slots": "slots of the engine", "piece": "tokens of a piece", "bundle": "parameters of the network"}
 
 
@@ -36,6 +48,7 @@ def sections(report: Report) -> list[Section]:
         *_growth(report),
         _precisions(report),
         _sampling(report),
+        _operators(report),
         _prefill(report),
     ]
     return [section for section in made if section is not None and section.rows]
@@ -234,6 +247,22 @@ def _sampling(report: Report) -> Section:
     return Section(
         "sampling", "Sampling: a step less the same step without it", header, tuple(map(cells, report.sampling))
     )
+
+
+def _operators(report: Report) -> Section:
+    step = sum(row.seconds for row in report.operators)
+
+    def cells(name: str, rows: Sequence[OperatorRow]) -> tuple[str, ...]:
+        seconds = sum(row.seconds for row in rows)
+        return (name, f"{sum(row.nodes for row in rows):.1f}", f"{seconds * 1e6:.1f}", f"{seconds / step:.1%}")
+
+    ordered = sorted(report.operators, key=lambda row: -row.seconds)
+    told = [row for row in ordered if row.seconds >= _TOLD_SHARE * step]
+    others = ordered[len(told) :]
+    rows = [cells(row.operator, [row]) for row in told]
+    rows += [cells(f"{len(others)} others", others)] if others else []
+    title = f"Where a step goes: the {report.precision} graph in a bare loop, width {OPERATORS_WIDTH}"
+    return Section("operators", title, ("operator", "nodes", "us a step", "share"), tuple(rows))
 
 
 def _prefill(report: Report) -> Section | None:

@@ -17,6 +17,7 @@ from bench.engine import RunClock, measure_engine
 from bench.errors import BenchError
 from bench.latency import measure_fairness, measure_latency
 from bench.machine import describe_machine
+from bench.operators import measure_operators
 from bench.options import Options, Part
 from bench.prefill import OTHERS, TOKENS, RunTimes, measure_prefill
 from bench.report import Report
@@ -28,6 +29,7 @@ from bench.workload import plan_requests
 from music.bundle import Bundle, load_bundle
 from server.engine.engine import Engine
 from server.engine.observer import EngineObserver
+from server.engine.onnx_runner import CPU
 from server.engine.precision import Precision, decode_graphs
 
 SHARES: Final[dict[Part, int]] = {
@@ -38,6 +40,7 @@ SHARES: Final[dict[Part, int]] = {
     "fairness": 1,
     "growth": 4,
     "precision": 4,
+    "operators": 1,
     "prefill": 1,
 }
 """How the time is divided among the parts."""
@@ -94,6 +97,7 @@ class Suite:
             "fairness": self._fairness,
             "growth": self._growth,
             "precision": self._precisions,
+            "operators": self._operators,
             "prefill": self._prefill,
         }
         assert measures.keys() == set(get_args(Part))
@@ -227,6 +231,15 @@ class Suite:
         _tell("sampling")
         self._parts["sampling"] = tuple(
             measure_sampling(self._bundle, self._options, self._requests, precisions, seconds=share)
+        )
+
+    def _operators(self, seconds: float) -> None:
+        if self._bare.provider != CPU:
+            self._skipped.append("Operators were not measured: a GPU's work goes on after its nodes have returned.")
+            return
+        _tell("operators")
+        self._parts["operators"] = tuple(
+            measure_operators(self._bundle, self._options, self._precision, self._requests)
         )
 
     def _prefill(self, seconds: float) -> None:

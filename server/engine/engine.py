@@ -294,6 +294,7 @@ class Engine:
             admit=self._admit,
             seat=self._seat,
             broken=self._break,
+            observer=self._observer,
             name=f"usher-{self.name}",
         )
 

@@ -39,6 +39,10 @@ class GuardedObserver:
         """Pass it on."""
         _guarded(self._observer.chunk, width, steps, seconds)
 
+    def opening(self, width: int, steps: int, seconds: float) -> None:
+        """Pass it on."""
+        _guarded(self._observer.opening, width, steps, seconds)
+
     def prefill(self, tokens: int, seconds: float) -> None:
         """Pass it on."""
         _guarded(self._observer.prefill, tokens, seconds)

@@ -18,7 +18,7 @@ class Outcome(Enum):
 
 
 class EngineObserver(Protocol):
-    """Is told what happens, in the engine's thread and in its callers', partly under the engine's lock.
+    """Is told what happens, in the engine's threads and in its callers', partly under the engine's lock.
 
     So methods must be thread-safe and quick, and touch nothing of the engine but its properties. What they
     raise is logged and dropped. For each sequence `admitted` comes first and `finished` last, each exactly
@@ -36,6 +36,9 @@ class EngineObserver(Protocol):
 
     def chunk(self, width: int, steps: int, seconds: float) -> None:
         """The runner decoded `steps` tokens for each of `width` sequences."""
+
+    def opening(self, width: int, steps: int, seconds: float) -> None:
+        """The runner's opener decoded the first `steps` tokens of `width` sequences, beside whatever else ran."""
 
     def prefill(self, tokens: int, seconds: float) -> None:
         """The runner read a slice of a primer: `tokens` forced tokens of one sequence."""
@@ -63,6 +66,9 @@ class SilentObserver:
         """Ignore it."""
 
     def chunk(self, width: int, steps: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def opening(self, width: int, steps: int, seconds: float) -> None:
         """Ignore it."""
 
     def prefill(self, tokens: int, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Runs a bundle's graphs with ONNX Runtime, the state in the host's memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -251,8 +252,11 @@ def open_session(
     threads: int,
     changed: bytes | None = None,
     cuda: Mapping[str, str] | None = None,
+    profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load one graph of a bundle, or `changed` in its place; `cuda` has options of the CUDA provider.
+
+    With `profile`, how a file shall begin, ONNX Runtime writes down there how long every node took.
 
     Raises:
         ProviderUnavailableError: CUDA was asked for and the session does not run on it.
@@ -265,6 +269,8 @@ def open_session(
         spinning = may_spin(threads, read_cpu())
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.log_severity_level = _ERROR
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0", **(cuda or {})}), CPU]
     if provider == "auto" and CUDA not in onnxruntime.get_available_providers():
         wanted = [CPU]

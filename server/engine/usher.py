@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.observer import EngineObserver
 from server.engine.philox import uniforms
 from server.engine.primers import SHORTEST_TOKENS
 from server.engine.request import EngineRequest
@@ -61,6 +62,7 @@ class Usher:
             somebody; nobody means that the thread shall end.
         seat: hands on those who were let in.
         broken: hears what ended the thread otherwise than that.
+        observer: is told of openings.
         name: of the thread.
     """
 
@@ -72,6 +74,7 @@ class Usher:
         admit: Callable[[int], list[Sequence]],
         seat: Callable[[list[Entrant]], None],
         broken: Callable[[BaseException], None],
+        observer: EngineObserver,
         name: str,
     ) -> None:
         assert runner.opener is not None
@@ -83,6 +86,7 @@ class Usher:
         self._admit = admit
         self._seat = seat
         self._broken = broken
+        self._observer = observer
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
@@ -143,7 +147,10 @@ class Usher:
             top_p=np.array([request.sampling.top_p for request in requests], np.float32),
             allowed=np.stack([request.allowed(self._vocabulary) for request in requests]),
         )
-        opened = self._opener.open(np.array([request.clock_row for request in requests], np.int64), chunk)
+        clock_rows = np.array([request.clock_row for request in requests], np.int64)
+        began = time.perf_counter()
+        opened = self._opener.open(clock_rows, chunk)
+        self._observer.opening(chunk.width, steps, time.perf_counter() - began)
         tokens = opened.tokens
         assert tokens.shape == forced.shape, f"tokens came in the shape {tokens.shape}"
         return [

@@ -19,6 +19,7 @@ class EngineMetrics(EngineObserver):
         self._step = metrics.step.labels(model)
         self._chunk = metrics.chunk.labels(model)
         self._chunk_interval = metrics.chunk_interval.labels(model)
+        self._opening = metrics.opening.labels(model)
         self._prefill = metrics.prefill.labels(model)
         self._prefill_tokens = metrics.prefill_tokens.labels(model)
         self._cancelled_to_freed = metrics.cancelled_to_freed.labels(model)
@@ -47,6 +48,10 @@ class EngineMetrics(EngineObserver):
         self._chunk.observe(seconds)
         self._step.observe(seconds / steps)
         self._width.observe(width)
+
+    def opening(self, width: int, steps: int, seconds: float) -> None:
+        """See `EngineObserver`."""
+        self._opening.observe(seconds)
 
     def prefill(self, tokens: int, seconds: float) -> None:
         """See `EngineObserver`."""

@@ -63,7 +63,12 @@ class Metrics(CallObserver):
         self.step = self._histogram("fantasia_step_duration", "One step of a run's rows.", _STEP_SECONDS)
         self.chunk = self._histogram(
             "fantasia_chunk_duration",
-            "One run of the graph for those who decode; a first token found beside it is not one.",
+            "One run of the graph for those who decode; an opening is not one.",
+            _CHUNK_SECONDS,
+        )
+        self.opening = self._histogram(
+            "fantasia_opening_duration",
+            "Finding the first tokens of a few who come, beside the run; nobody's on a GPU.",
             _CHUNK_SECONDS,
         )
         self.chunk_interval = self._histogram(

@@ -12,6 +12,7 @@ from bench.rows import (
     Latency,
     LoadRow,
     Memory,
+    OperatorRow,
     PeerRow,
     PrecisionRow,
     Prefill,
@@ -145,6 +146,11 @@ def full_report(*, peer_ratio: float = 9.0, busy_p99: float = 0.02, same: bool =
             "precisions": (
                 PrecisionRow(width=64, comparison=comparison(3.5), different=1.0),
                 PrecisionRow(network="2 x 512", width=64, comparison=comparison(2.5), different=1.0),
+            ),
+            "operators": (
+                OperatorRow(operator="MatMul", nodes=9.0, seconds=75e-6),
+                OperatorRow(operator="TopK", nodes=1.0, seconds=24.5e-6),
+                OperatorRow(operator="Min", nodes=1.5, seconds=0.5e-6),
             ),
             "sampling": (SamplingRow(precision="int8", width=64, comparison=comparison(0.95)),),
             "prefill": Prefill(

@@ -42,7 +42,7 @@ def test_columns_are_aligned_and_hold_the_ratio_beside_its_goal() -> None:
     ]
 
 
-@pytest.mark.parametrize(("shown", "count"), [(report(), 3), (full_report(), 12)])
+@pytest.mark.parametrize(("shown", "count"), [(report(), 3), (full_report(), 13)])
 def test_every_markdown_row_has_as_many_cells_as_its_header(shown: Report, count: int) -> None:
     tables = [
         [line for line in part.splitlines() if line.startswith("|")]
@@ -55,6 +55,17 @@ def test_every_markdown_row_has_as_many_cells_as_its_header(shown: Report, count
         assert rule == "|" + " ---: |" * (header.count("|") - 1)
         assert rows
         assert all(row.count("|") == header.count("|") for row in rows)
+
+
+def test_operators_that_take_little_are_told_together() -> None:
+    lines = [line.split() for line in as_text(full_report()).splitlines()]
+    at = lines.index(["operator", "nodes", "us", "a", "step", "share"])
+
+    assert lines[at + 1 : at + 4] == [
+        ["MatMul", "9.0", "75.0", "75.0%"],
+        ["TopK", "1.0", "24.5", "24.5%"],
+        ["1", "others", "1.5", "0.5", "0.5%"],
+    ]
 
 
 def test_a_quiet_run_is_not_called_rough() -> None:

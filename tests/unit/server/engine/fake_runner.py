@@ -203,6 +203,7 @@ class Ledger:
         self.starts = 0
         self.first_tokens: list[float] = []
         self.chunks: list[tuple[int, int]] = []
+        self.openings: list[tuple[int, int]] = []
         self.slices: list[int] = []
         self.freed: list[float] = []
         self.outcomes: Counter[Outcome] = Counter()
@@ -233,6 +234,10 @@ class Ledger:
     def chunk(self, width: int, steps: int, seconds: float) -> None:
         with self._lock:
             self.chunks.append((width, steps))
+
+    def opening(self, width: int, steps: int, seconds: float) -> None:
+        with self._lock:
+            self.openings.append((width, steps))
 
     def prefill(self, tokens: int, seconds: float) -> None:
         with self._lock:

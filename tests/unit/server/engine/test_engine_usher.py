@@ -50,6 +50,7 @@ def test_a_first_token_does_not_wait_for_the_chunk_that_runs(make_engine: MakeEn
     assert completion.queue_seconds <= completion.first_token_seconds < completion.total_seconds
     assert completion.tokens.tolist() == alone(make_engine, SHORT)
     assert ledger.first_tokens[1] == completion.first_token_seconds
+    assert ledger.openings == [(1, 1), (1, 1)]
     assert runner.resets == []
     assert 1 not in [steps for _, steps in runner.shapes[:2]], "nobody awaits a first token in a chunk"
 

@@ -20,6 +20,9 @@ class Grumpy:
     def chunk(self, width: int, steps: int, seconds: float) -> None:
         raise RuntimeError("chunk")
 
+    def opening(self, width: int, steps: int, seconds: float) -> None:
+        raise RuntimeError("opening")
+
     def prefill(self, tokens: int, seconds: float) -> None:
         raise RuntimeError("prefill")
 
@@ -35,6 +38,7 @@ def tell_everything(observer: EngineObserver) -> None:
     observer.started(1.0)
     observer.first_token(2.0)
     observer.chunk(3, 4, 5.0)
+    observer.opening(2, 1, 5.2)
     observer.prefill(6, 5.5)
     observer.freed_after_cancel(6.0)
     observer.finished(Outcome.END, 7.0, 8)
@@ -44,7 +48,7 @@ def test_what_an_observer_raises_is_logged_and_dropped(caplog: pytest.LogCapture
     with caplog.at_level(logging.ERROR):
         tell_everything(GuardedObserver(Grumpy()))
     said = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
-    assert said == ["admitted", "started", "first token", "chunk", "prefill", "freed", "finished"]
+    assert said == ["admitted", "started", "first token", "chunk", "opening", "prefill", "freed", "finished"]
 
 
 def test_everything_is_passed_on() -> None:
@@ -52,7 +56,7 @@ def test_everything_is_passed_on() -> None:
     tell_everything(GuardedObserver(ledger))
     assert (ledger.admissions, ledger.starts, ledger.first_tokens) == (1, 1, [2.0])
     assert (ledger.chunks, ledger.freed, ledger.tokens) == ([(3, 4)], [6.0], 8)
-    assert ledger.slices == [6]
+    assert (ledger.openings, ledger.slices) == ([(2, 1)], [6])
     assert ledger.outcomes == {Outcome.END: 1}
 
 

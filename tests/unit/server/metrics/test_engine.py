@@ -24,6 +24,7 @@ def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) 
     observer.started(0.5)
     observer.first_token(0.75)
     observer.chunk(width=3, steps=8, seconds=0.004)
+    observer.opening(width=2, steps=1, seconds=0.002)
     observer.prefill(tokens=64, seconds=0.003)
     observer.finished(Outcome.LENGTH, 1.5, tokens=512)
 
@@ -33,6 +34,7 @@ def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) 
     assert value(metrics, "fantasia_first_token_duration_seconds_sum") == 0.75
     assert value(metrics, "fantasia_chunk_duration_seconds_sum") == 0.004
     assert value(metrics, "fantasia_step_duration_seconds_sum") == 0.0005
+    assert value(metrics, "fantasia_opening_duration_seconds_sum") == 0.002
     assert value(metrics, "fantasia_prefill_duration_seconds_sum") == 0.003
     assert value(metrics, "fantasia_prefill_tokens_total") == 64
     assert value(metrics, "fantasia_batch_width_sum") == 3
