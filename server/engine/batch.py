@@ -68,31 +68,18 @@ class Batch:
         """Whether somebody has no sampled token yet."""
         return bool(self._mute)
 
-    @property
-    def draws(self) -> int:
-        """Draws that `join` takes of a sequence's stream if they are known."""
-        return self._draws.window
-
-    def join(
-        self,
-        slot: int,
-        request: EngineRequest,
-        *,
-        taken: NDArray[np.integer] = _NOBODY,
-        draws: NDArray[np.float32] | None = None,
-    ) -> None:
+    def join(self, slot: int, request: EngineRequest, *, taken: NDArray[np.integer] = _NOBODY) -> None:
         """Begin a sequence in a free slot.
 
         Args:
             slot: where.
             request: what was asked.
             taken: (n,), the tokens that it has already, forced or sampled; they do not finish it.
-            draws: (self.draws,), the first of its stream, if they are known.
         """
         count = len(taken)
         assert count < request.max_tokens
         self._rota.enter(slot)
-        self._draws.open(slot, request.seed, draws)
+        self._draws.open(slot, request.seed)
         self._taken[slot] = count
         self._limit[slot] = request.max_tokens
         self._silent[slot] = min(len(request.forced), request.max_tokens - 1)

@@ -290,7 +290,6 @@ class Engine:
             return None
         return Usher(
             self._runner,
-            draws=self._batch.draws,
             admit=self._admit,
             seat=self._seat,
             broken=self._break,
@@ -318,7 +317,7 @@ class Engine:
             assert sequence.first_token_at is not None
             self._observer.first_token(sequence.first_token_at - sequence.submitted_at)
             self._runner.resume(sequence.slot, opening.state)
-            self._batch.join(sequence.slot, sequence.request, taken=opening.tokens, draws=opening.draws)
+            self._batch.join(sequence.slot, sequence.request, taken=opening.tokens)
             return
         self._runner.reset(sequence.slot, sequence.request.clock_row)
         primer = primer_of(sequence.request)

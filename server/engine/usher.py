@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.observer import EngineObserver
-from server.engine.philox import uniforms
+from server.engine.philox import first_uniforms
 from server.engine.primers import SHORTEST_TOKENS
 from server.engine.request import EngineRequest
 from server.engine.runner import Chunk, Runner, State
@@ -28,8 +28,6 @@ class Opening:
     """(n,): its first tokens, told or sampled; the last is sampled, and they do not finish it."""
     state: State
     """What it has come to after them, for `Runner.resume`."""
-    draws: NDArray[np.float32]
-    """(draws,): the first of its stream."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +55,6 @@ class Usher:
 
     Args:
         runner: only its opener is run, and what never changes is read.
-        draws: how many draws of a stream to draw at once.
         admit: gives slots to those who have waited longest and says who they are, so many at most; waits until there is
             somebody; nobody means that the thread shall end.
         seat: hands on those who were let in.
@@ -70,7 +67,6 @@ class Usher:
         self,
         runner: Runner,
         *,
-        draws: int,
         admit: Callable[[int], list[Sequence]],
         seat: Callable[[list[Entrant]], None],
         broken: Callable[[BaseException], None],
@@ -82,7 +78,6 @@ class Usher:
         self._steps = runner.chunk_sizes[0]
         self._most = min(runner.width, _AT_ONCE)
         self._vocabulary = runner.vocabulary
-        self._draws = draws
         self._admit = admit
         self._seat = seat
         self._broken = broken
@@ -133,14 +128,12 @@ class Usher:
         return [Entrant(sequence, opening) for sequence, opening in zip(sequences, openings, strict=True)]
 
     def _open(self, steps: int, requests: list[EngineRequest]) -> list[Opening | None]:
-        seeds = np.array([request.seed for request in requests], np.uint64)
-        draws = uniforms(seeds, np.zeros(len(requests), np.int64), self._draws)
         forced = np.full((len(requests), steps), -1, np.int64)
         for row, request in enumerate(requests):
             forced[row, : len(request.forced)] = request.forced
         chunk = Chunk(
             rows=np.arange(len(requests)),
-            uniforms=np.ascontiguousarray(draws[:, :steps]),
+            uniforms=first_uniforms([request.seed for request in requests], steps),
             forced=forced,
             temperature=np.array([request.sampling.temperature for request in requests], np.float32),
             top_k=np.array([request.sampling.top_k for request in requests], np.int64),
@@ -154,7 +147,7 @@ class Usher:
         tokens = opened.tokens
         assert tokens.shape == forced.shape, f"tokens came in the shape {tokens.shape}"
         return [
-            None if _may_finish(request, tokens[row]) else Opening(tokens[row], opened.states[row], draws[row])
+            None if _may_finish(request, tokens[row]) else Opening(tokens[row], opened.states[row])
             for row, request in enumerate(requests)
         ]
 

@@ -190,8 +190,8 @@ def test_what_a_primer_has_told_is_taken_already(batch: Batch) -> None:
 
 def test_who_has_begun_goes_on_and_awaits_no_first_token(batch: Batch) -> None:
     request = EngineRequest(seed=1, max_tokens=20, end_token=5, stop_token=3, stop_count=2)
-    drawn = uniforms(np.array([1], np.uint64), np.array([0]), batch.draws)
-    batch.join(1, request, taken=np.array([4]), draws=drawn[0])
+    drawn = uniforms(np.array([1], np.uint64), np.array([0]), 5)
+    batch.join(1, request, taken=np.array([4]))
     assert not batch.awaited
     assert (batch.tokens(1).tolist(), batch.until_first_token().tolist()) == ([4], [])
     assert batch.chunk(4).uniforms.tolist() == drawn[:, 1:5].tolist()

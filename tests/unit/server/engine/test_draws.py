@@ -16,8 +16,7 @@ def test_a_window_shows_the_stream_whatever_the_chunks(seeds: list[int], chunks:
     slots = np.array([0, 2, 3])
     taken = np.zeros(3, np.int64)
     for slot, seed in zip(slots.tolist(), seeds, strict=True):
-        known = uniforms(np.array([seed], np.uint64), np.zeros(1, np.int64), draws.window)[0] if slot else None
-        draws.open(slot, seed, known)
+        draws.open(slot, seed)
     for number, steps in enumerate(chunks):
         if number == restart:
             seeds[1] ^= 1

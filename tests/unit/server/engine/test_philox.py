@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.philox import philox4x32, uniforms
+from server.engine.philox import first_uniforms, philox4x32, uniforms
 
 SEEDS = st.integers(0, 2**64 - 1)
 
@@ -86,3 +86,10 @@ def test_draws_fill_the_unit_interval_evenly() -> None:
     assert 30 < chi_square < 110  # 63 degrees of freedom: both tails are below one in a thousand
     neighbours = np.corrcoef(draws[:, :-1].ravel(), draws[:, 1:].ravel())[0, 1]
     assert abs(neighbours) < 0.015
+
+
+@given(seeds=st.lists(SEEDS, min_size=1, max_size=4), steps=st.integers(1, 40))
+def test_the_first_of_few_seeds_are_those_of_many(seeds: list[int], steps: int) -> None:
+    first = first_uniforms(seeds, steps)
+    assert first.dtype == np.float32
+    assert first.tolist() == uniforms(np.array(seeds, np.uint64), np.zeros(len(seeds), np.int64), steps).tolist()
