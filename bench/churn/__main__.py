@@ -90,6 +90,7 @@ def run(options: Options) -> ChurnReport:
         distinct=options.distinct,
         forced=sum(bool(request.forced) for request in pool.requests),
         ended=sum(answer.reason == FinishReason.END.value for answer in pool.answers),
+        answers=pool.sha256,
         seed=options.seed,
         episodes=tuple(episodes),
         first_mismatches=tuple(mismatches[:_MISMATCHES_TOLD]),

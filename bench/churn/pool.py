@@ -1,5 +1,6 @@
 """The requests that a crowd is drawn from, and what each of them writes when it is alone."""
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ class Pool:
 
     requests: tuple[EngineRequest, ...]
     answers: tuple[Answer, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Of all answers, in hex: two machines that write the same have the same."""
+        digest = hashlib.sha256()
+        for answer in self.answers:
+            digest.update(f"{answer.reason} {' '.join(map(str, answer.tokens.tolist()))}\n".encode())
+        return digest.hexdigest()
 
 
 def make_pool(bundle: Bundle, runner: Runner, *, count: int, seed: int) -> Pool:

@@ -71,6 +71,8 @@ class ChurnReport(Table):
     """Those of them that have forced tokens."""
     ended: int
     """Those of them that end with their end token."""
+    answers: str = ""
+    """sha256 of what the distinct requests wrote alone; empty in records that are older than this."""
     seed: int
     """Of the pool and of the crowds."""
     seconds: float
@@ -141,6 +143,8 @@ def as_text(report: ChurnReport) -> str:
     lines.append(
         f"of the distinct ones {report.forced:,} begin with forced tokens and {report.ended:,} end with their end token"
     )
+    if report.answers:
+        lines.append(f"what they wrote alone: sha256 {report.answers}")
     lines += [
         f"{difference.precision} instead of {report.precision}: {difference.different:,} of "
         f"{difference.requests:,} requests write something else "

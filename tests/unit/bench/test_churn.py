@@ -71,6 +71,20 @@ def test_another_reason_to_end_is_a_mismatch_too() -> None:
     assert not Answer(tokens, "end").same(Answer(tokens[:1], "end"))
 
 
+def test_the_digest_of_the_answers_knows_tokens_and_reasons_and_who_wrote_them() -> None:
+    def digest(*answers: tuple[list[int], str]) -> str:
+        return Pool((), tuple(Answer(np.array(tokens, np.int32), reason) for tokens, reason in answers)).sha256
+
+    same = digest(([4, 5], "end"), ([6], "length"))
+    assert same == digest(([4, 5], "end"), ([6], "length"))
+    others = [
+        digest(([4, 5], "length"), ([6], "length")),
+        digest(([4], "end"), ([5, 6], "length")),
+        digest(([6], "length"), ([4, 5], "end")),
+    ]
+    assert len({same, *others}) == 4
+
+
 @pytest.mark.parametrize(("one", "other", "place"), [([1, 2, 3], [1, 9, 3], 1), ([1, 2], [1, 2, 3], 2), ([1], [1], 1)])
 def test_where_two_sequences_part(one: list[int], other: list[int], place: int) -> None:
     assert first_difference(one, other) == place
@@ -85,6 +99,7 @@ def test_one_command_compares_and_tells(small_bundle: Path, capsys: pytest.Captu
     assert report.mismatches == 0
     assert [difference.precision for difference in report.differences] == ["int8"]
     assert "60 requests compared with what each of 20 distinct ones wrote alone: 0 mismatches" in as_text(report)
+    assert f"what they wrote alone: sha256 {report.answers}\n" in as_text(report)
     assert as_markdown(report).startswith("- ")
     assert "engine 2 of 2: 60 answers compared, 0 mismatches" in capsys.readouterr().err
 
