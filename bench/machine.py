@@ -39,6 +39,11 @@ class Machine(BaseModel):
     revision: str
     """Commit of the code, with `+` where files differ from it; empty if unknown."""
 
+    @property
+    def processor(self) -> str:
+        """The CPU, and what it multiplies bytes with."""
+        return f"{self.cpu} ({', '.join(self.byte_products)})" if self.byte_products else self.cpu
+
 
 def describe_machine(cores: Cores) -> Machine:
     """What this process runs on and with."""

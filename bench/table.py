@@ -39,7 +39,6 @@ def as_markdown(report: Report, figures: Mapping[str, str] | None = None) -> str
 
 def _setting(report: Report) -> list[str]:
     machine = report.machine
-    cpu = f"{machine.cpu} ({', '.join(machine.byte_products)})" if machine.byte_products else machine.cpu
     versions = (
         f"Python {machine.python}, ONNX Runtime {machine.onnxruntime}, NumPy {machine.numpy}, gRPC {machine.grpcio}"
     )
@@ -51,7 +50,7 @@ def _setting(report: Report) -> list[str]:
     return [
         f"{report.bundle} {report.digest[:12]}, {report.precision} on {report.provider}, {report.threads} thread(s), "
         f"{report.date}",
-        f"{cpu}, {machine.cores} core(s): {places}; {machine.system}",
+        f"{machine.processor}, {machine.cores} core(s): {places}; {machine.system}",
         f"{versions}{code}",
         f"load average {_load(report.load_before)} before, {_load(report.load_after)} after",
     ]

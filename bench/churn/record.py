@@ -131,7 +131,7 @@ def as_text(report: ChurnReport) -> str:
     chunks = sorted({episode.chunk_sizes for episode in report.episodes})
     lines = [
         f"{report.bundle} {report.digest[:12]}, {report.precision} on {report.provider}, {report.date}; "
-        f"{report.machine.cpu}, ONNX Runtime {report.machine.onnxruntime}, code {report.machine.revision}",
+        f"{report.machine.processor}, ONNX Runtime {report.machine.onnxruntime}, code {report.machine.revision}",
         f"{report.requests:,} requests compared with what each of {report.distinct:,} distinct ones wrote alone: "
         f"{report.mismatches:,} mismatches",
         f"{report.tokens:,} tokens, {report.cancelled:,} more requests cancelled, {len(report.episodes)} engines in "
