@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
+from pydantic import Field, ValidationError, model_validator
 
 from bench.churn.episode import first_difference
 from bench.churn.pool import Answer, Pool, answers_alone, make_pool
@@ -30,7 +31,7 @@ from server.engine.request import EngineRequest
 class Written(Table):
     """One answer."""
 
-    tokens: tuple[int, ...]
+    tokens: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
     reason: str
 
 
@@ -43,8 +44,14 @@ class Answers(Table):
     """Of the bundle."""
     provider: str
     precision: Precision
-    requests: tuple[EngineRequest, ...]
+    requests: tuple[EngineRequest, ...] = Field(min_length=1)
     answers: tuple[Written, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.answers) != len(self.requests):
+            raise ValueError(f"{len(self.requests)} requests have {len(self.answers)} answers")
+        return self
 
     @property
     def circumstances(self) -> str:
@@ -94,14 +101,19 @@ def write(options: Options) -> Answers:
     """Write requests on this machine, one at a time, and keep them with their answers.
 
     Raises:
+        BenchError: there is no folder for the file.
         FantasiaError: the bundle is refused, or the provider does not run here.
     """
     bundle = load_bundle(options.bundle)
+    if not options.file.parent.is_dir():  # now, not when all is written
+        raise BenchError(f"{options.file.parent} is no folder to write answers into")
     runner = make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=options.precision)
     provider, precision = runner.provider, precision_of(runner)
     pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
     found = _answers(bundle, pool, provider, precision)
-    options.file.write_text(found.model_dump_json() + "\n")
+    scratch = options.file.with_name(f".{options.file.name}.part")
+    scratch.write_text(found.model_dump_json() + "\n")
+    scratch.replace(options.file)  # half of it would be taken for answers
     return found
 
 
@@ -143,8 +155,12 @@ def read(file: Path) -> Answers:
     """
     try:
         return Answers.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{file} holds no answers: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise BenchError(f"{file} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BenchError(f"{file} holds no answers: {place + ': ' if place else ''}{first['msg']}") from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ class Draws:
     """A window on each slot's random stream."""
 
     def __init__(self, slots: int, longest_chunk: int) -> None:
-        # The last chunk may begin anywhere in a block, and reach past a piece's end.
+        # A window begins with a block, up to three draws early, and the last chunk may reach past a piece's end.
         self._window = _AHEAD + longest_chunk + DRAWS_PER_BLOCK
         self._steps = np.arange(longest_chunk)
         self._seeds = np.zeros(slots, np.uint64)

@@ -46,8 +46,11 @@ def test_another_token_is_found_and_where(arguments: list[str], capsys: pytest.C
     ("change", "said"),
     [
         ({"digest": "0" * 64}, "is of bundle 000000000000"),
-        ({"precision": "int3"}, "holds no answers"),
-        ({"requests": [{"seed": -1, "max_tokens": 3}]}, "holds no answers"),
+        ({"precision": "int3"}, "holds no answers: precision: "),
+        ({"requests": []}, "holds no answers: requests: "),
+        ({"requests": [{"seed": 1, "max_tokens": 3}]}, "1 requests have 30 answers"),
+        ({"requests": [{"seed": -1, "max_tokens": 3}]}, "holds no answers: requests"),
+        ({"answers": [{"tokens": [2**31], "reason": "end"}]}, "holds no answers: answers.0.tokens.0: "),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
@@ -65,4 +68,11 @@ def test_what_cannot_be_compared_is_one_sentence(
 
 def test_a_folder_that_is_not_there_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(Path(arguments[0]).parent / "none" / "answers.json"), *arguments[1:]]) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    assert "is no folder to write answers into" in capsys.readouterr().err
+
+
+def test_a_folder_in_its_place_is_told(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path), *arguments[1:]]) == 1
+    assert "cannot be read" in capsys.readouterr().err

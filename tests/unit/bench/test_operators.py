@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import operators
 from bench.operators import measure_operators, rows_of
 from bench.options import Options, parse_options
 from bench.workload import plan_requests
@@ -35,7 +36,8 @@ def test_every_product_of_a_step_is_seen(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bundle = load_bundle(small_bundle)
-    requests = plan_requests(bundle, 4, range(3))
+    monkeypatch.setattr(operators, "_MOST_TOKENS", 8)
+    requests = plan_requests(bundle, 64, range(3))
     nodes = {row.operator: row.nodes for row in measure_operators(bundle, options, "int8", requests)}
 
     gates, output = 4 * bundle.network.layers, 1
