@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.options import Provider
+from bench.options import Options, Provider
 from music.bundle import Bundle
 from server.engine.chunk_inputs import Choices
 from server.engine.onnx_runner import initial_state, open_session
@@ -130,6 +130,11 @@ class BareLoop:
             "top_p": np.array([request.sampling.top_p for request in requests], np.float32),
             "allowed": np.stack([request.allowed(vocabulary) for request in requests]),
         }
+
+
+def bare_loop(bundle: Bundle, options: Options, precision: Precision, session: Session | None = None) -> BareLoop:
+    """A loop as the options have it, with the longest chunk; `session` as in `BareLoop`."""
+    return BareLoop(bundle, provider=options.provider, threads=options.threads, precision=precision, session=session)
 
 
 def first_state(session: Session, bundle: Bundle, clock_rows: Sequence[int]) -> dict[str, NDArray[Any]]:

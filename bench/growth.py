@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from bench.bare import BareLoop
+from bench.bare import BareLoop, bare_loop
 from bench.callers import Target
 from bench.engine import decode_rate
 from bench.load import play_round
@@ -100,10 +100,7 @@ def measure_networks(
         tokens = sum(request.max_tokens for request in requests)
         return lambda: tokens / loop.run(requests)[1]
 
-    base, *others = (
-        rate_of(BareLoop(other, provider=options.provider, threads=options.threads, precision=precision))
-        for other in sized
-    )
+    base, *others = (rate_of(bare_loop(other, options, precision)) for other in sized)
     base()
     rows = []
     for other, rate in zip(sized[1:], others, strict=True):

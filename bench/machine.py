@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.cores import Cores
+from bench.cores import Cores, usable_cores
 from server.engine.precision import byte_products
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
@@ -45,8 +45,9 @@ class Machine(BaseModel):
         return f"{self.cpu} ({', '.join(self.byte_products)})" if self.byte_products else self.cpu
 
 
-def describe_machine(cores: Cores) -> Machine:
-    """What this process runs on and with."""
+def describe_machine(cores: Cores | None = None) -> Machine:
+    """What this process runs on and with; without `cores`, nobody is held to any."""
+    cores = cores or Cores(len(usable_cores()))
     return Machine(
         cpu=_cpu(),
         byte_products=byte_products(),

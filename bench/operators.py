@@ -9,7 +9,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.bare import BareLoop
+from bench.bare import bare_loop
 from bench.options import Options
 from bench.rows import OPERATORS_WIDTH, OperatorRow
 from music.bundle import Bundle
@@ -36,23 +36,19 @@ def measure_operators(
     requests = [
         replace(request, max_tokens=min(request.max_tokens, _MOST_TOKENS)) for request in requests[:OPERATORS_WIDTH]
     ]
-    graphs = decode_graphs(bundle, precision)
-    steps = max(graphs)
-    plain = BareLoop(bundle, provider=options.provider, threads=options.threads, precision=precision)
+    plain = bare_loop(bundle, options, precision)
     plain.run(requests)
+    steps = plain.chunk_steps
     took: list[float] = []
     with TemporaryDirectory() as folder:
         session = open_session(
-            bundle, graphs[steps], provider=options.provider, threads=options.threads, profile=Path(folder) / "profile"
-        )
-        profiled = BareLoop(
             bundle,
+            decode_graphs(bundle, precision)[steps],
             provider=options.provider,
             threads=options.threads,
-            precision=precision,
-            steps=steps,
-            session=session,
+            profile=Path(folder) / "profile",
         )
+        profiled = bare_loop(bundle, options, precision, session)
         for _ in range(_ROUNDS):
             took.append(plain.run(requests)[1])
             profiled.run(requests)

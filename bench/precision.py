@@ -6,13 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from bench.bare import BareLoop
+from bench.bare import bare_loop
 from bench.cut import session_without_sampling
 from bench.options import Options
 from bench.rounds import interleaved
 from bench.rows import PrecisionRow, SamplingRow
 from bench.synthetic import write_bundle
-from bench.workload import plan_requests
 from music.bundle import Bundle
 from server.engine.precision import Precision, decode_graphs
 from server.engine.request import EngineRequest
@@ -31,16 +30,18 @@ def measure_precisions(
     return _measure(bundle, options, requests, WIDTHS, network="", seconds=seconds)
 
 
-def measure_network_precisions(bundle: Bundle, options: Options, folder: Path, *, seconds: float) -> list[PrecisionRow]:
+def measure_network_precisions(
+    bundle: Bundle, options: Options, requests: Sequence[EngineRequest], folder: Path, *, seconds: float
+) -> list[PrecisionRow]:
     """The same for larger networks of the bundle's kind.
 
     Args:
         bundle: whose tokenizer they have.
         options: how they run.
+        requests: what they write.
         folder: where they are written.
         seconds: about how long it takes.
     """
-    requests = plan_requests(bundle, options.steps, range(max(NETWORK_WIDTHS)))
     rows = []
     for layers, hidden in NETWORKS:
         other = write_bundle(folder / f"{layers}x{hidden}", bundle, layers, hidden)
@@ -58,7 +59,7 @@ def _measure(
     network: str,
     seconds: float,
 ) -> list[PrecisionRow]:
-    plain, short = (_loop(bundle, options, precision) for precision in ("float32", "int8"))
+    plain, short = (bare_loop(bundle, options, precision) for precision in ("float32", "int8"))
     rows = []
     for width in widths:
         some = requests[:width]
@@ -86,20 +87,11 @@ def measure_sampling(
     tokens = sum(request.max_tokens for request in some)
     rows = []
     for precision in precisions:
-        whole = _loop(bundle, options, precision)
+        whole = bare_loop(bundle, options, precision)
         drawn = whole.run(some)[0]
-        steps = whole.chunk_steps
-        session = session_without_sampling(
-            bundle, decode_graphs(bundle, precision)[steps], provider=options.provider, threads=options.threads
-        )
-        cut = BareLoop(
-            bundle,
-            provider=options.provider,
-            threads=options.threads,
-            precision=precision,
-            steps=steps,
-            session=session,
-        )
+        graph = decode_graphs(bundle, precision)[whole.chunk_steps]
+        session = session_without_sampling(bundle, graph, provider=options.provider, threads=options.threads)
+        cut = bare_loop(bundle, options, precision, session)
         told = [_told(request, row) for request, row in zip(some, drawn.tolist(), strict=True)]
         cut.run(told)
         found = interleaved(
@@ -113,7 +105,3 @@ def measure_sampling(
 
 def _told(request: EngineRequest, tokens: Sequence[int]) -> EngineRequest:
     return EngineRequest(seed=request.seed, max_tokens=len(tokens), clock_row=request.clock_row, forced=tuple(tokens))
-
-
-def _loop(bundle: Bundle, options: Options, precision: Precision) -> BareLoop:
-    return BareLoop(bundle, provider=options.provider, threads=options.threads, precision=precision)

@@ -220,8 +220,7 @@ def _growth(report: Report) -> list[Section]:
 
 def _precisions(report: Report) -> Section:
     def cells(row: PrecisionRow) -> tuple[str, ...]:
-        verdict = goals.INT8 if not row.network else {}
-        compared = _compared(row.width, row.comparison, verdict)
+        compared = _compared(row.width, row.comparison, {} if row.network else goals.INT8)
         return (row.network or report.bundle, *compared, f"{row.different:.0%}")
 
     header = ("network", "width", *_COMPARED, "int8 tok/s", "float32 tok/s", *_ROUNDS, "pieces that differ")

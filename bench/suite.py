@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar, get_args
 
-from bench.bare import BareLoop
+from bench.bare import BareLoop, bare_loop
 from bench.callers import Target
 from bench.cores import Cores, keep_to, share_cores, usable_cores
 from bench.engine import RunClock, measure_engine
@@ -224,7 +224,9 @@ class Suite:
             rows = measure_precisions(self._bundle, self._options, self._requests, seconds=share)
             _tell("int8 and float32: networks")
             with TemporaryDirectory() as folder:
-                rows += measure_network_precisions(self._bundle, self._options, Path(folder), seconds=share)
+                rows += measure_network_precisions(
+                    self._bundle, self._options, self._requests, Path(folder), seconds=share
+                )
             self._parts["precisions"] = tuple(rows)
         else:
             self._skipped.append("int8 was not measured: the bundle has no int8 graphs.")
@@ -263,8 +265,7 @@ class Suite:
         return precision_of(runner)
 
     def _loop(self) -> BareLoop:
-        options = self._options
-        return BareLoop(self._bundle, provider=options.provider, threads=options.threads, precision=self._precision)
+        return bare_loop(self._bundle, self._options, self._precision)
 
     @contextmanager
     def _engine_of(self, slots: int, observer: EngineObserver) -> Iterator[Engine]:

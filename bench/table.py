@@ -90,7 +90,8 @@ def _comparisons(report: Report) -> Iterator[tuple[str, Comparison]]:
         yield "goodput", report.latency.goodput
     if report.growth is not None:
         yield from ((f"{row.what} {row.size}", row.comparison) for row in report.growth.rows)
-    yield from ((f"int8 {row.network} {row.width}".replace("  ", " "), row.comparison) for row in report.precisions)
+    for row in report.precisions:
+        yield " ".join(filter(None, ("int8", row.network, str(row.width)))), row.comparison
     yield from ((f"sampling {row.precision} {row.width}", row.comparison) for row in report.sampling)
     if report.prefill is not None:
         yield "prefill", report.prefill.comparison

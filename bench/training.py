@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from bench.comparison import Comparison
-from bench.cores import Cores, usable_cores
 from bench.machine import Machine, describe_machine
 from bench.page import REGION
 from bench.places import RESULTS
@@ -127,7 +126,7 @@ def measure(name: str, config: Config, corpus: Corpus, *, device: str, pieces: i
         comparison = interleaved(lambda: lanes.tokens / bare(), rate, seconds=seconds)
     return TrainingReport(
         date=date,
-        machine=describe_machine(Cores(len(usable_cores()))),
+        machine=describe_machine(),
         device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
         torch=torch.__version__,
         threads=torch.get_num_threads(),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from music.errors import BundleFormatError, BundleIntegrityError, BundleMismatchError
+from music.invalid import problems
 from music.tokenizers import Tokenizer, tokenizer_from_parameters
 
 FORMAT_VERSION: Final = 3
@@ -243,8 +244,7 @@ def _parse(path: Path, data: bytes, oldest_version: int) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
-        raise BundleFormatError(f"{path}: {MANIFEST} is invalid: {problems}") from error
+        raise BundleFormatError(f"{path}: {MANIFEST} is invalid: {problems(error, 'manifest')}") from error
 
 
 def _tokenizer(path: Path, manifest: Manifest) -> Tokenizer:

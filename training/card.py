@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from music.bundle import Bundle
+from music.invalid import problems
 from server.engine.precision import chosen_precision
 from training.errors import CardError
 from training.judge.features import FEATURES
@@ -99,8 +100,7 @@ def load_prose(name: str, path: Path | None = None) -> Prose:
             text = (own if own.is_file() else folder.joinpath("default.toml")).read_text(encoding="utf-8")
         return Prose.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise CardError(f"the words for the card of {name}: {problems}") from error
+        raise CardError(f"the words for the card of {name}: {problems(error)}") from error
     except (OSError, ValueError) as error:
         raise CardError(f"the words for the card of {name} cannot be read: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from music.bundle import Defaults
+from music.invalid import problems
 from music.tokenizers import TOKENIZERS
 from training.errors import ConfigurationError
 
@@ -146,5 +147,4 @@ def config_of(tables: dict[str, Any], name: str, overrides: dict[str, str] | Non
     except (AttributeError, TypeError) as error:
         raise ConfigurationError(f"{name}: an override names no table: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"{name}: {problems}") from error
+        raise ConfigurationError(f"{name}: {problems(error)}") from error

@@ -13,19 +13,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, get_args
 
-from bench.churn.episode import Circumstances, first_difference, live
-from bench.churn.pool import Pool, answers_alone, make_pool
+from bench.churn.episode import Circumstances, live, partings
+from bench.churn.pool import Pool, answers_alone, lone_runner, make_pool
 from bench.churn.record import RECORDS, ChurnReport, Difference, Episode, Mismatch, as_text
-from bench.cores import Cores, usable_cores
 from bench.machine import describe_machine
 from bench.options import Provider, WantedPrecision, count, name
-from bench.runners import make_runner, precision_of
+from bench.runners import precision_of
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
 from server.engine.completion import FinishReason
 from server.engine.errors import PrecisionUnavailableError
 from server.engine.precision import Precision
-from server.engine.runner import Runner
 
 _SLOTS: Final = (64, 64, 128, 64, 17, 64, 128, 5, 64, 33, 128, 1)
 """From one engine to the next; the wide ones, which are fast, get most of the requests."""
@@ -76,13 +74,13 @@ def run(options: Options) -> ChurnReport:
     bundle = load_bundle(options.bundle)
     began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     _tell(f"writing {options.distinct} requests alone")
-    runner = _lone_runner(options, bundle, options.precision)
+    runner = lone_runner(bundle, options.provider, options.precision)
     provider, precision, chunk_sizes = runner.provider, precision_of(runner), runner.chunk_sizes
     pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
     episodes, mismatches = _crowds(options, pool, precision, chunk_sizes)
     return ChurnReport(
         date=date,
-        machine=describe_machine(Cores(len(usable_cores()))),
+        machine=describe_machine(),
         bundle=bundle.name,
         digest=bundle.digest,
         provider=provider,
@@ -97,10 +95,6 @@ def run(options: Options) -> ChurnReport:
         differences=_differences(options, bundle, pool, precision),
         seconds=time.monotonic() - began,
     )
-
-
-def _lone_runner(options: Options, bundle: Bundle, precision: WantedPrecision) -> Runner:
-    return make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=precision)
 
 
 def _crowds(
@@ -140,16 +134,12 @@ def _differences(options: Options, bundle: Bundle, pool: Pool, served: Precision
         if precision == served:
             continue
         try:
-            runner = _lone_runner(options, bundle, precision)
+            runner = lone_runner(bundle, options.provider, precision)
         except PrecisionUnavailableError:
             continue
         _tell(f"writing them in {precision}")
         others = answers_alone(bundle, runner, pool.requests)
-        places = [
-            first_difference(ours.tokens.tolist(), theirs.tokens.tolist())
-            for ours, theirs in zip(pool.answers, others, strict=True)
-            if not ours.same(theirs)
-        ]
+        places = partings(pool.answers, others)
         differences.append(
             Difference(
                 precision=precision,

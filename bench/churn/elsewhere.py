@@ -14,16 +14,16 @@ from typing import Annotated, Literal, Self, get_args
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from bench.churn.episode import first_difference
-from bench.churn.pool import Answer, Pool, answers_alone, make_pool
+from bench.churn.episode import partings
+from bench.churn.pool import Answer, Pool, answers_alone, lone_runner, make_pool
 from bench.comparison import Table
-from bench.cores import Cores, usable_cores
 from bench.errors import BenchError
 from bench.machine import Machine, describe_machine
 from bench.options import Provider, WantedPrecision, count
-from bench.runners import make_runner, precision_of
+from bench.runners import precision_of
 from music.bundle import Bundle, load_bundle
 from music.errors import FantasiaError
+from music.invalid import problems
 from server.engine.precision import Precision
 from server.engine.request import EngineRequest
 
@@ -107,7 +107,7 @@ def write(options: Options) -> Answers:
     bundle = load_bundle(options.bundle)
     if not options.file.parent.is_dir():  # now, not when all is written
         raise BenchError(f"{options.file.parent} is no folder to write answers into")
-    runner = make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=options.precision)
+    runner = lone_runner(bundle, options.provider, options.precision)
     provider, precision = runner.provider, precision_of(runner)
     pool = make_pool(bundle, runner, count=options.distinct, seed=options.seed)
     found = _answers(bundle, pool, provider, precision)
@@ -135,16 +135,11 @@ def compare(options: Options, there: Answers) -> tuple[Answers, list[int]]:
     if there.digest != bundle.digest:
         raise BenchError(f"{options.file} is of bundle {there.digest[:12]}, {options.bundle} is {bundle.digest[:12]}")
     precision = there.precision if options.precision == "auto" else options.precision
-    runner = make_runner(bundle, slots=1, provider=options.provider, threads=1, precision=precision)
+    runner = lone_runner(bundle, options.provider, precision)
     provider = runner.provider
     pool = Pool(there.requests, tuple(answers_alone(bundle, runner, there.requests)))
     here = _answers(bundle, pool, provider, precision)
-    places = [
-        first_difference(one.tokens.tolist(), other.tokens.tolist())
-        for one, other in zip(pool.answers, there.pool.answers, strict=True)
-        if not one.same(other)
-    ]
-    return here, places
+    return here, partings(pool.answers, there.pool.answers)
 
 
 def read(file: Path) -> Answers:
@@ -158,9 +153,7 @@ def read(file: Path) -> Answers:
     except OSError as error:
         raise BenchError(f"{file} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BenchError(f"{file} holds no answers: {place + ': ' if place else ''}{first['msg']}") from error
+        raise BenchError(f"{file} holds no answers: {problems(error, most=1)}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -184,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _answers(bundle: Bundle, pool: Pool, provider: str, precision: Precision) -> Answers:
     return Answers(
-        machine=describe_machine(Cores(len(usable_cores()))),
+        machine=describe_machine(),
         digest=bundle.digest,
         provider=provider,
         precision=precision,

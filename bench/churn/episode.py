@@ -160,6 +160,15 @@ def _mismatch(pool: Pool, index: int, answer: Answer, number: int) -> Mismatch:
     )
 
 
+def partings(ours: Sequence[Answer], theirs: Sequence[Answer]) -> list[int]:
+    """For each of the answers to the same requests that is not the same, the first token that is not."""
+    return [
+        first_difference(one.tokens.tolist(), other.tokens.tolist())
+        for one, other in zip(ours, theirs, strict=True)
+        if not one.same(other)
+    ]
+
+
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int:
     """Where two sequences part; the length of the shorter where one is the beginning of the other."""
     pairs = enumerate(zip(one, other, strict=False))

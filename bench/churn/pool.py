@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.options import Provider, WantedPrecision
+from bench.runners import make_runner
 from music.bundle import Bundle
 from server.engine.completion import Completion
 from server.engine.engine import Engine
@@ -63,6 +65,15 @@ class Pool:
         for answer in self.answers:
             digest.update(f"{answer.reason} {' '.join(map(str, answer.tokens.tolist()))}\n".encode())
         return digest.hexdigest()
+
+
+def lone_runner(bundle: Bundle, provider: Provider, precision: WantedPrecision) -> Runner:
+    """A runner for those who write alone, of one slot.
+
+    Raises:
+        FantasiaError: the provider or the precision does not run here.
+    """
+    return make_runner(bundle, slots=1, provider=provider, threads=1, precision=precision)
 
 
 def make_pool(bundle: Bundle, runner: Runner, *, count: int, seed: int) -> Pool:

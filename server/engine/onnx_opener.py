@@ -57,9 +57,6 @@ class OnnxOpener:
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
         """The chunk in runs that there are graphs for, the longest first."""
-        if chunk.steps in self._sessions:
-            yield chunk
-            return
         at = 0
         while at < chunk.steps:
             steps = next(size for size in self._sessions if size <= chunk.steps - at)

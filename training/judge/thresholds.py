@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
 
+from music.invalid import problems
 from training.judge.errors import JudgeError
 from training.judge.features import FEATURES
 from training.judge.judgement import Judgement
@@ -128,8 +129,7 @@ def load_thresholds(model: str, path: Path | None = None) -> Thresholds:
     try:
         return Thresholds.model_validate(tomllib.loads(source.read_text()))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise JudgeError(f"{source}: {problems}") from error
+        raise JudgeError(f"{source}: {problems(error, 'file')}") from error
     except (OSError, ValueError) as error:
         raise JudgeError(f"{source} holds no thresholds: {error}") from error
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from music.invalid import problems
 from training.errors import CorpusError
 
 
@@ -151,6 +152,4 @@ class Results(_Record):
         except OSError as error:
             raise CorpusError(f"{path} cannot be read ({error.strerror}); run `make reproduce MIDI=folder`") from error
         except ValidationError as error:
-            problem = error.errors()[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise CorpusError(f"{path} is no result of `make reproduce`: {place}: {problem['msg']}") from error
+            raise CorpusError(f"{path} is no result of `make reproduce`: {problems(error, most=1)}") from error
