@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from music.bundle import Bundle
 from server.engine.engine import Engine
 from server.errors import ModelNotFoundError, StartupError
+
+USUAL_DEFAULT: Final = "chorales"
+"""The default model where none is named and several are loaded, if it is among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,10 +32,11 @@ class Catalogue:
 
     Args:
         models: at least one.
-        default: name of the default model; empty for the first by name.
+        default: name of the default model; empty for `USUAL_DEFAULT` where it is loaded, else the only model.
 
     Raises:
-        StartupError: there is no model, two have one name, or none is called like the default.
+        StartupError: there is no model, two have one name, none is called like the default, or several are loaded
+            and nothing says which is the default.
     """
 
     def __init__(self, models: Sequence[ServedModel], default: str = "") -> None:
@@ -42,7 +47,7 @@ class Catalogue:
             names = [model.name for model in models]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise StartupError(f"two bundles have the same name: {', '.join(twice)}")
-        default = default or next(iter(by_name))
+        default = default or _usual_default(tuple(by_name))
         if default not in by_name:
             raise StartupError(f"the default model {default!r} is not loaded; loaded: {', '.join(by_name)}")
         self._models = {default: by_name.pop(default), **by_name}
@@ -66,3 +71,15 @@ class Catalogue:
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
+
+
+def _usual_default(names: Sequence[str]) -> str:
+    """The default model where no setting names one: never one that is there by the accident of its name."""
+    if USUAL_DEFAULT in names:
+        return USUAL_DEFAULT
+    if len(names) == 1:
+        return names[0]
+    raise StartupError(
+        f"which model is the default? Loaded are {', '.join(names)}: name one with --default-model "
+        "(or FANTASIA_DEFAULT_MODEL)"
+    )

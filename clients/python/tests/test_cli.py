@@ -93,11 +93,15 @@ def test_a_piano_roll_is_drawn(server: "ScriptedServer", midi_path: Path) -> Non
 def test_models_are_listed(server: "ScriptedServer") -> None:
     result = fantasia(server, "models")
     assert result.exit_code == 0
-    assert result.stdout.startswith("chorales: Four-voice chorales.")
+    assert result.stdout.startswith("chorales (default): Four-voice chorales.")
+    assert result.stdout.count("(default)") == 1
     for words in ("origin:", "4 voices", "4/4, 3/4", "512 steps, 32 bars", "1,234,567", "temperature 0.9"):
         assert words in result.stdout
     documents = json.loads(fantasia(server, "models", "--json").stdout)
-    assert [document["name"] for document in documents] == ["chorales", "origin"]
+    assert [(document["name"], document["default"]) for document in documents] == [
+        ("chorales", True),
+        ("origin", False),
+    ]
 
 
 def test_a_server_without_models_says_so(server: "ScriptedServer") -> None:

@@ -26,13 +26,20 @@ def test_the_default_comes_first_then_the_others_by_name() -> None:
     assert catalogue.get("c").name == "c"
 
 
-def test_without_a_default_it_is_the_first_by_name() -> None:
-    assert Catalogue([model("b"), model("a")]).get("").name == "a"
+def test_a_new_model_does_not_become_the_default_by_its_name() -> None:
+    catalogue = Catalogue([model("folk"), model("chorales"), model("aria")])
+
+    assert catalogue.get("").name == "chorales"
+    assert catalogue.names == ("chorales", "aria", "folk")
+
+
+def test_an_only_model_is_the_default() -> None:
+    assert Catalogue([model("aria")]).get("").name == "aria"
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(ModelNotFoundError) as caught:
-        Catalogue([model("b"), model("a")]).get("x", "name")
+        Catalogue([model("b"), model("a")], "a").get("x", "name")
     assert (caught.value.name, caught.value.loaded, caught.value.field) == ("x", ("a", "b"), "name")
 
 
@@ -42,6 +49,7 @@ def test_an_unknown_name_is_told_with_the_known_ones() -> None:
         ([], "", "no model"),
         (["a", "b", "a"], "", "same name: a"),
         (["a", "b"], "c", "'c' is not loaded; loaded: a, b"),
+        (["b", "a"], "", r"Loaded are a, b: name one with --default-model \(or FANTASIA_DEFAULT_MODEL\)"),
     ],
 )
 def test_what_cannot_be_served_stops_the_start(names: list[str], default: str, message: str) -> None:

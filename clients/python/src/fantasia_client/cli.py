@@ -198,11 +198,13 @@ def models(target: _Target, as_json: bool) -> None:
     with target.connect() as client:
         loaded = client.list_models()
     if as_json:
-        click.echo(json.dumps([model.to_dict() for model in loaded], indent=2))
+        marked = [{"default": index == 0, **model.to_dict()} for index, model in enumerate(loaded)]
+        click.echo(json.dumps(marked, indent=2))
     elif not loaded:
         click.echo("The server has loaded no model.")
     else:
-        click.echo("\n\n".join(map(_describe, loaded)))
+        # By the contract the default comes first.
+        click.echo("\n\n".join(_describe(model, default=index == 0) for index, model in enumerate(loaded)))
 
 
 @main.command()
@@ -259,7 +261,7 @@ def _report(piece: Piece, output: Path | None, plot: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _describe(model: ModelInfo) -> str:
+def _describe(model: ModelInfo, *, default: bool) -> str:
     sampling = model.default_sampling
     precision = f" in {model.precision}" if model.precision else ""
     facts = {
@@ -274,7 +276,7 @@ def _describe(model: ModelInfo) -> str:
     } | {name: f"{value:g}" for name, value in sorted(model.metrics.items())}
     width = max(map(len, facts)) + 2
     lines = [
-        f"{model.name}: {model.description}",
+        f"{model.name}{' (default)' if default else ''}: {model.description}",
         *(f"  {key:<{width}}{value}" for key, value in facts.items()),
     ]
     return "\n".join(lines)
