@@ -1,17 +1,40 @@
-"""What whoever starts the server decides: parsed once, frozen, handed down in parts."""
+"""The server's settings: parsed once, frozen, handed down in parts."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from annotated_types import Ge, Le
-from pydantic import DirectoryPath, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from server.errors import SettingError, shortened
 
 _ENV_PREFIX: Final = "FANTASIA_"
+_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER"})
+"""Read by the `fantasia` command, which may run in the same environment."""
+_SERVICE_HOST: Final = "_SERVICE_HOST"
+_SERVICE_LINK: Final = ("tcp://", "udp://", "sctp://")
+_ALIKE: Final = 0.6
+"""How alike two names, without their prefix, must be for one to be offered for the other: `difflib`'s ratio, 0 to 1."""
+
+
+def _folder(value: object) -> Path:
+    """The folder at a path.
+
+    Raises:
+        ValueError: there is none, or it cannot be looked at.
+    """
+    path = Path(str(value))
+    try:
+        if path.is_dir():
+            return path
+    except OSError as error:  # a name that is too long, a folder above it that may not be entered
+        raise ValueError("cannot be looked at") from error
+    raise ValueError("is no folder")
 
 
 class Settings(BaseSettings):
@@ -30,8 +53,13 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all")
     port: int = Field(default=50051, ge=0, le=65535, description="port of the gRPC service; 0 takes a free one")
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="port of the metrics; 0 takes a free one")
-    models: DirectoryPath = Field(default=Path("models"), description="folder of bundles, all of which are served")
-    default_model: str = Field(default="", description="model for calls that name none; empty for the first by name")
+    models: Annotated[Path, BeforeValidator(_folder)] = Field(
+        default=Path("models"), description="folder of bundles, all of which are served"
+    )
+    default_model: str = Field(
+        default="",
+        description="model for calls that name none; if empty: chorales where it is loaded, else the only model",
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
     )
@@ -56,13 +84,51 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
     """The settings from the command line (without the program's name) and the environment.
 
     Raises:
-        SettingError: a value is wrong; the message names all that are, and what would be right.
+        SettingError: a value is wrong, or a variable is no setting; the message names all that are, and what would be
+            right.
         SystemExit: the command line itself cannot be read (code 2), or it asked for help (code 0).
     """
+    problems = _unknown_variables(os.environ)
     try:
-        return CliApp.run(Settings, cli_args=list(arguments))
+        settings = CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
-        raise SettingError("; ".join(_sentence(details) for details in error.errors())) from error
+        raise SettingError("; ".join([*map(_sentence, error.errors()), *problems])) from error
+    if problems:
+        raise SettingError("; ".join(problems))
+    return settings
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that begins as our settings do and is none; empty ones count as unset."""
+    known = {_ENV_PREFIX + name.upper() for name in Settings.model_fields} | _CLIENT_VARIABLES
+    names = (name for name, value in environment.items() if name.upper().startswith(_ENV_PREFIX) and value)
+    unknown = sorted(name for name in names if name.upper() not in known and not _is_service_link(name, environment))
+    return list(map(_unknown, unknown))
+
+
+def _unknown(name: str) -> str:
+    nearest = get_close_matches(name[len(_ENV_PREFIX) :].lower(), Settings.model_fields, n=1, cutoff=_ALIKE)
+    if nearest:
+        hint = f"did you mean {_ENV_PREFIX}{nearest[0].upper()}?"
+    else:
+        hint = "python -m server --help lists the settings"
+    return f"the variable {shortened(name)} is no setting of this server: {hint}"
+
+
+def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether Kubernetes sets the variable for a Service whose name begins with `fantasia`.
+
+    In every pod beside a Service called `fantasia-metrics`, unless its enableServiceLinks is false, Kubernetes sets
+    FANTASIA_METRICS_SERVICE_HOST, FANTASIA_METRICS_SERVICE_PORT, FANTASIA_METRICS_SERVICE_PORT_GRPC,
+    FANTASIA_METRICS_PORT=tcp://..., FANTASIA_METRICS_PORT_9464_TCP_ADDR and more
+    (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+    """
+    services = [host.removesuffix(_SERVICE_HOST) for host in environment if host.endswith(_SERVICE_HOST)]
+    return any(
+        name.startswith((f"{service}_SERVICE_", f"{service}_PORT_")) or name == f"{service}_PORT"
+        for service in services
+        if service.startswith(_ENV_PREFIX.rstrip("_"))
+    )
 
 
 def _sentence(error: Any) -> str:
@@ -70,7 +136,7 @@ def _sentence(error: Any) -> str:
     value = str(error["input"])
     flag, variable = "--" + name.replace("_", "-"), _ENV_PREFIX + name.upper()
     sentence = f"{flag} (or {variable}) must be {_allowed(Settings.model_fields[name])}, not {shortened(value)!r}"
-    if value.startswith("tcp://"):
+    if value.startswith(_SERVICE_LINK):
         # Kubernetes sets FANTASIA_PORT=tcp://... in every pod beside a Service called fantasia.
         sentence += f"; {variable} seems to come from a Kubernetes service link: set enableServiceLinks: false"
     return sentence
