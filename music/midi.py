@@ -9,6 +9,7 @@ import numpy as np
 import symusic
 
 from music.errors import InvalidScoreError
+from music.note_counts import NoteCounts
 from music.score import IN_ORDER, TICKS_PER_QUARTER, Meter, Note, Score, require_length
 
 _END_MARKER: Final = "end"
@@ -68,14 +69,14 @@ def _tellable(notes: list[Note]) -> list[list[Note]]:
     return tracks
 
 
-def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
+def read_midi(data: bytes, counts: NoteCounts | None = None) -> Score:
     """The score in a Standard MIDI File: every pitched track is a voice, the highest (by mean pitch) first.
 
     Ticks are rescaled to `TICKS_PER_QUARTER`. The first meter, tempo, key and program count; a file whose
     meter changes later has meter None, since no clock could follow it, except that a first bar written in a
-    meter of its own is a pickup. What a score cannot hold is counted in `dropped`: notes of `percussion`,
-    `tempo_changes`, `meter_changes`, tracks of `other_programs`, and the times that a `pedal` holds notes longer
-    than their keys.
+    meter of its own is a pickup. What a score cannot hold is added to `counts`: notes of `percussion` are left out;
+    beside notes there are `tempo_changes`, `meter_changes`, tracks of `other_programs`, and the times that a `pedal`
+    holds notes longer than their keys.
 
     Raises:
         InvalidScoreError: the bytes are no MIDI file, hold no pitched note, or last too long.
@@ -104,8 +105,12 @@ def read_midi(data: bytes, dropped: Counter[str] | None = None) -> Score:
     meter, pickup_ticks = _meter_and_pickup(
         [(round(m.time * scale), m.numerator, m.denominator) for m in file.time_signatures]
     )
-    if dropped is not None:
-        dropped.update(_unheld(file, tracks, meter))
+    if counts is not None:
+        counts.kept += len(notes)
+        percussion = sum(len(track.notes) for track in file.tracks if track.is_drum)
+        counts.left_out.update(+Counter(percussion=percussion))
+        counts.struck += len(notes) + percussion
+        counts.other.update(_unheld(file, tracks, meter))
     length = max(note.end for note in notes)
     for marker in file.markers:
         if marker.text == _END_MARKER:
@@ -126,7 +131,6 @@ def _unheld(file: Any, tracks: list[Any], meter: Meter | None) -> Counter[str]:
     tempos = [tempo.qpm for tempo in sorted(file.tempos, key=lambda tempo: tempo.time)]
     meters = [(m.numerator, m.denominator) for m in sorted(file.time_signatures, key=lambda m: m.time)]
     counts = Counter(
-        percussion=sum(len(track.notes) for track in file.tracks if track.is_drum),
         tempo_changes=sum(after != before for before, after in pairwise(tempos)),
         meter_changes=0 if meter else sum(after != before for before, after in pairwise(meters)),
         other_programs=sum(track.program != tracks[0].program for track in tracks),

@@ -61,9 +61,7 @@ def prepare_folk(sources: list[Source], *, workers: int, progress: bool = True) 
 
 
 def _read_file(source: Source) -> FileScores:
-    tunes = read_tunes(source.path, source.name)
-    packed = [(reading.name, CompactScore.of(reading.score), reading.dropped) for reading in tunes.readings]
-    return FileScores(packed, tunes.skipped)
+    return FileScores.of(read_tunes(source.path, source.name))
 
 
 def _description(scores: Mapping[str, CompactScore]) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from music.errors import InvalidScoreError
+from music.note_counts import NoteCounts
 from training.corpus import CompactScore, Corpus, Split
 from training.errors import CorpusError
-from training.readers import CHORALE_PARTS, SUFFIXES, printable, read_scores
+from training.readers import CHORALE_PARTS, SUFFIXES, FileReadings, ReadOptions, printable, read_file
 from training.sections import cut_into_sections
 
 _HELD_OUT_FRACTION: Final = 0.1
@@ -33,7 +33,7 @@ class Source:
 
     name: str
     path: Path
-    parts: tuple[str, ...] | None = None
+    options: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(slots=True)
@@ -46,18 +46,24 @@ class Report:
     """Files that could not be read."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by the name of the file, or of the piece in it."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Notes that a score cannot hold or that were moved, by reason."""
+    counts: NoteCounts = field(default_factory=NoteCounts)
+    """What became of the notes of all files."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileScores:
     """What one file gave."""
 
-    scores: list[tuple[str, CompactScore, Counter[str]]]
-    """Name, score, and what happened to notes, by reason."""
+    scores: list[tuple[str, CompactScore, NoteCounts]]
+    """Name, score, and what became of the notes of its source."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by name of a piece that was left out."""
+
+    @classmethod
+    def of(cls, file: FileReadings) -> "FileScores":
+        """Pack what a reader gave."""
+        packed = [(reading.name, CompactScore.of(reading.score), reading.counts) for reading in file.readings]
+        return cls(packed, file.skipped)
 
 
 def chorale_sources() -> tuple[list[Source], dict[str, Split]]:
@@ -69,7 +75,8 @@ def chorale_sources() -> tuple[list[Source], dict[str, Split]]:
     never = set(split_lists["never_train"])
     folder = Path(corpus.__file__).parent / "bach"
     paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.name not in never)
-    sources = [Source(path.name, path, CHORALE_PARTS) for path in paths]
+    options = ReadOptions(parts=CHORALE_PARTS)
+    sources = [Source(path.name, path, options) for path in paths]
     return sources, {source.name: splits.get(source.name, Split.TRAIN) for source in sources}
 
 
@@ -170,10 +177,10 @@ def read_files(
             if isinstance(outcome, FileScores):
                 report.read += 1
                 report.skipped.update(outcome.skipped)
-                for name, packed, dropped in outcome.scores:
+                for name, packed, counts in outcome.scores:
                     scores[name] = packed
                     files[name] = source.name
-                    report.dropped.update(dropped)
+                    report.counts.update(counts)
             else:
                 report.failed += 1
                 report.skipped[source.name] = str(outcome)
@@ -211,5 +218,4 @@ def _outcomes(
 
 
 def _read_file(source: Source) -> FileScores:
-    readings = read_scores(source.path, source.name, source.parts)
-    return FileScores([(reading.name, CompactScore.of(reading.score), reading.dropped) for reading in readings])
+    return FileScores.of(read_file(source.path, source.name, source.options))

@@ -6,7 +6,6 @@ last ending, and every whole bar begins a whole number of bars after the pickup,
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from music.errors import InvalidScoreError
+from music.note_counts import NoteCounts
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
-from training.readers import Reading
+from training.readers.reading import FileReadings, Reading
 
 STEP_TICKS: Final = TICKS_PER_QUARTER // 4
 METERS: Final = (Meter(2, 2), Meter(6, 8), Meter(4, 4), Meter(3, 4), Meter(9, 8))
@@ -47,19 +47,10 @@ class Bar:
     closes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tunes:
-    """What a file gave."""
-
-    readings: list[Reading]
-    skipped: dict[str, str]
-    """Reason by name of the tune."""
-
-
-def read_tunes(path: Path, name: str) -> Tunes:
+def read_tunes(path: Path, name: str) -> FileReadings:
     """Read every tune of an ABC file with music21; a tune is known as `name#number`.
 
-    `Reading.dropped` counts grace notes, lower notes of chords (`chord`) and notes moved by `level` (`off_grid`).
+    Left out are grace notes and lower notes of chords (`chord`); changed are notes moved by `level` (`off_grid`).
 
     Raises:
         InvalidScoreError: the file is no ABC.
@@ -87,7 +78,7 @@ def read_tunes(path: Path, name: str) -> Tunes:
                 skipped[label] = str(error)
             except Exception as error:
                 skipped[label] = f"music21 cannot read it ({type(error).__name__})"
-    return Tunes(readings, skipped)
+    return FileReadings(readings, skipped)
 
 
 def place(bars: Sequence[Bar], meter: Meter) -> tuple[list[Note], int, int]:
@@ -177,8 +168,8 @@ def _read(parsed: Any, name: str) -> Reading:
         raise InvalidScoreError("more than one voice")
     (part,) = parts
     meter = _meter(part)
-    dropped: Counter[str] = Counter()
-    bars = [_bar(measure, dropped) for measure in _last_endings(part)]
+    counts = NoteCounts()
+    bars = [_bar(measure, counts) for measure in _last_endings(part)]
     bars = [bar for bar in bars if bar.ticks]
     if len(bars) < _FEWEST_BARS:
         raise InvalidScoreError(f"fewer than {_FEWEST_BARS} bars")
@@ -195,9 +186,11 @@ def _read(parsed: Any, name: str) -> Reading:
         raise InvalidScoreError("a pickup off the grid of 16ths")
     levelled, moved = level(score.notes)
     if moved:
-        dropped["off_grid"] += moved
+        counts.changed["off_grid"] += moved
     length = -(-score.length_ticks // STEP_TICKS) * STEP_TICKS
-    return Reading(name, replace(score, notes=tuple(levelled), length_ticks=length), dropped)
+    counts.kept = len(levelled)
+    counts.struck = counts.kept + counts.left_out.total()
+    return Reading(name, replace(score, notes=tuple(levelled), length_ticks=length), counts)
 
 
 def _meter(part: Any) -> Meter:
@@ -219,7 +212,7 @@ def _last_endings(part: Any) -> Iterator[Any]:
     return (measure for measure in part.getElementsByClass("Measure") if id(measure) not in left_out)
 
 
-def _bar(measure: Any, dropped: Counter[str]) -> Bar:
+def _bar(measure: Any, counts: NoteCounts) -> Bar:
     from music21 import chord, harmony
 
     tones: list[Tone] = []
@@ -227,12 +220,12 @@ def _bar(measure: Any, dropped: Counter[str]) -> Bar:
         if isinstance(element, harmony.ChordSymbol):
             continue
         if element.duration.isGrace or not element.quarterLength:
-            dropped["grace"] += 1
+            counts.left_out["grace"] += 1
             continue
         tone = element
         if isinstance(element, chord.Chord):
             tone = max(element.notes, key=lambda note: int(note.pitch.midi))
-            dropped["chord"] += len(element.notes) - 1
+            counts.left_out["chord"] += len(element.notes) - 1
         tie = tone.tie or element.tie
         held = tie is not None and tie.type in ("continue", "stop")
         tones.append(Tone(_ticks(element.offset), _ticks(element.quarterLength), int(tone.pitch.midi), held))

@@ -14,7 +14,7 @@ from music.midi import read_midi, write_midi
 from tests.integration.serving import serving
 from training.evaluation import ClockMode, evaluate, evaluate_folder
 from training.prepare import chorale_sources
-from training.readers import CHORALE_PARTS, read_scores
+from training.readers import CHORALE_PARTS, ReadOptions, read_file
 
 BUNDLE = Path("models/chorales")
 
@@ -40,7 +40,7 @@ def test_its_numbers_can_be_had_again_from_midi_files(tmp_path: Path) -> None:
     root = Path(music21_corpus.__file__).parent / "bach"
     _, sides = chorale_sources()
     names = sorted(name for name, side in sides.items() if side.name == "VALID")[:6]
-    scores = [read_scores(root / name, name, CHORALE_PARTS)[0].score for name in names]
+    scores = [read_file(root / name, name, ReadOptions(parts=CHORALE_PARTS)).readings[0].score for name in names]
     for name, score in zip(names, scores, strict=True):
         (tmp_path / f"{name}.mid").write_bytes(write_midi(score))
     direct = evaluate(bundle, scores, ClockMode.STATED)

@@ -8,6 +8,8 @@ from typing import Final
 
 import click
 
+from music.note_counts import in_words
+
 _MOST_NAMED: Final = 50
 """More files or tunes than this are counted by reason instead of named."""
 
@@ -52,8 +54,11 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
     else:
         for reason, count in Counter(report.skipped.values()).most_common():
             click.echo(f"skipped {count}: {reason}")
-    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.dropped.items())) or "none"
+    counts = report.counts
     click.echo(f"files: {report.read} read, {report.failed} failed")
-    click.echo(f"notes: {corpus.note_count} kept, dropped or moved: {dropped}")
+    click.echo(f"notes: {counts.struck:,} struck, {counts.repeated:,} more by repeats, {corpus.note_count:,} kept")
+    click.echo(f"  left out: {in_words(counts.left_out)}")
+    click.echo(f"  changed: {in_words(counts.changed)}")
+    click.echo(f"  beside notes: {in_words(counts.other)}")
     click.echo("pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split))
     click.echo(f"wrote {out}: {corpus.source}")

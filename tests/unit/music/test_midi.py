@@ -1,5 +1,4 @@
 import io
-from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +11,7 @@ from music21 import converter
 
 from music.errors import InvalidScoreError
 from music.midi import read_midi, write_midi
+from music.note_counts import NoteCounts
 from music.score import Meter, Note, Score
 from tests.unit.music.strategies import grid_scores
 
@@ -128,12 +128,13 @@ def test_what_a_score_cannot_hold_is_counted() -> None:
         file.tempos.append(symusic.Tempo(tick, qpm=bpm))
     for tick, beats in ((1920, 3), (0, 4), (3360, 4)):
         file.time_signatures.append(symusic.TimeSignature(tick, beats, 4))
-    dropped: Counter[str] = Counter()
-    read_midi(file.dumps_midi(), dropped)
-    assert dropped == {"percussion": 2, "tempo_changes": 1, "meter_changes": 2, "other_programs": 1, "pedal": 3}
+    counts = NoteCounts()
+    read_midi(file.dumps_midi(), counts)
+    assert counts.left_out == {"percussion": 2}
+    assert counts.other == {"tempo_changes": 1, "meter_changes": 2, "other_programs": 1, "pedal": 3}
 
 
 def test_a_file_that_a_score_holds_whole_loses_nothing() -> None:
-    dropped: Counter[str] = Counter()
-    read_midi(write_midi(PIECE), dropped)
-    assert not dropped
+    counts = NoteCounts()
+    read_midi(write_midi(PIECE), counts)
+    assert counts == NoteCounts(struck=len(PIECE.notes), kept=len(PIECE.notes))

@@ -12,13 +12,15 @@ from music21 import corpus as music21_corpus
 
 from music.errors import InvalidScoreError
 from music.midi import write_midi
+from music.note_counts import NoteCounts
 from music.score import Meter, Note, Score
 from training import prepare as prepare_module
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
 from training.prepare import chorale_sources, folder_sources, prepare, split_by_piece
-from training.readers import CHORALE_PARTS, read_scores
+from training.readers import CHORALE_PARTS, ReadOptions, read_file
 
+CHORALE = ReadOptions(parts=CHORALE_PARTS)
 PIECE = Score((Note(0, 480, 72, 90, 0), Note(0, 960, 48, 70, 1), Note(480, 160, 74, 90, 0)), 960, tempo_bpm=90)
 
 TUNES = """X:1
@@ -71,14 +73,14 @@ def test_reading_processes_are_renewed_as_often_as_it_takes(folder: Path, monkey
 
 
 def test_midi_is_read_exactly_triplets_included(folder: Path) -> None:
-    (reading,) = read_scores(folder / "piece0.mid", "piece0.mid")
+    (reading,) = read_file(folder / "piece0.mid", "piece0.mid").readings
     assert reading.score.notes == PIECE.notes
     assert reading.score.tempo_bpm == pytest.approx(90, abs=0.01)
-    assert not reading.dropped
+    assert reading.counts == NoteCounts(struck=3, kept=3)
 
 
 def test_abc_with_several_tunes_gives_several_scores(folder: Path) -> None:
-    first, second = read_scores(folder / "tunes.abc", "tunes")
+    first, second = read_file(folder / "tunes.abc", "tunes").readings
     assert (first.name, second.name) == ("tunes#1", "tunes#2")
     assert first.score.meter == Meter(3, 4)
     assert [note.pitch for note in first.score.notes] == [67, 69, 71, 72, 74, 76]
@@ -87,11 +89,11 @@ def test_abc_with_several_tunes_gives_several_scores(folder: Path) -> None:
 
 def test_a_chorale_has_its_four_voices_meter_and_pickup() -> None:
     path = Path(music21_corpus.__file__).parent / "bach" / "bwv10.7.mxl"
-    (reading,) = read_scores(path, "bwv10.7.mxl", CHORALE_PARTS)
+    (reading,) = read_file(path, "bwv10.7.mxl", CHORALE).readings
     score = reading.score
     assert (score.voices, score.meter, score.pickup_ticks, score.key_sharps) == (4, Meter(4, 4), 0, -2)
     assert [max(n.pitch for n in score.notes if n.voice == voice) for voice in range(4)] == [77, 72, 67, 62]
-    upbeat = read_scores(path.with_name("bwv269.mxl"), "bwv269.mxl", CHORALE_PARTS)[0].score
+    upbeat = read_file(path.with_name("bwv269.mxl"), "bwv269.mxl", CHORALE).readings[0].score
     assert (upbeat.meter, upbeat.pickup_ticks) == (Meter(3, 4), 480)
 
 
@@ -149,7 +151,7 @@ def test_one_track_with_four_channels_is_four_voices(tmp_path: Path) -> None:
                 mido.Message("note_on", note=pitch, velocity=on, channel=channel, time=480 * (not on and not channel))
             )
     file.save(tmp_path / "type0.mid")
-    (reading,) = read_scores(tmp_path / "type0.mid", "type0.mid")
+    (reading,) = read_file(tmp_path / "type0.mid", "type0.mid").readings
     assert [(note.voice, note.pitch, note.duration) for note in reading.score.notes] == [
         (0, 72, 480), (1, 67, 480), (2, 60, 480), (3, 48, 480),
     ]  # fmt: skip
@@ -183,7 +185,7 @@ def test_ties_are_one_note_across_bars_and_inside_chords(tmp_path: Path) -> None
     long = note.Note("C5", quarterLength=7)  # over a bar line: written as two tied notes
     part.append(long)
     path = part.write("musicxml", tmp_path / "ties.musicxml")
-    (reading,) = read_scores(path, "ties")
+    (reading,) = read_file(path, "ties").readings
     assert [(n.onset, n.duration, n.pitch) for n in reading.score.notes] == [
         (960, 1440, 60),
         (960, 960, 64),
@@ -199,4 +201,4 @@ def test_drums_alone_are_no_music(tmp_path: Path) -> None:
     file.tracks.append(track)
     (tmp_path / "drums.mid").write_bytes(file.dumps_midi())
     with pytest.raises(InvalidScoreError, match="no pitched note"):
-        read_scores(tmp_path / "drums.mid", "drums.mid")
+        read_file(tmp_path / "drums.mid", "drums.mid")

@@ -1,4 +1,3 @@
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def test_ties_join_and_ornaments_and_second_notes_go(tmp_path: Path) -> None:
     (reading,) = read_tunes(path, "tunes.abc").readings
     held = next(note for note in reading.score.notes if note.pitch == 72)
     assert (held.onset, held.duration) == (720, 1440)
-    assert reading.dropped == Counter(grace=1, chord=1)
+    assert reading.counts.left_out == {"grace": 1, "chord": 1}
     assert 71 in [note.pitch for note in reading.score.notes], "the higher note of two stays"
 
 
@@ -107,7 +106,8 @@ def test_a_reel_in_sixteenths_is_read_as_one_in_eighths() -> None:
     assert [(note.onset, note.duration, note.pitch) for note in score.notes[:4]] == [
         (0, 120, 62), (120, 120, 64), (240, 240, 66), (480, 480, 67),
     ]  # fmt: skip
-    assert reading.dropped == Counter(grace=7, off_grid=9)
+    assert reading.counts.left_out == {"grace": 7}
+    assert reading.counts.changed == {"off_grid": 9}
 
 
 def test_a_pickup_that_nobody_made_room_for_is_taken_from_the_note_before() -> None:

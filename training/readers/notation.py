@@ -1,52 +1,27 @@
-"""Scores from files: MIDI by the reader that evaluation uses too, everything else by music21.
-
-One reader for MIDI means that a file has the same voices, meter and length when a model is trained on it and when
-one is evaluated on it. It is also exact to the tick where music21 quantizes, and a hundred times as fast.
-"""
+"""Scores in notation formats (MusicXML, Humdrum), through music21."""
 
 import warnings
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from music.errors import InvalidScoreError
-from music.midi import read_midi
+from music.note_counts import NoteCounts
 from music.score import IN_ORDER, TICKS_PER_QUARTER, Meter, Note, Score, require_length
+from training.readers.reading import FileReadings, Reading, ReadOptions
 
-MIDI_SUFFIXES: Final = frozenset((".mid", ".midi"))
-SUFFIXES: Final = MIDI_SUFFIXES | frozenset((".mxl", ".xml", ".musicxml", ".krn", ".abc"))
 _DRUM_CHANNEL: Final = 9  # counted from 0, as music21 does
-CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One score of a file; `dropped` counts the notes that a `Score` cannot hold, by reason."""
+def read_notation_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
+    """Read every score of a file; most files hold one.
 
-    name: str
-    score: Score
-    dropped: Counter[str]
-
-
-def printable(path: Path) -> str:
-    """The path with slashes, bytes that are no UTF-8 escaped: a name that can be stored and shown."""
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def read_scores(path: Path, name: str, parts: tuple[str, ...] | None = None) -> list[Reading]:
-    """Read every score of a file; most files hold one, an ABC file may hold many.
-
-    With `parts` given, those whose names begin so become the voices, in that order (a score with exactly as
+    With `options.parts` given, those whose names begin so become the voices, in that order (a score with exactly as
     many parts and no names is taken as it stands). Otherwise every pitched part is a voice, the highest (by
     mean pitch) first.
 
     Raises:
         InvalidScoreError: the file cannot be read, no score in it holds a pitched note, or one lasts too long.
     """
-    if path.suffix.lower() in MIDI_SUFFIXES and parts is None:
-        dropped: Counter[str] = Counter()
-        return [Reading(name, read_midi(path.read_bytes(), dropped), dropped)]
     from music21 import converter, exceptions21, stream  # slow to import, and only the readers need it
 
     try:
@@ -57,7 +32,7 @@ def read_scores(path: Path, name: str, parts: tuple[str, ...] | None = None) -> 
             readings = []
             for index, item in enumerate(streams):
                 label = name if len(streams) == 1 else f"{name}#{index + 1}"
-                readings.append(_read(item, label, parts))
+                readings.append(_read(item, label, options.parts))
     except InvalidScoreError:
         raise
     except (exceptions21.Music21Exception, Exception) as error:  # music21 raises whatever its parsers meet
@@ -65,17 +40,17 @@ def read_scores(path: Path, name: str, parts: tuple[str, ...] | None = None) -> 
     readings = [reading for reading in readings if reading.score.notes]
     if not readings:
         raise InvalidScoreError("no pitched note in it")
-    return readings
+    return FileReadings(readings)
 
 
 def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
     parts = list(score.parts) if hasattr(score, "parts") else []
     parts = parts or [score]
-    dropped: Counter[str] = Counter()
+    counts = NoteCounts()
     if part_names is not None:
         parts = _named(parts, part_names)
     meter, pickup_ticks = _meter_and_pickup(parts[0])
-    voices = [_notes(part, dropped) for part in parts]
+    voices = [_notes(part, counts) for part in parts]
     if part_names is None:
         voices = [voice for voice in voices if voice]
         voices.sort(key=lambda voice: -sum(pitch for _, _, pitch, _ in voice) / len(voice))
@@ -85,6 +60,8 @@ def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
         for onset, duration, pitch, velocity in voice
     ]
     notes.sort(key=IN_ORDER)
+    counts.kept = len(notes)
+    counts.struck = counts.kept + counts.left_out.total()
     length = max([_ticks(score.highestTime), *(note.end for note in notes)])
     require_length(length)
     flat = parts[0].flatten()
@@ -99,7 +76,7 @@ def _read(score: Any, name: str, part_names: tuple[str, ...] | None) -> Reading:
             key_sharps=next((int(key.sharps) for key in flat.getElementsByClass("KeySignature")), None),
             program=_program(flat),
         ),
-        dropped,
+        counts,
     )
 
 
@@ -116,7 +93,7 @@ def _named(parts: list[Any], names: tuple[str, ...]) -> list[Any]:
     raise InvalidScoreError(f"has no parts called {', '.join(names)}")
 
 
-def _notes(part: Any, dropped: Counter[str]) -> list[tuple[int, int, int, int]]:
+def _notes(part: Any, counts: NoteCounts) -> list[tuple[int, int, int, int]]:
     """(onset, duration, pitch, velocity) of every note of a part, ties joined and chords taken apart."""
     from music21 import chord, note, percussion
 
@@ -127,10 +104,10 @@ def _notes(part: Any, dropped: Counter[str]) -> list[tuple[int, int, int, int]]:
     for element in flat.notes:
         size = len(getattr(element, "pitches", ())) or 1
         if element.duration.isGrace or element.quarterLength == 0:
-            dropped["grace"] += size
+            counts.left_out["grace"] += size
             continue
         if drums or isinstance(element, note.Unpitched | percussion.PercussionChord):
-            dropped["percussion"] += size
+            counts.left_out["percussion"] += size
             continue
         onset = _ticks(element.offset)
         end = max(_ticks(element.offset + element.quarterLength), onset + 1)

@@ -1,0 +1,42 @@
+"""Readers of score files, one module a format; callers use `read_file`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from music.errors import InvalidScoreError
+from training.readers.abc import read_abc_file
+from training.readers.formats import ABC_SUFFIXES, MIDI_SUFFIXES, NOTATION_SUFFIXES, SUFFIXES
+from training.readers.midi import read_midi_file
+from training.readers.notation import read_notation_file
+from training.readers.reading import FileReadings, Reading, ReadOptions, printable
+
+__all__ = [
+    "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "FileReadings", "ReadOptions", "Reading", "printable", "read_file",
+]  # fmt: skip
+
+CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
+
+_READERS: Final[Mapping[str, Callable[[Path, str, ReadOptions], FileReadings]]] = {
+    **dict.fromkeys(MIDI_SUFFIXES, read_midi_file),
+    **dict.fromkeys(ABC_SUFFIXES, read_abc_file),
+    **dict.fromkeys(NOTATION_SUFFIXES, read_notation_file),
+}
+
+
+def read_file(path: Path, name: str, options: ReadOptions | None = None) -> FileReadings:
+    """Read every score of a file, by the reader that its suffix stands for; most files hold one score.
+
+    Args:
+        path: the file.
+        name: what its pieces are called; the pieces of a file of several are `name#1`, `name#2` and so on.
+        options: what the caller decides about the reading; None for the defaults.
+
+    Raises:
+        InvalidScoreError: the file cannot be read, no score in it holds a pitched note, or one lasts too long.
+        OSError: the file cannot be opened.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InvalidScoreError(f"no reader for {path.suffix or 'a file without a suffix'}")
+    return reader(path, name, options or ReadOptions())
