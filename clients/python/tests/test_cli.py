@@ -121,6 +121,15 @@ def test_the_server_can_come_from_the_environment(server: "ScriptedServer") -> N
     assert result.exit_code == 0
 
 
+def test_a_wrong_address_in_the_environment_has_exit_code_2() -> None:
+    result = fantasia(None, "models", FANTASIA_SERVER="http://localhost:50051")
+    misused(result, "FANTASIA_SERVER", "write localhost:50051")
+
+
+def test_a_server_without_a_port_is_asked_on_the_default_one() -> None:
+    failed(fantasia(None, "--server", "127.0.0.3", "health"), "127.0.0.3:50051 cannot be reached")
+
+
 @pytest.mark.parametrize("command", [["health"], ["models"], ["generate", "--json"]])
 def test_a_server_that_is_not_there_is_one_sentence(command: list[str]) -> None:
     failed(fantasia(None, "--server", "localhost:1", *command), "localhost:1 cannot be reached")
@@ -217,6 +226,8 @@ def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
         (["--timeout", "1e-9", "health"], "0.01 or above"),
         (["--timeout", "nan", "models"], "0.01 or above"),
         (["--server", " ", "models"], "localhost:50051"),
+        (["--server", "http://localhost:50051", "models"], "must not begin with http://: write localhost:50051"),
+        (["--server", "localhost:70000", "models"], "1 to 65535"),
         (["--ca", str(Path(__file__).with_name("test_values.py")), "models"], "nothing in PEM format"),
         (["compose"], "No such command"),
     ],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 import trustme
+from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2
 
 from fantasia.v1 import generation_pb2 as pb
@@ -259,7 +260,7 @@ async def test_retries_can_be_turned_off(server: "ScriptedServer", connect: "Con
 async def test_nothing_else_is_tried_again(
     server: "ScriptedServer", connect: "Connect", code: grpc.StatusCode, error: type[Exception]
 ) -> None:
-    server.script.append(server.fail(code))
+    server.script.append(server.fail(code, "no", RetryInfo()))
     with pytest.raises(error):
         await connect(server.address, retry=QUICK)("generate")
     assert len(server.requests) == 1
@@ -348,9 +349,10 @@ async def test_leaving_the_block_closes_the_client(server: "ScriptedServer") -> 
         await async_client.generate()
 
 
-async def test_an_empty_address_is_refused(connect: "Connect") -> None:
-    with pytest.raises(ValueError, match="localhost:50051"):
-        connect(" ")
+@pytest.mark.parametrize("address", [" ", "http://localhost:50051", "localhost:70000"])
+async def test_a_wrong_address_is_refused_at_once(connect: "Connect", address: str) -> None:
+    with pytest.raises(ValueError, match="server's address"):
+        connect(address)
 
 
 def test_the_asyncio_client_needs_a_loop() -> None:

@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1.generation_pb2_grpc import GenerationServiceStub
+from fantasia_client.address import DEFAULT_SERVER
 from fantasia_client.connection import (
-    DEFAULT_SERVER,
     DEFAULT_TIMEOUT_SECONDS,
     TLS,
     Keepalive,
@@ -44,7 +44,8 @@ class AsyncClient:
     `FantasiaClientError`; `fantasia_client.errors` draws their tree.
 
     Args:
-        server: `HOST:PORT`, or any name that gRPC resolves.
+        server: `HOST`, `HOST:PORT` (port 50051 where none is given), or a gRPC name such as `dns:///HOST:PORT`,
+            `ipv4:ADDRESS:PORT,ADDRESS:PORT` or `unix:PATH`.
         timeout_seconds: default deadline of a call, at least 0.01.
         wait_for_ready: wait, within the deadline, for a server that cannot be reached yet.
         retry: when a failed call is tried again.
@@ -53,7 +54,7 @@ class AsyncClient:
         credentials: encrypt it, for what `tls` does not cover.
 
     Raises:
-        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are
+        ValueError: the address is wrong, the timeout is no number or below 0.01, or both `tls` and `credentials` are
             given.
         RuntimeError: no event loop is running.
     """
@@ -74,9 +75,9 @@ class AsyncClient:
         secure = channel_credentials(tls, credentials)
         options = channel_options(retry or Retry(), keepalive or Keepalive())
         self._channel = (
-            grpc.aio.insecure_channel(server, options)
+            grpc.aio.insecure_channel(self._settings.server, options)
             if secure is None
-            else grpc.aio.secure_channel(server, secure, options)
+            else grpc.aio.secure_channel(self._settings.server, secure, options)
         )
         self._stub = GenerationServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from fantasia_client.address import DEFAULT_SERVER, checked_server
 from fantasia_client.client import Client
-from fantasia_client.connection import DEFAULT_SERVER, DEFAULT_TIMEOUT_SECONDS, TLS
+from fantasia_client.connection import DEFAULT_TIMEOUT_SECONDS, TLS
 from fantasia_client.errors import FantasiaClientError
 from fantasia_client.health import Health
 from fantasia_client.meter import Meter
@@ -45,9 +46,10 @@ class _Target:
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not value.strip():
-        raise click.BadParameter("an address is written like localhost:50051.")
-    return value
+    try:
+        return checked_server(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
 
 
 def _timeout(_context: click.Context, _option: click.Parameter, value: float) -> float:
@@ -73,7 +75,7 @@ def _meter(_context: click.Context, _option: click.Parameter, value: str | None)
     default=DEFAULT_SERVER,
     show_default=True,
     show_envvar=True,
-    help="Address of the server.",
+    help="Address of the server; port 50051 where none is given.",
 )
 @click.option(
     "--timeout",

@@ -8,8 +8,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1.generation_pb2_grpc import GenerationServiceStub
+from fantasia_client.address import DEFAULT_SERVER
 from fantasia_client.connection import (
-    DEFAULT_SERVER,
     DEFAULT_TIMEOUT_SECONDS,
     TLS,
     Keepalive,
@@ -39,7 +39,8 @@ class Client:
     `FantasiaClientError`; `fantasia_client.errors` draws their tree.
 
     Args:
-        server: `HOST:PORT`, or any name that gRPC resolves.
+        server: `HOST`, `HOST:PORT` (port 50051 where none is given), or a gRPC name such as `dns:///HOST:PORT`,
+            `ipv4:ADDRESS:PORT,ADDRESS:PORT` or `unix:PATH`.
         timeout_seconds: default deadline of a call, at least 0.01.
         wait_for_ready: wait, within the deadline, for a server that cannot be reached yet.
         retry: when a failed call is tried again.
@@ -48,7 +49,7 @@ class Client:
         credentials: encrypt it, for what `tls` does not cover.
 
     Raises:
-        ValueError: the address is empty, the timeout is no number or below 0.01, or both `tls` and `credentials` are
+        ValueError: the address is wrong, the timeout is no number or below 0.01, or both `tls` and `credentials` are
             given.
     """
 
@@ -67,7 +68,9 @@ class Client:
         secure = channel_credentials(tls, credentials)
         options = channel_options(retry or Retry(), keepalive or Keepalive())
         self._channel = (
-            grpc.insecure_channel(server, options) if secure is None else grpc.secure_channel(server, secure, options)
+            grpc.insecure_channel(self._settings.server, options)
+            if secure is None
+            else grpc.secure_channel(self._settings.server, secure, options)
         )
         self._stub = GenerationServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)

@@ -11,7 +11,6 @@ import grpc
 
 from fantasia_client.version import VERSION
 
-DEFAULT_SERVER = "localhost:50051"
 DEFAULT_TIMEOUT_SECONDS = 60.0
 GENERATION_SERVICE = "fantasia.v1.GenerationService"
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from numbers import Real
 
+from fantasia_client.address import checked_server
 from fantasia_client.errors import ClientClosedError
 
 _FOREVER_SECONDS = 1e9
@@ -16,13 +17,13 @@ class CallSettings:
     """Where calls go, how long they may take, and whether any may still be made."""
 
     server: str
+    """Address as gRPC takes it; `HOST` and the like are completed."""
     timeout_seconds: float
     wait_for_ready: bool
     closed: bool = False
 
     def __post_init__(self) -> None:
-        if not self.server.strip():
-            raise ValueError("server must be an address like localhost:50051, not empty")
+        self.server = checked_server(self.server)
         self._check(self.timeout_seconds)
 
     def deadline(self, timeout_seconds: float | None) -> float | None:
