@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest, RequestInfo, ResourceInfo, 
 import server.rpc.service
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from fantasia_client import AsyncClient, MessageTooLargeError
 from music.score import Score
 from server.app import App
 from tests.integration.arithmetic_runner import ArithmeticRunner
@@ -114,6 +115,12 @@ async def test_a_message_that_is_too_long_is_refused(stub: Stub) -> None:
         await stub.Generate(pb.GenerateRequest(model="x" * (2 << 20)))
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_the_client_is_told_the_limit(app: App) -> None:
+    async with AsyncClient(app.address) as client:
+        with pytest.raises(MessageTooLargeError, match=r"request is too large: 2,097,157 bytes; .* 1,048,576 bytes"):
+            await client.generate(model="x" * (2 << 20))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, Re
 from grpc import StatusCode
 
 import fantasia_client
+from fantasia.v1 import generation_pb2 as pb
 from fantasia_client import (
     AccessDeniedError,
     CallCancelledError,
@@ -18,6 +19,7 @@ from fantasia_client import (
     FantasiaClientError,
     FieldViolation,
     InvalidRequestError,
+    MessageTooLargeError,
     Meter,
     ModelNotFoundError,
     Retry,
@@ -38,7 +40,7 @@ EXPECTED = {
     StatusCode.NOT_FOUND: ModelNotFoundError,
     StatusCode.UNAUTHENTICATED: AccessDeniedError,
     StatusCode.PERMISSION_DENIED: AccessDeniedError,
-    StatusCode.RESOURCE_EXHAUSTED: ServerBusyError,
+    StatusCode.RESOURCE_EXHAUSTED: ServerError,  # without details: not our server's word
     StatusCode.UNAVAILABLE: ServerUnavailableError,
     StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
     StatusCode.CANCELLED: CallCancelledError,
@@ -104,7 +106,6 @@ async def test_a_missing_model_is_named(server: "ScriptedServer", connect: "Conn
     [
         ([RetryInfo(retry_delay=Duration(seconds=1, nanos=500_000_000))], 1.5),
         ([ErrorInfo(reason="QUEUE_FULL")], None),
-        ([], None),
     ],
 )
 async def test_the_wait_that_the_server_asks_for_is_passed_on(
@@ -119,6 +120,62 @@ async def test_the_wait_that_the_server_asks_for_is_passed_on(
     with pytest.raises(error) as caught:
         await connect(server.address, retry=Retry(attempts=1))("generate")
     assert caught.value.retry_after_seconds == expected
+
+
+async def test_a_server_that_gives_no_wait_is_unavailable(server: "ScriptedServer", connect: "Connect") -> None:
+    server.script.append(server.fail(StatusCode.UNAVAILABLE, "later"))
+    with pytest.raises(ServerUnavailableError) as caught:
+        await connect(server.address, retry=Retry(attempts=1))("generate")
+    assert caught.value.retry_after_seconds is None
+
+
+async def test_a_request_over_the_servers_limit_is_too_large(server: "ScriptedServer", connect: "Connect") -> None:
+    with pytest.raises(MessageTooLargeError, match=r"^the request is too large: 5,242,885 bytes; ") as caught:
+        await connect(server.address)("generate", model="x" * (5 << 20))
+    assert str(caught.value).endswith(f"; {server.address} accepts at most 4,194,304 bytes")
+    assert (caught.value.size_bytes, caught.value.limit_bytes) == ((5 << 20) + 5, 4 << 20)
+    assert caught.value.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_answer_over_the_clients_limit_is_too_large(server: "ScriptedServer", connect: "Connect") -> None:
+    large = pb.GenerateResponse(midi=bytes(65 << 20))
+    server.script.append(lambda *_: large)
+    with pytest.raises(MessageTooLargeError, match=r"^the answer is too large: 68,157,445 bytes; ") as caught:
+        await connect(server.address)("generate")
+    assert str(caught.value).endswith("; this client accepts at most 67,108,864 bytes")
+    assert (caught.value.size_bytes, caught.value.limit_bytes) == ((65 << 20) + 5, 64 << 20)
+
+
+async def test_headers_over_the_limit_are_too_large(server: "ScriptedServer", connect: "Connect") -> None:
+    server.script.append(server.fail(StatusCode.INVALID_ARGUMENT, "y" * 20_000))
+    with pytest.raises(MessageTooLargeError, match=r"headers .* too large: 20,000 bytes; .* 16,384 bytes") as caught:
+        await connect(server.address)("generate")
+    assert (caught.value.size_bytes, caught.value.limit_bytes) == (20_000, 16_384)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "grpc: received message larger than max (12 vs. 10)",
+            "the request is too large: 12 bytes; {} accepts at most 10",
+        ),
+        (
+            "trying to send message larger than max (12 vs. 10)",
+            "the answer is too large: 12 bytes; {} sends at most 10",
+        ),
+        ("gRPC message exceeds maximum size 10: 12", "the request is too large: 12 bytes; {} accepts at most 10 bytes"),
+        ("CLIENT: Sent message larger than max (12 vs. 10)", "the request is too large: 12 bytes; this client sends"),
+    ],
+)
+async def test_other_implementations_of_grpc_have_limits_too(
+    server: "ScriptedServer", connect: "Connect", text: str, words: str
+) -> None:
+    server.script.append(server.fail(StatusCode.RESOURCE_EXHAUSTED, text))
+    with pytest.raises(MessageTooLargeError) as caught:
+        await connect(server.address)("generate")
+    assert str(caught.value).startswith(words.format(server.address))
+    assert (caught.value.size_bytes, caught.value.limit_bytes) == (12, 10)
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x08\x05"])

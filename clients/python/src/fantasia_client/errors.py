@@ -4,7 +4,8 @@ FantasiaClientError
 ├── InvalidRequestError       the server, or the client before it, refused a field: see `violations`
 ├── ModelNotFoundError        the server has no model of that name: see `model`
 ├── AccessDeniedError         credentials are missing, or do not allow the call
-├── ServerBusyError           the server's queue is full: see `retry_after_seconds`
+├── MessageTooLargeError      the request or the answer is over a limit: see `limit_bytes`
+├── ServerBusyError           the server has no room for more work: see `retry_after_seconds`
 ├── ServerUnavailableError    the server cannot be reached, is starting or is stopping
 ├── DeadlineExceededError     no answer came within the deadline
 ├── CallCancelledError        the call was cancelled, by the server or by closing the client
@@ -66,6 +67,24 @@ class AccessDeniedError(FantasiaClientError):
     """Credentials are missing, or do not allow the call."""
 
 
+class MessageTooLargeError(FantasiaClientError):
+    """The request is larger than the server accepts, or the answer larger than this client accepts."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        size_bytes: int | None = None,
+        limit_bytes: int | None = None,
+        code: grpc.StatusCode | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.size_bytes = size_bytes
+        """Size of the message; None where gRPC did not say."""
+        self.limit_bytes = limit_bytes
+        """The largest message accepted; None where gRPC did not say."""
+
+
 class _RetryableError(FantasiaClientError):
     def __init__(
         self,
@@ -80,7 +99,7 @@ class _RetryableError(FantasiaClientError):
 
 
 class ServerBusyError(_RetryableError):
-    """The server's queue is full. Wait `retry_after_seconds` and ask again."""
+    """The server has no room for more work. Wait `retry_after_seconds` and ask again."""
 
 
 class ServerUnavailableError(_RetryableError):

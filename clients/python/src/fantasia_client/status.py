@@ -1,5 +1,6 @@
 """The one place where a gRPC status becomes an error of `fantasia_client.errors`."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +19,7 @@ from fantasia_client.errors import (
     FantasiaClientError,
     FieldViolation,
     InvalidRequestError,
+    MessageTooLargeError,
     ModelNotFoundError,
     ServerBusyError,
     ServerError,
@@ -26,6 +28,15 @@ from fantasia_client.errors import (
 )
 
 DetailT = TypeVar("DetailT", bound=Message)
+
+_TOO_LARGE = re.compile(
+    r"(?:(?P<side>CLIENT|SERVER): )?(?P<verb>received|sent|send) message larger than max "
+    r"\((?P<size>\d+) vs\. (?P<limit>\d+)\)"
+    r"|message exceeds maximum size (?P<java_limit>\d+): (?P<java_size>\d+)",
+    re.IGNORECASE,
+)
+"""What gRPC says of a message over a limit: its C core and Go, then Java. The side is the one that refused it."""
+_HEADERS_TOO_LARGE = re.compile(r"metadata size exceeds.*?\b(?P<size>\d+) vs\. (?P<limit>\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,31 @@ def _access_denied(failure: _Failure) -> FantasiaClientError:
     return AccessDeniedError(text, code=failure.code)
 
 
+def _exhausted(failure: _Failure) -> FantasiaClientError:
+    # Our server attaches details to what it refuses. Without them gRPC itself, or a proxy, ran into a limit.
+    if failure.status:
+        return _busy(failure)
+    return _too_large(failure) or _server_error(failure)
+
+
+def _too_large(failure: _Failure) -> FantasiaClientError | None:
+    if found := _TOO_LARGE.search(failure.text):
+        size, limit = (int(found[name] or found[f"java_{name}"]) for name in ("size", "limit"))
+        by_client, sending = found["side"] == "CLIENT", (found["verb"] or "").lower().startswith("sen")
+        what = "the request" if by_client == sending else "the answer"
+        who = "this client" if by_client else failure.server
+        verb = "sends" if sending else "accepts"
+        text = f"{what} is too large: {size:,} bytes; {who} {verb} at most {limit:,} bytes"
+    elif found := _HEADERS_TOO_LARGE.search(failure.text):
+        size, limit = int(found["size"]), int(found["limit"])
+        text = (
+            f"the headers of the call to {failure.server} are too large: {size:,} bytes; the limit is {limit:,} bytes"
+        )
+    else:
+        return None
+    return MessageTooLargeError(text, size_bytes=size, limit_bytes=limit, code=failure.code)
+
+
 def _busy(failure: _Failure) -> FantasiaClientError:
     text = f"{failure.server} is busy: {failure.text or 'it has no room for more work'}"
     return ServerBusyError(text, retry_after_seconds=failure.retry_after_seconds(), code=failure.code)
@@ -140,7 +176,7 @@ TRANSLATIONS: Mapping[StatusCode, Callable[[_Failure], FantasiaClientError]] = {
     StatusCode.NOT_FOUND: _model_not_found,
     StatusCode.UNAUTHENTICATED: _access_denied,
     StatusCode.PERMISSION_DENIED: _access_denied,
-    StatusCode.RESOURCE_EXHAUSTED: _busy,
+    StatusCode.RESOURCE_EXHAUSTED: _exhausted,
     StatusCode.UNAVAILABLE: _unavailable,
     StatusCode.DEADLINE_EXCEEDED: _deadline_exceeded,
     StatusCode.CANCELLED: _cancelled,
