@@ -1,9 +1,9 @@
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from clients.python.tests.network import has_ipv6
 from fantasia_client.address import checked_server
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def test_a_unix_socket_reaches_the_server(
     assert (await connect(f"unix:{path}")("generate")).bars == 2
 
 
-@pytest.mark.skipif(not socket.has_ipv6, reason="this system has no IPv6")
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 async def test_an_ipv6_address_reaches_the_server(idle_server: "ScriptedServer", connect: "Connect") -> None:
     idle_server.start("[::1]:0")
     port = idle_server.address.rpartition(":")[2]

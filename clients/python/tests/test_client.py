@@ -371,7 +371,7 @@ async def test_tls_trusts_its_authority_alone(idle_server: "ScriptedServer", con
     client = connect(idle_server.address, credentials=grpc.ssl_channel_credentials(trusted))
     assert (await client("generate")).bars == 2
     client = connect(idle_server.address, tls=TLS(stranger.cert_pem.bytes()), retry=QUICK)
-    with pytest.raises(ServerUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ServerUnavailableError, match="not from an authority that this client trusts"):
         await client("generate")
     client = connect(idle_server.address, retry=QUICK)
     with pytest.raises(ServerUnavailableError, match="cannot be reached"):

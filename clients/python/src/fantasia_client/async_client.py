@@ -1,6 +1,7 @@
 """The asyncio client."""
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -19,6 +20,7 @@ from fantasia_client.connection import (
     channel_credentials,
     channel_options,
 )
+from fantasia_client.diagnosis import Diagnosis
 from fantasia_client.health import Health, health_from
 from fantasia_client.meter import Meter
 from fantasia_client.model import ModelInfo
@@ -27,7 +29,7 @@ from fantasia_client.requests import generate_request, get_model_request
 from fantasia_client.responses import model_from, models_from, piece_from
 from fantasia_client.sampling import Sampling
 from fantasia_client.settings import CallSettings
-from fantasia_client.status import error_from_rpc
+from fantasia_client.status import error_from_rpc, needs_look
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -79,6 +81,7 @@ class AsyncClient:
             if secure is None
             else grpc.aio.secure_channel(self._settings.server, secure, options)
         )
+        self._diagnosis = Diagnosis(self._settings.server, secure)
         self._stub = GenerationServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -185,10 +188,14 @@ class AsyncClient:
     ) -> ResponseT:
         deadline = self._settings.deadline(timeout_seconds)
         ready = self._settings.readiness(wait_for_ready)
+        started = time.monotonic()
         try:
             return await method(request, timeout=deadline, wait_for_ready=ready)
         except grpc.RpcError as error:
-            raise error_from_rpc(error, self._settings.server, deadline) from error
+            found, left = "", self._settings.left(deadline, started)
+            if left > 0 and needs_look(error, self._diagnosis):
+                found = await asyncio.to_thread(self._diagnosis.look, error.details() or "", left)
+            raise error_from_rpc(error, self._settings.server, deadline, self._diagnosis, found) from error
 
     async def __aenter__(self) -> Self:
         return self

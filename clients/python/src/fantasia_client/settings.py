@@ -1,5 +1,7 @@
 """What the sync and the asyncio client have in common."""
 
+import math
+import time
 from dataclasses import dataclass
 from numbers import Real
 
@@ -39,6 +41,16 @@ class CallSettings:
             timeout_seconds = self.timeout_seconds
         self._check(timeout_seconds)
         return None if timeout_seconds >= _FOREVER_SECONDS else timeout_seconds
+
+    @staticmethod
+    def left(deadline: float | None, started: float) -> float:
+        """Seconds that are left of a call, at least 0.
+
+        Args:
+            deadline: what `deadline` gave for the call.
+            started: `time.monotonic()` when the call began.
+        """
+        return math.inf if deadline is None else max(0.0, started + deadline - time.monotonic())
 
     def readiness(self, wait_for_ready: bool | None) -> bool:
         """Whether a call waits for the connection; None means the client's default."""

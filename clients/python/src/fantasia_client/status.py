@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc_status import rpc_status
 
+from fantasia_client.diagnosis import Diagnosis
 from fantasia_client.errors import (
     AccessDeniedError,
     CallCancelledError,
@@ -49,6 +50,7 @@ class _Failure:
     timeout_seconds: float | None
     status: Status | None
     """The google.rpc.Status that the server attached; None where there is none, as with a lost connection."""
+    diagnosis: Diagnosis
 
     def detail(self, kind: type[DetailT]) -> DetailT | None:
         """The first detail of this kind."""
@@ -63,16 +65,26 @@ class _Failure:
         return None if info is None else info.retry_delay.ToTimedelta().total_seconds()
 
 
-def error_from_rpc(error: grpc.RpcError, server: str, timeout_seconds: float | None) -> FantasiaClientError:
+def needs_look(error: grpc.RpcError, diagnosis: Diagnosis) -> bool:
+    """Whether `diagnosis.look` could tell more of this failure than gRPC does."""
+    lost = error.code() is StatusCode.UNAVAILABLE and _rich_status(error) is None
+    return lost and diagnosis.needs_look(error.details() or "")
+
+
+def error_from_rpc(
+    error: grpc.RpcError, server: str, timeout_seconds: float | None, diagnosis: Diagnosis, found: str = ""
+) -> FantasiaClientError:
     """The client's error for a failed call.
 
     Args:
         error: what a call raised, on a sync or an asyncio channel.
         server: address that was called, for the sentence.
         timeout_seconds: deadline of the call, for the sentence; None where it had none.
+        diagnosis: says why the server cannot be reached.
+        found: what `diagnosis.look` found, where that was needed.
     """
-    text = " ".join((error.details() or "").split()).rstrip(".")
-    failure = _Failure(error.code(), text, server, timeout_seconds, _rich_status(error))
+    text = " ".join((found or error.details() or "").split()).rstrip(".")
+    failure = _Failure(error.code(), text, server, timeout_seconds, _rich_status(error), diagnosis)
     return TRANSLATIONS[failure.code](failure)
 
 
@@ -144,16 +156,24 @@ def _busy(failure: _Failure) -> FantasiaClientError:
 
 def _unavailable(failure: _Failure) -> FantasiaClientError:
     # A status with details was written by the server; without them the connection is what failed.
-    verdict = "is unavailable" if failure.status else "cannot be reached"
-    # gRPC tells of every layer that it came through; the innermost is the reason.
-    reason = failure.text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
-    text = f"{failure.server} {verdict}" + (f": {reason}" if reason else "")
+    if failure.status:
+        text = f"{failure.server} is unavailable: {failure.text or 'it gave no reason'}"
+    else:
+        cause = failure.diagnosis.cause(failure.text)
+        text = f"{failure.server} cannot be reached{_through_proxy(failure)}" + (f": {cause}" if cause else "")
+        if proxy := failure.diagnosis.proxy:
+            text += f"; to connect without the proxy, set no_proxy={proxy.host}"
     return ServerUnavailableError(text, retry_after_seconds=failure.retry_after_seconds(), code=failure.code)
 
 
 def _deadline_exceeded(failure: _Failure) -> FantasiaClientError:
     within = "" if failure.timeout_seconds is None else f" within {failure.timeout_seconds:g} s"
-    return DeadlineExceededError(f"{failure.server} gave no answer{within}", code=failure.code)
+    return DeadlineExceededError(f"{failure.server} gave no answer{within}{_through_proxy(failure)}", code=failure.code)
+
+
+def _through_proxy(failure: _Failure) -> str:
+    proxy = failure.diagnosis.proxy
+    return f" through the proxy {proxy.address} (variable {proxy.variable})" if proxy else ""
 
 
 def _cancelled(failure: _Failure) -> FantasiaClientError:
