@@ -5,12 +5,16 @@ a command wants our one sentence there; who wants more sets the variable.
 """
 
 import os
+import sys
 
 
 def main() -> None:
     """Run the `fantasia` command."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from fantasia_client.cli import main as command
+    try:
+        from fantasia_client.cli import main as command
+    except KeyboardInterrupt:  # loading takes a moment
+        sys.exit(130)
 
     command(prog_name="fantasia")
 

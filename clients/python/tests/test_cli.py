@@ -222,6 +222,8 @@ def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
         (["generate", "--meter", "waltz", "--json"], "written like 3/4"),
         (["generate", "--plot", "a.gif"], ".png, .svg, .pdf"),
         (["generate", "-o", "a.png", "--plot", "./a.png"], "the same file"),
+        (["generate", "-o", "-", "--plot", "-"], "the same file"),
+        (["generate", "-o", "-", "--json"], "--json writes to standard output too"),
         (["--timeout", "0", "models"], "0.01 or above"),
         (["--timeout", "1e-9", "health"], "0.01 or above"),
         (["--timeout", "nan", "models"], "0.01 or above"),

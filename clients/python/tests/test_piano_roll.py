@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from fantasia_client import FinishReason, Meter, MissingExtraError, Note, Piece, Timing
-from fantasia_client.piano_roll import draw_piano_roll, save_piano_roll
+from fantasia_client.piano_roll import draw_piano_roll, render_piano_roll, save_piano_roll
 
 NOTES = (Note(0, 960, 72, voice=0), Note(0, 1920, 48, voice=1), Note(1920, 480, 72, voice=0))
 PIECE = Piece(
@@ -120,3 +120,10 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     with pytest.raises(MissingExtraError, match=r"fantasia-client\[plot\]"):
         __import__("fantasia_client.piano_roll")
+
+
+@pytest.mark.parametrize(("file_format", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_a_roll_can_be_had_as_bytes(file_format: str, start: bytes) -> None:
+    assert render_piano_roll(PIECE, file_format=file_format).startswith(start)
+    with pytest.raises(ValueError, match="png, svg, pdf, not 'gif'"):
+        render_piano_roll(PIECE, file_format="gif")

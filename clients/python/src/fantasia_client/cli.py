@@ -1,6 +1,8 @@
 """The `fantasia` command."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +14,24 @@ import click
 from fantasia_client.address import DEFAULT_SERVER, checked_server
 from fantasia_client.client import Client
 from fantasia_client.connection import DEFAULT_TIMEOUT_SECONDS, TLS
-from fantasia_client.errors import FantasiaClientError
+from fantasia_client.errors import DeadlineExceededError, FantasiaClientError, ServerUnavailableError
 from fantasia_client.health import Health
 from fantasia_client.meter import Meter
-from fantasia_client.model import ModelInfo
-from fantasia_client.piece import FinishReason, Piece
+from fantasia_client.output import Output, output_option
+from fantasia_client.piece import Piece
+from fantasia_client.report import describe, report
 from fantasia_client.sampling import Sampling
 from fantasia_client.settings import MIN_TIMEOUT_SECONDS
 from fantasia_client.version import VERSION
+
+_EXPLAIN_SECONDS = 2.0
+"""How long it may take to find out why a server cannot be reached, after a wait that was in vain."""
+
+
+class _Interrupted(click.ClickException):
+    """Ctrl-C, with the exit code that shells give it: 128 and the number of the signal."""
+
+    exit_code = 130
 
 
 class _Commands(click.Group):
@@ -29,7 +41,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FantasiaClientError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_explained(error, ctx.obj)) from error
+        except KeyboardInterrupt as error:
+            raise _Interrupted("interrupted") from error
+        except BrokenPipeError:
+            raise  # click ends without a word: the reader has gone
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            # Of what is still in the buffer, Python would complain once more as it exits.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+            raise click.ClickException(f"cannot write standard output: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,19 @@ class _Target:
 
     def connect(self) -> Client:
         return Client(self.server, timeout_seconds=self.timeout_seconds, wait_for_ready=self.wait, tls=self.tls)
+
+
+def _explained(error: FantasiaClientError, target: _Target | None) -> str:
+    """The error's sentence; where `--wait` waited for nothing, with the reason that the server cannot be reached."""
+    if isinstance(error, DeadlineExceededError) and target is not None and target.wait:
+        try:
+            with Client(target.server, tls=target.tls) as client:
+                client.health(timeout_seconds=_EXPLAIN_SECONDS)
+        except ServerUnavailableError as reason:
+            return f"{error}: {reason}"
+        except FantasiaClientError:
+            pass
+    return str(error)
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -65,7 +100,11 @@ def _meter(_context: click.Context, _option: click.Parameter, value: str | None)
         raise click.BadParameter(f"{error}.") from error
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 it failed (one sentence on stderr says why), 2 wrong usage, 130 interrupted.",
+)
 @click.version_option(VERSION, prog_name="fantasia")
 @click.option(
     "--server",
@@ -122,15 +161,15 @@ def main(context: click.Context, server: str, timeout: float, wait: bool, tls: b
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    callback=output_option,
     metavar="FILE",
-    help="MIDI file to write, over whatever stands there.",
+    help="MIDI file to write; an existing file is replaced. - for standard output.",
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    callback=output_option,
     metavar="FILE",
-    help="Draw a piano roll into this PNG, SVG or PDF file; needs matplotlib.",
+    help="Draw a piano roll into this PNG, SVG or PDF file; - for a PNG on standard output. Needs matplotlib.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all of the answer but the MIDI bytes as JSON.")
 @click.pass_obj
@@ -148,8 +187,8 @@ def generate(
     tempo: float | None,
     program: int | None,
     meter: Meter | None,
-    output: Path | None,
-    plot: Path | None,
+    output: Output | None,
+    plot: Output | None,
     as_json: bool,
 ) -> None:
     """Have one piece written.
@@ -163,12 +202,16 @@ def generate(
         raise click.UsageError(f"Give one of {', '.join(lengths)}, and no more.")
     if not (output or plot or as_json):
         raise click.UsageError("Say what to do with the piece: -o FILE, --plot FILE or --json.")
-    if output and plot and output.absolute() == plot.absolute():
+    if output and plot and output.same_file(plot):
         raise click.UsageError("-o and --plot name the same file.")
+    places = [place for place in (output, plot) if place]
+    shared = any(place.shares_stdout for place in places)
+    if shared and as_json:
+        raise click.UsageError("--json writes to standard output too: give -o or --plot a file.")
     # All that can go wrong here goes wrong before the server has worked for nothing.
-    draw = None if plot is None else _plotter(plot)
-    for path in filter(None, (output, plot)):
-        _write(path, partial(_probe, path))
+    draw = _plotter(plot) if plot else None
+    for place in places:
+        place.check()
     with target.connect() as client:
         piece = client.generate(
             bars=bars,
@@ -182,14 +225,14 @@ def generate(
             meter=meter,
         )
     if output:
-        _write(output, lambda: piece.save(output))
+        output.write(piece.midi)
     if plot and draw:
-        _write(plot, lambda: draw(piece, plot))
+        plot.write(draw(piece))
     if as_json:
         files = {"output": output and str(output), "plot": plot and str(plot)}
         click.echo(json.dumps(files | piece.to_dict(), indent=2))
     else:
-        click.echo(_report(piece, output, plot))
+        click.echo(report(piece, output, plot), err=shared)
 
 
 @main.command()
@@ -206,7 +249,7 @@ def models(target: _Target, as_json: bool) -> None:
         click.echo("The server has loaded no model.")
     else:
         # By the contract the default comes first.
-        click.echo("\n\n".join(_describe(model, default=index == 0) for index, model in enumerate(loaded)))
+        click.echo("\n\n".join(describe(model, default=index == 0) for index, model in enumerate(loaded)))
 
 
 @main.command()
@@ -220,65 +263,12 @@ def health(target: _Target) -> None:
     click.echo(f"{target.server} takes work: {state.value}")
 
 
-def _plotter(plot: Path) -> Callable[[Piece, Path], Path]:
+def _plotter(place: Output) -> Callable[[Piece], bytes]:
     """What draws; an error where matplotlib is missing or the ending is unknown."""
     from fantasia_client import piano_roll  # here, because matplotlib is optional and slow to import
 
-    if plot.suffix.lower() not in piano_roll.SUFFIXES:
+    suffix = ".png" if place.is_stdout else place.path.suffix.lower()
+    if suffix not in piano_roll.SUFFIXES:
         endings = ", ".join(piano_roll.SUFFIXES)
-        raise click.UsageError(f"--plot draws {endings} files, and {plot} ends in none of these.")
-    return piano_roll.save_piano_roll
-
-
-def _probe(path: Path) -> None:
-    """Open the file for writing, which alone tells whether that works; leave no trace."""
-    existed = path.exists()
-    if existed and not path.is_file() and not path.is_dir():
-        return  # a pipe or a device: to open it could block, or have an effect
-    path.open("ab").close()
-    if not existed:
-        path.resolve().unlink()  # of a link that led nowhere, what it leads to
-
-
-def _write(path: Path, write: Callable[[], object]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _report(piece: Piece, output: Path | None, plot: Path | None) -> str:
-    length = f"{piece.bars:g} bar" + ("" if piece.bars == 1 else "s")
-    end = ", where the model ended it" if piece.finish_reason is FinishReason.END else ""
-    timing = piece.timing
-    lines = [f"wrote {output}"] if output else []
-    lines += [f"drew {plot}"] if plot else []
-    lines += [
-        f"{length} of {piece.meter}, {len(piece.notes)} notes, "
-        f"{piece.duration_seconds:.1f} s at {piece.tempo_bpm:g} bpm{end}",
-        f"model {piece.model} ({piece.model_digest[:12]}), seed {piece.seed}",
-        f"{piece.token_count} tokens in {timing.total_seconds:.3f} s "
-        f"(queue {timing.queue_seconds:.3f} s, first token {timing.first_token_seconds:.3f} s)",
-    ]
-    return "\n".join(lines)
-
-
-def _describe(model: ModelInfo, *, default: bool) -> str:
-    sampling = model.default_sampling
-    precision = f" in {model.precision}" if model.precision else ""
-    facts = {
-        "tokenizer": f"{model.tokenizer}, {model.steps_per_quarter} steps a quarter note"
-        + (f", {model.voices} voices" if model.voices else ""),
-        "meters": ", ".join(map(str, model.meters)),
-        "longest": f"{model.max_steps} steps, {model.max_bars()} bars of {(model.meters or (Meter(),))[0]}",
-        "defaults": f"temperature {sampling.temperature}, top-k {sampling.top_k}, top-p {sampling.top_p}, "
-        f"{model.default_tempo_bpm:g} bpm, program {model.default_program}",
-        "network": f"{model.parameters:,} parameters{precision} on {model.provider}",
-        "digest": model.digest,
-    } | {name: f"{value:g}" for name, value in sorted(model.metrics.items())}
-    width = max(map(len, facts)) + 2
-    lines = [
-        f"{model.name}{' (default)' if default else ''}: {model.description}",
-        *(f"  {key:<{width}}{value}" for key, value in facts.items()),
-    ]
-    return "\n".join(lines)
+        raise click.UsageError(f"--plot draws {endings} files, and {place} ends in none of these.")
+    return partial(piano_roll.render_piano_roll, file_format=suffix[1:])

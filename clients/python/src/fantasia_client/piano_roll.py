@@ -4,6 +4,7 @@ Figures are made without pyplot, so that nothing global is touched and no displa
 in a server's thread as in a notebook.
 """
 
+import io
 import math
 import os
 from collections import defaultdict
@@ -113,15 +114,37 @@ def save_piano_roll(piece: Piece, path: str | os.PathLike[str], *, dots_per_inch
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"a piano roll ends in {', '.join(SUFFIXES)}, not in {path.suffix!r}: {path}")
-    figure = draw_piano_roll(
+    _figure(piece).savefig(path, dpi=dots_per_inch)
+    return path
+
+
+def render_piano_roll(piece: Piece, *, file_format: str = "png", dots_per_inch: float = 150) -> bytes:
+    """Draw the piece and return the bytes of a PNG, SVG or PDF file.
+
+    Args:
+        piece: what to draw.
+        file_format: `png`, `svg` or `pdf`.
+        dots_per_inch: resolution of a PNG.
+
+    Raises:
+        ValueError: it is another format.
+    """
+    if f".{file_format}" not in SUFFIXES:
+        formats = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        raise ValueError(f"file_format must be one of {formats}, not {file_format!r}")
+    buffer = io.BytesIO()
+    _figure(piece).savefig(buffer, format=file_format, dpi=dots_per_inch)
+    return buffer.getvalue()
+
+
+def _figure(piece: Piece) -> Figure:
+    return draw_piano_roll(
         piece.notes,
         meter=piece.meter,
         ticks_per_quarter=piece.ticks_per_quarter,
         title=f"{piece.model}  ·  seed {piece.seed}  ·  {piece.tempo_bpm:g} bpm  ·  {piece.meter}",
         length_ticks=piece.length_ticks,
     )
-    figure.savefig(path, dpi=dots_per_inch)
-    return path
 
 
 def _draw_rows(axes: Axes, lowest: int, highest: int) -> None:
