@@ -42,10 +42,10 @@ class SampleRequest(_Table):
     bars: int = Field(ge=1, le=64)
     meter: str | None = Field(default=None, pattern=r"^\d+/\d+$")
 
-    def command(self, model: str) -> str:
-        """The command line that writes the same bytes."""
+    def command(self, model: str, output: str) -> str:
+        """The command line that writes the same bytes to the file `output`, in a checkout."""
         meter = f" --meter {self.meter}" if self.meter else ""
-        return f"fantasia generate --model {model} --bars {self.bars}{meter} --seed {self.seed}"
+        return f".venv/bin/fantasia generate --model {model} --bars {self.bars}{meter} --seed {self.seed} -o {output}"
 
 
 class Prose(_Table):
@@ -199,11 +199,15 @@ def _samples(bundle: Bundle, samples: Sequence[Sample]) -> str:
     first = [sample.request.seed for sample in samples] == list(range(1, len(samples) + 1))
     chosen = "The first seeds there are, not chosen. " if first else ""
     precision = chosen_precision(bundle, "auto", cpu=True)
-    parts = ["## Samples", f"{chosen}Each command writes the same bytes again where the model runs in {precision}."]
+    intro = (
+        f"{chosen}In a checkout, with `make serve` running, each command writes the same bytes again where the model "
+        f"runs in {precision}."
+    )
+    parts = ["## Samples", _paragraph(intro)]
     for number, sample in enumerate(samples, 1):
         parts.append(
             f"**{number}.** [MIDI]({SAMPLES}/{number}.mid), {sample.bars:g} bars of {sample.meter}, "
-            f"{sample.notes} notes: `{sample.request.command(bundle.name)}`"
+            f"{sample.notes} notes: `{sample.request.command(bundle.name, f'{number}.mid')}`"
         )
         parts.append(f"![Piano roll of sample {number}]({SAMPLES}/{number}.png)")
     return "\n\n".join(parts)

@@ -33,12 +33,13 @@ def write_samples(bundle: Path, requests: Sequence[SampleRequest]) -> list[Sampl
     samples = []
     with _serving(bundle) as address, Client(address, wait_for_ready=True) as client:
         for number, request in enumerate(requests, 1):
+            path = folder / f"{number}.mid"
             try:
                 piece = client.generate(bars=request.bars, seed=request.seed, meter=request.meter)
             except FantasiaClientError as error:
-                raise CardError(f"sample {number} ({request.command(bundle.name)}): {error}") from error
-            piece.save(folder / f"{number}.mid")
-            save_piano_roll(piece, folder / f"{number}.png", dots_per_inch=_DOTS_PER_INCH)
+                raise CardError(f"sample {number} ({request.command(bundle.name, path.name)}): {error}") from error
+            piece.save(path)
+            save_piano_roll(piece, path.with_suffix(".png"), dots_per_inch=_DOTS_PER_INCH)
             samples.append(Sample(request, str(piece.meter), piece.bars, len(piece.notes)))
     return samples
 

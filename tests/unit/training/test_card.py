@@ -70,7 +70,7 @@ def test_a_card_says_what_the_manifest_knows(small_bundle: Path) -> None:
     assert f"{bundle.network.parameters:,} parameters" in card
     assert "| train | 5 |" in card
     assert f"| test | {bundle.metrics['test_nats_per_note_step']:.3f} |" in card
-    assert "fantasia generate --model small --bars 8 --meter 3/4 --seed 2" in card
+    assert "`.venv/bin/fantasia generate --model small --bars 8 --meter 3/4 --seed 2 -o 2.mid`" in card
     assert "samples/3.png" in card
     assert "Baselines" not in card
 
