@@ -5,16 +5,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MODELS ?= models
-# With scores of one's own, the configuration is chosen for them.
-CONFIG ?= $(if $(MIDI),auto,chorales)
 RECORD ?= mine
-NAME ?= $(if $(MIDI),mine,$(CONFIG))
+NAME ?= $(if $(MIDI),mine,$(or $(CONFIG),chorales))
+# A word of the shell, whatever stands in it: a folder may be called "my songs".
+quoted = '$(subst ','\'',$(1))'
+# Of a training: MIDI NAME CONFIG EPOCHS PATIENCE THREADS DEVICE SET="table.key=value ..." REPLACE
+TRAIN_OPTIONS = $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(DEVICE),--device $(call quoted,$(DEVICE))) \
+	$(if $(THREADS),--threads $(call quoted,$(THREADS))) $(if $(EPOCHS),--set $(call quoted,training.epochs=$(EPOCHS))) \
+	$(if $(PATIENCE),--set $(call quoted,training.patience=$(PATIENCE))) \
+	$(foreach change,$(SET),--set $(call quoted,$(change))) $(if $(REPLACE),--replace)
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test serve train proto lint format gate quality study cards bench record figures reproduce lock setup image-test clean
+.PHONY: help demo test serve train export proto lint format gate quality study cards bench record figures reproduce lock setup image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -46,30 +51,28 @@ test: $(VENV)/developed lint  ## lint, then every test
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 serve: $(VENV)/served  ## serve models/ on localhost:50051
-	$(BIN)/python -m server --models $(MODELS)
+	$(BIN)/python -m server --models $(call quoted,$(MODELS))
 
 train: $(VENV)/developed  ## train CONFIG, or on your scores in MIDI (a folder), and export models/NAME; goes on where it stopped
-	@if test -e data/$(NAME).npz; then echo "data/$(NAME).npz is there and is used as it is; remove it to read the scores anew"; \
-		else $(BIN)/python -m training prepare "$(or $(MIDI),$(if $(filter folk,$(CONFIG)),folk,chorales))" --out data/$(NAME).npz; fi
-	$(BIN)/python -m training train $(CONFIG) --corpus data/$(NAME).npz --run runs/$(NAME)
-	$(BIN)/python -m training export runs/$(NAME) --out $(MODELS)/$(NAME)
-	$(BIN)/python -m training evaluate $(MODELS)/$(NAME) --corpus data/$(NAME).npz --split test
-	@printf '%s\n' "" "serve it:         make serve MODELS=$(MODELS)" \
-		"ask it for music: .venv/bin/fantasia generate --model $(NAME) --seed 1 -o $(NAME).mid"
+	@$(BIN)/python -m training pipeline $(if $(MIDI),$(call quoted,$(MIDI))) --name $(call quoted,$(NAME)) \
+		--models $(call quoted,$(MODELS)) $(TRAIN_OPTIONS)
+
+export: $(VENV)/developed  ## write models/NAME from what a training has reached, finished or not
+	@$(BIN)/python -m training export $(call quoted,runs/$(NAME)) --out $(call quoted,$(MODELS)/$(NAME))
 
 # For each bundle of MODELS: its name, and the corpus it came from, prepared where it is not there yet.
-EACH_BUNDLE = for manifest in $(MODELS)/*/manifest.json; do bundle=$${manifest%/manifest.json}; name=$${bundle\#\#*/}; \
-	test -e data/$$name.npz || $(BIN)/python -m training prepare $$name --out data/$$name.npz || exit 1;
+EACH_BUNDLE = for manifest in $(call quoted,$(MODELS))/*/manifest.json; do bundle=$${manifest%/manifest.json}; name=$${bundle\#\#*/}; \
+	test -e "data/$$name.npz" || $(BIN)/python -m training prepare "$$name" --out "data/$$name.npz" || exit 1;
 
 gate: $(VENV)/developed  ## judge every bundle on its test pieces; fails where one misses its thresholds
 	@missed=0; $(EACH_BUNDLE) \
-		$(BIN)/python -m training evaluate $$bundle --corpus data/$$name.npz --split test --gate || missed=1; \
+		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --gate || missed=1; \
 		done; exit $$missed
 
 quality: $(VENV)/developed  ## judge the bundles that have changed, and write docs/quality.md with its figures
-	@$(EACH_BUNDLE) $(BIN)/python -m training.judge current $$bundle || \
-		$(BIN)/python -m training evaluate $$bundle --corpus data/$$name.npz --split test --samples 1000 --sweep \
-			--record training/judge/results/$$name.json || exit 1; \
+	@$(EACH_BUNDLE) $(BIN)/python -m training.judge current "$$bundle" || \
+		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --samples 1000 --sweep \
+			--record "training/judge/results/$$name.json" || exit 1; \
 		done
 	$(BIN)/python -m training.judge render docs/quality.md
 
@@ -78,8 +81,8 @@ study: $(VENV)/developed  ## train the chorales' recipe with one thing left out 
 	$(BIN)/python -m training study --corpus data/chorales.npz
 
 cards: $(VENV)/developed  ## write every bundle's model card, with its samples
-	@for manifest in $(MODELS)/*/manifest.json; do \
-		$(BIN)/python -m training card $${manifest%/manifest.json} || exit 1; done
+	@for manifest in $(call quoted,$(MODELS))/*/manifest.json; do \
+		$(BIN)/python -m training card "$${manifest%/manifest.json}" || exit 1; done
 
 proto: $(VENV)/developed  ## generate the stubs from proto/
 	$(BIN)/python proto/generate.py
@@ -98,19 +101,19 @@ bench: $(VENV)/developed  ## engine and service against a bare decode loop, othe
 	$(BIN)/python -m bench
 
 record: $(VENV)/developed  ## the same for longer, then 100,000 requests in a crowd, as RECORD; writes docs/performance.md
-	$(BIN)/python -m bench --seconds 900 --soak-tokens 1000000 --record $(RECORD)
-	$(BIN)/python -m bench.churn --record $(RECORD)
+	$(BIN)/python -m bench --seconds 900 --soak-tokens 1000000 --record $(call quoted,$(RECORD))
+	$(BIN)/python -m bench.churn --record $(call quoted,$(RECORD))
 	$(BIN)/python -m bench --render docs/performance.md
 
 figures: demo $(VENV)/developed  ## regenerate the piano roll, the drawing of the network, the curves of the original
 	mkdir -p docs/images
 	cp out/demo.png docs/images/piano-roll.png
-	$(BIN)/python -m training draw $(MODELS)/chorales --out docs/images/lstm.png
+	$(BIN)/python -m training draw $(call quoted,$(MODELS)/chorales) --out docs/images/lstm.png
 	$(BIN)/python -m training reproduce
 
 reproduce: $(VENV)/developed  ## the original experiment on the MIDI files in MIDI (a folder); goes on where it stopped
-	@test -n "$(MIDI)" || { echo "make reproduce MIDI=folder: which folder of MIDI files?"; exit 1; }
-	$(BIN)/python -m training reproduce $(MIDI)
+	@test -n $(call quoted,$(MIDI)) || { echo "make reproduce MIDI=folder: which folder of MIDI files?"; exit 1; }
+	$(BIN)/python -m training reproduce $(call quoted,$(MIDI))
 
 lock: $(VENV)/base  ## resolve the locked requirements anew
 	$(PIP) pip-tools

@@ -7,6 +7,7 @@ from training.commands.card import card
 from training.commands.draw import draw
 from training.commands.evaluate import evaluate
 from training.commands.export import export
+from training.commands.pipeline import pipeline
 from training.commands.prepare import prepare
 from training.commands.reproduce import reproduce
 from training.commands.roundtrip import roundtrip
@@ -34,7 +35,7 @@ def main() -> None:
     """Teach a network music from scores."""
 
 
-for command in (prepare, train, export, evaluate, draw, reproduce, study, card, roundtrip):
+for command in (pipeline, prepare, train, export, evaluate, draw, reproduce, study, card, roundtrip):
     main.add_command(command)
 
 

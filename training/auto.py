@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from music.score import TICKS_PER_QUARTER, Score
 from music.tokenizers import Tokenizer, tokenizer_class
+from training.config import config_of
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
 
@@ -80,6 +81,17 @@ def choose(corpus: Corpus, *, device: str) -> Choice:
         },
         [why, *reasons],
     )
+
+
+def check_overrides(overrides: dict[str, str]) -> None:
+    """Make sure that values can be changed so in a configuration that will be chosen for a corpus.
+
+    Raises:
+        ConfigurationError: there is no such value, or it is out of range.
+    """
+    network, training, _ = sizes(_ANCHOR_TOKENS, 100, "cpu")
+    tables = {"tokenizer": {"name": "events"}, "network": network, "training": training, "bundle": {"description": ""}}
+    config_of(tables, AUTO, overrides)
 
 
 def _tokenizer(sample: Sequence[Score]) -> tuple[dict[str, Any], Tokenizer, str]:

@@ -3,11 +3,12 @@
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from music.score import Meter, Note, Score
 from training.errors import CorpusError
 from training.files import replace_file
+from training.origin import Origin
 
 FORMAT_VERSION: Final = 1
 _UNKNOWN_KEY: Final = 99
@@ -78,8 +80,12 @@ class Corpus:
         splits: NDArray[np.uint8],
         scores: list[CompactScore],
         source: str,
+        origin: Origin | None = None,
     ) -> None:
         self.source = source
+        """What it holds, as a sentence."""
+        self.origin = origin
+        """Folder that it was read from; None where it came with Fantasia, or an earlier version wrote it."""
         self._names = names
         self._splits = splits
         self._scores = scores
@@ -119,9 +125,12 @@ class Corpus:
             CorpusError: it cannot be written, as on a full disk.
         """
         packed_file = io.BytesIO()
+        about: dict[str, Any] = {"format_version": FORMAT_VERSION, "source": self.source}
+        if self.origin is not None:
+            about["origin"] = self.origin.as_entry()
         np.savez_compressed(
             packed_file,
-            about=np.array(json.dumps({"format_version": FORMAT_VERSION, "source": self.source})),
+            about=np.array(json.dumps(about)),
             names=np.array(self._names, dtype=np.str_),
             splits=self._splits,
             note_offsets=np.cumsum([0, *(len(packed.notes) for packed in self._scores)]),
@@ -141,20 +150,47 @@ class Corpus:
         Raises:
             CorpusError: the file is missing, damaged, or of another format version.
         """
-        try:
-            # Opened here: NumPy leaves a file that is no archive open.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                about = dict(json.loads(str(file["about"])))
-                names, splits, offsets = file["names"].tolist(), file["splits"], file["note_offsets"]
-                notes, headers = file["notes"], file["headers"]
-        except FileNotFoundError as error:
-            raise CorpusError(f"there is no corpus at {path}; make one with `python -m training prepare`") from error
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error) as error:
-            raise CorpusError(f"{path} is no corpus that `python -m training prepare` wrote: {error}") from error
-        if about.get("format_version") != FORMAT_VERSION:
-            raise CorpusError(f"{path} has corpus format {about.get('format_version')}; this is {FORMAT_VERSION}")
+        with _opened(path) as (about, file):
+            names, splits, offsets = file["names"].tolist(), file["splits"], file["note_offsets"]
+            notes, headers = file["notes"], file["headers"]
         scores = [
             CompactScore(notes[first:last], tuple(header))
             for first, last, header in zip(offsets[:-1], offsets[1:], headers.tolist(), strict=True)
         ]
-        return cls(names, splits, scores, about["source"])
+        return cls(names, splits, scores, about.source, about.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an array file says of itself."""
+
+    source: str
+    """What it holds, as a sentence."""
+    origin: Origin | None
+    """Folder that it was read from."""
+
+
+def read_about(path: Path) -> About:
+    """What an array file says of itself, without the time and memory that its pieces take.
+
+    Raises:
+        CorpusError: the file is missing, damaged, or of another format version.
+    """
+    with _opened(path) as (about, _):
+        return about
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[About, Any]]:
+    """An array file's description and its arrays, which are read as they are asked for."""
+    try:
+        # Opened here: NumPy leaves a file that is no archive open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            entries = dict(json.loads(str(file["about"])))
+            if entries.get("format_version") != FORMAT_VERSION:
+                raise CorpusError(f"{path} has corpus format {entries.get('format_version')}; this is {FORMAT_VERSION}")
+            yield About(str(entries["source"]), Origin.from_entry(entries.get("origin"))), file
+    except FileNotFoundError as error:
+        raise CorpusError(f"there is no corpus at {path}; make one with `python -m training prepare`") from error
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error) as error:
+        raise CorpusError(f"{path} is no corpus that `python -m training prepare` wrote: {error}") from error

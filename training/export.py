@@ -1,6 +1,5 @@
 """A trained network as an ONNX bundle, checked against PyTorch before it is called one."""
 
-import re
 import shutil
 import sys
 import tempfile
@@ -15,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from music.bundle import (
-    MANIFEST,
-    NAME_PATTERN,
     Bundle,
     Defaults,
     Graphs,
@@ -25,16 +22,13 @@ from music.bundle import (
     TokenizerEntry,
     file_sha256,
     load_bundle,
-    read_manifest,
     write_manifest,
 )
-from music.errors import BundleFormatError
 from music.tokenizers import Tokenizer
 from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.request import EngineRequest
 from training.batches import EncodedPiece, model_inputs
-from training.card import card_files
 from training.config import Config
 from training.curves import CURVES, draw_curves
 from training.decoded import DecodeScorer
@@ -42,6 +36,7 @@ from training.errors import ExportError
 from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.history import HISTORY, read_history
 from training.model import MusicLSTM
+from training.targets import check_target
 
 CHUNK_SIZES: Final = (1, 4, 8, 16)
 _SAMPLED_ROWS: Final = 4
@@ -124,32 +119,6 @@ def export(
             target.replace(Path(scratch) / "replaced")  # goes with the scratch folder, once the new one stands
         folder.replace(target)
     return load_bundle(target)
-
-
-def check_target(target: Path, name: str) -> None:
-    """Make sure, before any work is done, that a bundle called `name` may be written to `target`.
-
-    A model card there goes with the bundle that it describes.
-
-    Raises:
-        ExportError: the name is none, or the folder holds something else than one bundle.
-    """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise ExportError(
-            f"a model cannot be called {name!r}: lower-case letters, digits, '.', '_' and '-', "
-            "at most 63, the first a letter or digit; say another --name"
-        )
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise ExportError(f"{target} exists and is no folder; choose another --out")
-    present = {path.name for path in target.iterdir()}
-    try:
-        listed = {MANIFEST, *read_manifest(target).files, *card_files(target)} if present else set()
-    except BundleFormatError:
-        listed = set()
-    if present - listed:
-        raise ExportError(f"{target} exists and is no bundle, or holds more than one; choose another --out")
 
 
 def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path, known: Sequence[EncodedPiece]) -> Graphs:

@@ -1,8 +1,20 @@
 """Files that are whole or not there."""
 
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and sure that files can be written to it, before work whose result goes there.
+
+    Raises:
+        OSError: it cannot be made, or no file in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from music.bundle import OLDEST_VERSION, Bundle, load_bundle
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
-from training.auto import AUTO, choose
+from training.auto import AUTO, check_overrides, choose
 from training.batches import EncodedPiece, encode_corpus
 from training.calibration import calibrate
 from training.checkpoint import BEST, load_checkpoint, unwritable
@@ -20,11 +20,13 @@ from training.curves import CURVES, draw_curves
 from training.distributed import World, joined
 from training.errors import CheckpointError, CorpusError, OutOfMemoryError
 from training.evaluation import ClockMode, evaluate_split
-from training.export import check_agreement, check_target, export
+from training.export import check_agreement, export
 from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
 from training.model import MusicLSTM
+from training.origin import Origin
 from training.restored import recipe, restored
+from training.targets import check_target
 from training.trainer import Trainer
 
 ABOUT: Final = "run.json"
@@ -42,6 +44,8 @@ class Run:
     corpus_path: Path
     reasons: tuple[str, ...] = ()
     """Why the configuration is as it is, a line for each choice; empty unless it was chosen for the corpus."""
+    origin: Origin | None = None
+    """Folder that the corpus was read from, if that is known."""
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
@@ -55,7 +59,8 @@ class Run:
             entry = about["tokenizer"]
             tokenizer = tokenizer_from_parameters(entry["name"], entry["version"], entry["parameters"])
             config = Config.model_validate(about["config"])
-            return cls(folder, config, tokenizer, Path(about["corpus"]), tuple(about.get("chosen_because", ())))
+            reasons, origin = tuple(about.get("chosen_because", ())), Origin.from_entry(about.get("origin"))
+            return cls(folder, config, tokenizer, Path(about["corpus"]), reasons, origin)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{folder} is no run of `python -m training train`: {error}") from error
 
@@ -70,6 +75,7 @@ class Run:
             "corpus": str(self.corpus_path),
             "config": self.config.model_dump(mode="json"),
             "chosen_because": list(self.reasons),
+            "origin": None if self.origin is None else self.origin.as_entry(),
             "tokenizer": {"name": tokenizer.name, "version": tokenizer.version, "parameters": tokenizer.parameters},
         }
         path = self.folder / ABOUT
@@ -106,6 +112,7 @@ def automatic(
         begun = Run.load(folder)
         if begun.reasons:
             return config_of(begun.config.model_dump(mode="json"), AUTO, overrides), begun.reasons
+    check_overrides(overrides or {})  # before the corpus is read
     choice = choose(Corpus.load(corpus_path), device=device)
     return config_of(choice.tables, AUTO, overrides), tuple(choice.reasons)
 
@@ -159,7 +166,7 @@ def _train(
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
     trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
     if world.leads:
-        Run(folder, config, tokenizer, corpus_path.resolve(), reasons).save()
+        Run(folder, config, tokenizer, corpus_path.resolve(), reasons, corpus.origin).save()
     best = trainer.run()
     sharpness = None
     if config.training.calibrate:

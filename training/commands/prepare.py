@@ -29,6 +29,7 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
     from training.corpus import Split
     from training.errors import CorpusError
     from training.folk import folk_sources, prepare_folk
+    from training.origin import Origin
     from training.prepare import chorale_sources, folder_sources, prepare
 
     try:  # before the reading, which may take long
@@ -37,6 +38,7 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
             pass
     except OSError as error:
         raise CorpusError(f"cannot write {out}: {error.strerror}") from error
+    origin = None
     if source == "folk":
         corpus, report = prepare_folk(folk_sources(), workers=workers, progress=not quiet)
     else:
@@ -46,7 +48,9 @@ def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
         else:
             sources, splits = folder_sources(Path(source)), None
             description = f"{len(sources)} file{'s' if len(sources) > 1 else ''}"
+            origin = Origin.of(Path(source), ((file.name, file.path) for file in sources))
         corpus, report = prepare(sources, splits, description=description, workers=workers, progress=not quiet)
+    corpus.origin = origin
     corpus.save(out)
     if len(report.skipped) <= _MOST_NAMED:
         for name, reason in sorted(report.skipped.items()):

@@ -10,7 +10,6 @@ from music.midi import read_midi
 from training.__main__ import main
 from training.card import CARD, MARK, Prose, Sample, SampleRequest, card_files, load_prose, render_card
 from training.errors import CardError
-from training.export import check_target
 from training.judge.judgement import (
     BaselineRow,
     Collapse,
@@ -20,6 +19,7 @@ from training.judge.judgement import (
     RatioRow,
     Sampling,
 )
+from training.targets import check_target
 
 SAMPLES = [
     Sample(SampleRequest(seed=seed, bars=8, meter="3/4" if seed == 2 else None), "4/4", 8.0, 40) for seed in (1, 2, 3)

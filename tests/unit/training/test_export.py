@@ -23,11 +23,12 @@ from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
 from training.errors import CheckpointError, ConfigurationError, CorpusError, ExportError
 from training.evaluation import ClockMode, evaluate_folder
-from training.export import CHUNK_SIZES, check_target
+from training.export import CHUNK_SIZES
 from training.graphs import ARITHMETIC
 from training.model import MusicLSTM
 from training.restored import restored
 from training.run import Run, export_bundle, export_run, train
+from training.targets import check_target
 
 
 def test_the_bundle_carries_graphs_curves_provenance_and_numbers(small_bundle: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_card_goes_with_the_bundle_that_it_describes_and_other_pages_stay(smal
 
 @pytest.mark.parametrize("name", ["MyModel", "my model", "", "-x", "a" * 64, "../up"])
 def test_a_name_that_no_model_can_have_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ExportError, match="say another --name"):
+    with pytest.raises(ExportError, match="a model cannot be called"):
         export_run(tmp_path / "there is no run here", tmp_path / "out", name=name)
 
 
