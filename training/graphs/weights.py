@@ -73,12 +73,11 @@ class Weights:
             if model.voices is not None:
                 self._add_voices(model.voices)
         grammar = tokenizer.grammar
-        automata = [grammar] if grammar.beside is None else [grammar, grammar.beside]
-        self.automata = len(automata)
-        for index, automaton in enumerate(automata):
+        self.automaton_states = tuple(len(automaton.allowed) for automaton in grammar.automata)
+        """Number of states of each of the grammar's automata."""
+        for index, automaton in enumerate(grammar.automata):
             self._add(f"grammar_penalty_{index}", np.where(automaton.allowed, 0.0, FORBIDDEN).astype(np.float32))
             self._add(f"grammar_successor_{index}", automaton.successor.astype(np.int64).reshape(-1))
-        self.states_beside = len(automata[-1].allowed)
         self.choices = grammar.choices
         """Tokens that the grammar ever leaves to choose from."""
         self._add("clock_successor", tokenizer.clock.successor.astype(np.int64))
@@ -182,7 +181,8 @@ class Weights:
         """
         span = self._spans[name]
         if span.array.dtype.kind == "i" and span.array.nbytes < _INLINE_BYTES:
-            return numpy_helper.from_array(span.array, alias or name)
+            array = span.array if shape is None else span.array.reshape(shape)
+            return numpy_helper.from_array(array, alias or name)
         tensor = TensorProto(
             name=alias or name,
             data_type=helper.np_dtype_to_tensor_dtype(span.array.dtype),
