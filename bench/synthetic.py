@@ -1,5 +1,6 @@
 """Bundles of any size, with weights that were drawn and not learned."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.model import MusicLSTM
 
 
-def write_bundle(folder: Path, like: Bundle, layers: int, hidden: int) -> Bundle:
+def write_bundle(
+    folder: Path, like: Bundle, layers: int, hidden: int, change: Callable[[MusicLSTM], None] = lambda model: None
+) -> Bundle:
     """Write a bundle with the tokenizer of another, and so many layers and units; decode graphs of the longest chunk.
 
     Embeddings are half as wide as the layers. What else the network has (voices, skips) is what the other one's recipe
-    says, or the defaults where it tells none.
+    says, or the defaults where it tells none. `change` may alter the weights before they are written.
     """
     recipe = like.manifest.provenance.get("config", {}).get("network", {})
     config = NetworkConfig(**recipe | {"layers": layers, "hidden": hidden, "embedding": hidden // 2})
     torch.manual_seed(0)
     model = MusicLSTM(config, like.tokenizer)
+    change(model)
     weights = Weights(model, like.tokenizer, np.ones(config.embedding, np.float32))
     steps = like.chunk_sizes[-1]
     names = {precision: f"decode_{precision}.onnx" for precision in ARITHMETIC}

@@ -3,6 +3,7 @@
 Both are tables, so that NumPy, PyTorch and an ONNX graph step them with one gather a token.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,12 @@ from music.score import TICKS_PER_QUARTER, Meter
 class Grammar:
     """A finite automaton over tokens: which may follow, and what state that leads to.
 
-    A second automaton may run `beside` it on the same tokens; a token may then come where both allow it. Two small
-    tables thus say what one could only say with the product of their states. Where a single number stands for the
-    state of both (`joint`), it is `state * len(beside.allowed) + state of beside`; without `beside` it is the state.
+    A second automaton may run `beside` it on the same tokens, and a third beside that one; a token may then come where
+    all allow it. A few small tables thus say what one could only say with the product of their states. Where a single
+    number stands for the states of all (`joint`), it is `state * beside.joint_size + joint state of beside`; without
+    `beside` it is the state.
 
-    Every state, or pair of states that can come about, allows at least one token.
+    Every state, or combination of states that can come about, allows at least one token.
     """
 
     allowed: NDArray[np.bool_]
@@ -36,16 +38,26 @@ class Grammar:
     feature_sizes: tuple[int, ...] = ()
     """Number of values of each feature."""
     beside: "Grammar | None" = None
-    """Runs in step with this one; has no features and none beside it."""
+    """Runs in step with this one; has no features."""
+
+    @property
+    def automata(self) -> tuple["Grammar", ...]:
+        """This automaton and all that run beside it."""
+        return (self,) if self.beside is None else (self, *self.beside.automata)
+
+    @property
+    def joint_size(self) -> int:
+        """Number of joint states."""
+        return math.prod(len(automaton.allowed) for automaton in self.automata)
 
     @property
     def joint_start(self) -> int:
         """The joint state before the first token."""
-        return self.start if self.beside is None else self.start * len(self.beside.allowed) + self.beside.start
+        return self.start if self.beside is None else self.start * self.beside.joint_size + self.beside.joint_start
 
     @property
     def choices(self) -> int:
-        """The most tokens that any state leaves to choose from, counted for the stricter of the two automata."""
+        """The most tokens that any state leaves to choose from, counted for the strictest of the automata."""
         own = int(self.allowed.sum(axis=1).max())
         return own if self.beside is None else min(own, self.beside.choices)
 
@@ -54,17 +66,17 @@ class Grammar:
         if self.beside is None:
             row: NDArray[np.bool_] = self.allowed[state]
             return row
-        own, other = divmod(state, len(self.beside.allowed))
-        both: NDArray[np.bool_] = self.allowed[own] & self.beside.allowed[other]
-        return both
+        own, other = divmod(state, self.beside.joint_size)
+        all_allow: NDArray[np.bool_] = self.allowed[own] & self.beside.joint_allowed(other)
+        return all_allow
 
     def joint_successor(self, state: int, token: int) -> int:
         """The joint state after a token."""
         if self.beside is None:
             return int(self.successor[state, token])
-        size = len(self.beside.allowed)
+        size = self.beside.joint_size
         own, other = divmod(state, size)
-        return int(self.successor[own, token]) * size + int(self.beside.successor[other, token])
+        return int(self.successor[own, token]) * size + self.beside.joint_successor(other, token)
 
     def states(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
         """This automaton's own state before each of the tokens, shape (n,)."""
@@ -74,6 +86,11 @@ class Grammar:
             states[index] = state
             state = int(self.successor[state, token])
         return states
+
+    def joint_states(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """The joint state before each of the tokens, shape (n,)."""
+        states = self.states(tokens).astype(np.int64)
+        return states if self.beside is None else states * self.beside.joint_size + self.beside.joint_states(tokens)
 
     def legal(self, tokens: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Which tokens might have come in the place of each, (n, vocabulary)."""

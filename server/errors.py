@@ -6,6 +6,7 @@ FantasiaError
 ├── MalformedRequestError  bytes that are not the request that the method takes
 ├── InvalidRequestError    fields of a request are out of range; tells all of them
 ├── ModelNotFoundError     no model of that name is loaded
+├── WrongLengthError       what a model wrote has not the length that was asked for: a fault of its bundle
 └── NotServingError        the server is starting or draining; says when to come back
 """
 
@@ -79,6 +80,21 @@ class ModelNotFoundError(FantasiaError):
         self.field = field
         self.loaded = tuple(loaded)
         super().__init__(f"no model is called {self.name!r}; loaded: {', '.join(loaded)}")
+
+
+class WrongLengthError(FantasiaError):
+    """What a model wrote has not the length that was asked for.
+
+    Its graphs and its tokenizer disagree on what may follow what: with the tokenizer's grammar every length is exact.
+
+    Args:
+        name: the model's name.
+        length_ticks: length of what it wrote.
+        asked_ticks: length asked for.
+    """
+
+    def __init__(self, name: str, length_ticks: int, asked_ticks: int) -> None:
+        super().__init__(f"{name} wrote a piece of {length_ticks} ticks where {asked_ticks} were asked for")
 
 
 class NotServingError(FantasiaError):

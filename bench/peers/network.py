@@ -34,7 +34,7 @@ class PieceState:
     def grammar(self) -> NDArray[np.int64]:
         """The grammar's own states, (pieces,)."""
         beside = self._tokenizer.grammar.beside
-        return np.array(self.joint, np.int64) // (1 if beside is None else len(beside.allowed))
+        return np.array(self.joint, np.int64) // (1 if beside is None else beside.joint_size)
 
     def allowed(self) -> NDArray[np.bool_]:
         """What the grammar lets come, (pieces, vocabulary)."""

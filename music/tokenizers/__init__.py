@@ -44,5 +44,7 @@ def tokenizer_from_parameters(name: str, version: int, parameters: dict[str, Any
     """
     cls = tokenizer_class(name)
     if version != cls.version:
-        raise ValueError(f"tokenizer {name!r} has version {cls.version} here, not {version}")
+        raise ValueError(
+            f"tokenizer {name!r} has version {cls.version} here, not {version}: train the model and export it anew"
+        )
     return cls.from_parameters(parameters)

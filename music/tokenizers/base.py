@@ -95,7 +95,7 @@ class Tokenizer(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
-    """Raised whenever the meaning of a token id changes."""
+    """Raised whenever the meaning of a token id, or what may follow what, changes."""
 
     vocabulary_size: int
     start_token: int
@@ -187,10 +187,18 @@ class Tokenizer(ABC):
             program=setting.program,
         )
 
-    def token_count(self, length_ticks: int) -> int:
+    def bar_count(self, length_ticks: int, setting: Setting) -> int:
+        """Number of bar tokens after which a piece in this setting has `length_ticks`; 0 without a `bar_token`.
+
+        It is the number of bars that the length reaches into, that of the pickup included.
+        """
+        return 0
+
+    def token_count(self, length_ticks: int, setting: Setting) -> int:
         """Tokens that fill `length_ticks`, rounded up to a whole step; the end token is not counted.
 
-        With a `bar_token`, how many it takes is not known before: then it is as many as any playable music needs.
+        With a `bar_token`, how many it takes is not known before: then it is the most that the grammar allows up to
+        the last of `bar_count` bar tokens.
         """
         return -(-length_ticks // self.step_ticks) * self.tokens_per_step
 

@@ -1,10 +1,13 @@
-"""The grammar of `events`: one automaton counts the bar, a second beside it keeps pitches rising within a position.
+"""The grammar of `events`: three automata in step.
 
-One automaton for both would need the product of their states, a hundred times as many. What the network is told of
-a state is where in the bar it stands, in which meter, and which kind of token comes next.
+The first one knows the position in the bar and what may follow what. The second keeps pitches rising within a
+position. The third counts the tokens of a bar, so that every bar ends. One automaton for all would need the product
+of their states. What the network is told of a state is the first automaton's: where in the bar it stands, in which
+meter, and which kind of token comes next.
 """
 
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +46,14 @@ class Stage(IntEnum):
 _IN_BAR = (Stage.OPEN, Stage.FIRST, Stage.PLACED, Stage.PITCH, Stage.DURATION, Stage.NOTE)
 
 
-def event_grammar(vocabulary: EventVocabulary, quarter_steps: int) -> Grammar:
-    """Both automata.
+OPENING_TOKENS: Final = 4
+"""Tokens before the first bar: PROGRAM TEMPO METER POSITION. They count as tokens of that bar."""
+NOTE_TOKENS: Final = 3
+"""Tokens of a note without ties: PITCH DURATION VELOCITY."""
+
+
+def event_grammar(vocabulary: EventVocabulary, quarter_steps: int, bar_tokens: int) -> Grammar:
+    """All three automata. No bar has more than `bar_tokens` tokens, its BAR included.
 
     Features: the stage, the meter (one more value while it is not said), the position in the bar (of one meter; one
     more value outside a bar), the step in the quarter (one more value outside a bar).
@@ -98,10 +107,11 @@ def event_grammar(vocabulary: EventVocabulary, quarter_steps: int) -> Grammar:
             for stage, state in here.items():
                 features[state] = stage, meter, position, step % quarter_steps
     sizes = (len(Stage), len(meters) + 1, positions + 1, quarter_steps + 1)
-    return Grammar(allowed, successor, header[Stage.START], features, sizes, _rising(v))
+    beside = _rising(v, _counting(v, bar_tokens))
+    return Grammar(allowed, successor, header[Stage.START], features, sizes, beside)
 
 
-def _rising(vocabulary: EventVocabulary) -> Grammar:
+def _rising(vocabulary: EventVocabulary, beside: Grammar) -> Grammar:
     """States: the last PITCH of the position, or none yet; a PITCH must have a higher id than that."""
     first, size = vocabulary.first_pitch, vocabulary.size
     none, count = size - first, size - first + 1
@@ -112,4 +122,23 @@ def _rising(vocabulary: EventVocabulary) -> Grammar:
         allowed[last, first : first + last + 1] = False
         successor[last, kept] = last
     successor[:, first:] = np.arange(none)
-    return Grammar(allowed, successor, none)
+    return Grammar(allowed, successor, none, beside=beside)
+
+
+def _counting(vocabulary: EventVocabulary, bar_tokens: int) -> Grammar:
+    """States: the number of tokens since the last BAR, or since the start.
+
+    A token may come only if the bar can still be closed after it. So a note that has begun can always be finished,
+    and a BAR can always follow a note.
+    """
+    v = vocabulary
+    # Of each kind of token: the fewest tokens that must follow it, up to and including the BAR.
+    following = np.ones(v.size, np.intp)
+    following[[END, BAR]] = 0
+    following[FIRST_POSITION : v.first_duration] = NOTE_TOKENS + 1
+    following[v.first_pitch :] = following[TIE] = NOTE_TOKENS
+    following[v.first_duration : v.first_velocity] = 2
+    count = np.arange(bar_tokens)[:, None]
+    successor = np.broadcast_to((count + 1) % bar_tokens, (bar_tokens, v.size)).astype(np.int32)
+    successor[:, [END, BAR]] = 0
+    return Grammar(count + 1 + following <= bar_tokens, successor, 0)

@@ -6,11 +6,13 @@ meter and pickup in front, and a voice in every pitch, so that the hands of a pi
     PROGRAM TEMPO METER POSITION, then for each bar POSITION (PITCH TIE* DURATION VELOCITY)+ ..., BAR between, END
 
 The first POSITION says where in the bar the piece begins. Rests follow from positions. An END after a POSITION ends
-the piece there, any other END ends it with its bar.
+the piece there, any other END ends it with its bar. A bar has at most `bar_tokens` tokens, so that every sequence
+reaches any length that was asked for.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -20,13 +22,21 @@ from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
 from music.tokenizers.base import Encoding, Setting, Tokenizer, Tokens, require_pitches
 from music.tokenizers.event_decoder import EventDecoder
-from music.tokenizers.event_grammar import event_grammar
+from music.tokenizers.event_grammar import NOTE_TOKENS, OPENING_TOKENS, event_grammar
 from music.tokenizers.event_vocabulary import BAR, END, START, EventVocabulary
 
 MAX_VOICES: Final = 8
 MAX_METERS: Final = 8
 MAX_BAR_QUARTERS: Final = 8
-_QUARTER_TOKENS: Final = 144  # more than chords of ten notes on every 16th, each with its position, take
+MIN_BAR_TOKENS: Final = 64
+MAX_BAR_TOKENS: Final = 4096
+
+
+_Place = tuple[int, int, int]
+"""Step, voice and pitch of a note."""
+_Sound = tuple[int, int]
+"""Its duration in steps, and its velocity."""
+_PlacedNote = tuple[_Place, _Sound]
 
 
 class EventsTokenizer(Tokenizer):
@@ -35,11 +45,12 @@ class EventsTokenizer(Tokenizer):
     `longest_quarters` is the longest duration that one token says; longer ones are tied together. A score's voices
     beyond `voices` join the last. `lowest_pitch` and `highest_pitch` are MIDI numbers, both inside. `velocity_bins`
     and `tempo_bins` say how finely those are told apart, `programs` and `meters` which ones are known: a score in
-    any other meter is heard without bar lines, as bars of a quarter.
+    any other meter is heard without bar lines, as bars of a quarter. `bar_tokens` is the most tokens that a bar may
+    have, whatever its meter.
     """
 
     name: ClassVar[str] = "events"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -53,19 +64,21 @@ class EventsTokenizer(Tokenizer):
         tempo_bins: int = 32,
         programs: tuple[int, ...] = (0,),
         meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
+        bar_tokens: int = 768,
     ) -> None:
         require_pitches(lowest_pitch, highest_pitch)
         if positions_per_quarter < 1 or TICKS_PER_QUARTER % positions_per_quarter:
             raise ValueError(f"positions_per_quarter must divide {TICKS_PER_QUARTER}, not {positions_per_quarter}")
-        for what, value, most in (
-            ("voices", voices, MAX_VOICES),
-            ("positions_per_quarter", positions_per_quarter, 48),
-            ("longest_quarters", longest_quarters, 16),
-            ("velocity_bins", velocity_bins, 127),
-            ("tempo_bins", tempo_bins, 128),
+        for what, value, least, most in (
+            ("voices", voices, 1, MAX_VOICES),
+            ("positions_per_quarter", positions_per_quarter, 1, 48),
+            ("longest_quarters", longest_quarters, 1, 16),
+            ("velocity_bins", velocity_bins, 1, 127),
+            ("tempo_bins", tempo_bins, 1, 128),
+            ("bar_tokens", bar_tokens, MIN_BAR_TOKENS, MAX_BAR_TOKENS),
         ):
-            if not 1 <= value <= most:
-                raise ValueError(f"{what} must be 1 to {most}, not {value}")
+            if not least <= value <= most:
+                raise ValueError(f"{what} must be {least} to {most}, not {value}")
         if not programs or len(set(programs)) != len(programs) or not all(0 <= p <= 127 for p in programs):
             raise ValueError("programs must name at least one General MIDI program, 0 to 127, each once")
         if not 1 <= len(meters) <= MAX_METERS or len(set(meters)) != len(meters):
@@ -83,6 +96,7 @@ class EventsTokenizer(Tokenizer):
         self.tempo_bins = tempo_bins
         self.programs = tuple(programs)
         self.meters = tuple(meters)
+        self.bar_tokens = bar_tokens
 
         self.vocabulary = EventVocabulary(
             quarter_steps=positions_per_quarter,
@@ -101,7 +115,7 @@ class EventsTokenizer(Tokenizer):
         self.start_token = START
         self.end_token = END
         self.bar_token = BAR
-        self.grammar = event_grammar(self.vocabulary, positions_per_quarter)
+        self.grammar = event_grammar(self.vocabulary, positions_per_quarter, bar_tokens)
         self.clock = Clock(
             successor=np.zeros(1, np.int32),
             features=np.zeros((1, 1), np.int32),
@@ -123,6 +137,7 @@ class EventsTokenizer(Tokenizer):
             "tempo_bins": self.tempo_bins,
             "programs": list(self.programs),
             "meters": [str(meter) for meter in self.meters],
+            "bar_tokens": self.bar_tokens,
         }
 
     @classmethod
@@ -185,7 +200,8 @@ class EventsTokenizer(Tokenizer):
         A note off the grid begins at the nearest step (`off_grid`); one that begins on it but does not end on it
         has the nearest length (`rounded_duration`). A note of a voice that there is none for joins the last
         (`revoiced`), as does one whose key its own voice strikes in the same step, if it is on the grid and another
-        voice is free; otherwise the longest of those stays (`doubled`). `out_of_range` notes are left out.
+        voice is free; otherwise the longest of those stays (`doubled`). `out_of_range` notes are left out. Where a bar
+        has no token left, further notes of it are left out (`too_dense`) and long ones shortened (`shortened`).
         """
         dropped: Counter[str] = Counter()
         notes = self._on_grid(score, dropped)
@@ -193,6 +209,8 @@ class EventsTokenizer(Tokenizer):
         tokens = list(self.opening(Setting(score.meter, score.pickup_ticks, score.tempo_bpm, None, score.program)))
         bar_steps = v.bar_steps[tokens[2] - v.first_meter]
         begins = tokens[3] - v.position(0)
+        steps = max([1, -(-score.length_ticks // self.step_ticks), *(step + 1 for step, _, _ in notes)])
+        last_bar, rest = divmod(begins + steps, bar_steps)
         bar, now = 0, -1
 
         def go_to(step: int) -> None:
@@ -202,15 +220,20 @@ class EventsTokenizer(Tokenizer):
             tokens.append(v.position(position))
             bar, now = target, step
 
-        for (step, voice, pitch), (duration, velocity) in sorted(notes.items()):
-            if step != now:
-                go_to(step)
-            tokens += [v.pitch(voice, pitch), *v.duration(duration), v.velocity(velocity)]
-        steps = max([1, -(-score.length_ticks // self.step_ticks), *(step + 1 for step, _, _ in notes)])
-        if (begins + steps) % bar_steps:
+        for number, group in groupby(sorted(notes.items()), key=lambda item: (begins + item[0][0]) // bar_steps):
+            # What the grammar keeps free: for the BAR or END, and before it for a POSITION, which a note might follow.
+            closing = 1 + (1 + NOTE_TOKENS if rest and number == last_bar else 0)
+            opening = OPENING_TOKENS if number == 0 else 0
+            for (step, voice, pitch), (duration, velocity) in self._fitting(
+                list(group), self.bar_tokens - opening - closing, dropped
+            ):
+                if step != now:
+                    go_to(step)
+                tokens += [v.pitch(voice, pitch), *v.duration(duration), v.velocity(velocity)]
+        if rest:
             go_to(steps)
         else:
-            tokens.extend([BAR] * ((begins + steps) // bar_steps - 1 - bar))
+            tokens.extend([BAR] * (last_bar - 1 - bar))
         return Encoding(np.array([*tokens, END], np.int32), 0, 0, dropped)
 
     def decoder(self) -> EventDecoder:
@@ -229,13 +252,48 @@ class EventsTokenizer(Tokenizer):
         """See `Tokenizer.shifted`."""
         return np.where(tokens >= self.vocabulary.first_pitch, tokens + semitones, tokens).astype(tokens.dtype)
 
-    def token_count(self, length_ticks: int) -> int:
-        """See `Tokenizer.token_count`: the opening, and as much as ten fingers can play, with a quarter to spare."""
-        return len(self.opening(Setting())) + (-(-length_ticks // TICKS_PER_QUARTER) + 1) * _QUARTER_TOKENS
+    def bar_count(self, length_ticks: int, setting: Setting) -> int:
+        """See `Tokenizer.bar_count`."""
+        v = self.vocabulary
+        _, _, meter, begins = self.opening(setting)
+        steps = begins - v.position(0) - (-length_ticks // self.step_ticks)
+        return -(-steps // v.bar_steps[meter - v.first_meter])
 
-    def _on_grid(self, score: Score, dropped: Counter[str]) -> dict[tuple[int, int, int], tuple[int, int]]:
-        """Duration in steps and velocity of every note that stays, by step, voice and pitch."""
-        placed: dict[tuple[int, int, int], tuple[int, int]] = {}
+    def token_count(self, length_ticks: int, setting: Setting) -> int:
+        """See `Tokenizer.token_count`: every bar has as many as it may."""
+        return self.bar_count(length_ticks, setting) * self.bar_tokens
+
+    def _fitting(self, bar: Sequence[_PlacedNote], room: int, dropped: Counter[str]) -> list[_PlacedNote]:
+        """The notes of a bar that `room` tokens can say: first all notes without their ties, then the ties.
+
+        Args:
+            bar: in the order in which they are said.
+            room: tokens.
+            dropped: is told of notes left out and notes shortened.
+        """
+        fitting: list[_PlacedNote] = []
+        now = -1
+        for note in bar:
+            tokens = NOTE_TOKENS + (note[0][0] != now)
+            if tokens > room:
+                dropped["too_dense"] += 1
+                continue
+            room -= tokens
+            now = note[0][0]
+            fitting.append(note)
+        longest = self.vocabulary.durations
+        for index, (place, (duration, velocity)) in enumerate(fitting):
+            ties = (duration - 1) // longest
+            if ties > room:
+                dropped["shortened"] += 1
+                ties = room
+                fitting[index] = place, ((ties + 1) * longest, velocity)
+            room -= ties
+        return fitting
+
+    def _on_grid(self, score: Score, dropped: Counter[str]) -> dict[_Place, _Sound]:
+        """Every note that stays, by its place."""
+        placed: dict[_Place, _Sound] = {}
 
         def is_off(note: Note) -> bool:
             return note.onset % self.step_ticks != 0

@@ -28,10 +28,8 @@ class Told:
         self.clock_rows = tokenizer.clock.rows(clock_row, len(extended)).astype(np.int64)
         self.grammar = grammar.states(extended).astype(np.int64)
         """The grammar's own states."""
-        self.joint_grammar = self.grammar
-        """States of both automata in one number."""
-        if grammar.beside is not None:
-            self.joint_grammar = self.grammar * len(grammar.beside.allowed) + grammar.beside.states(extended)
+        self.joint_grammar = grammar.joint_states(extended)
+        """States of all its automata in one number."""
         self.registers = None if voicing is None else voicing.registers(extended)
         self.profile = None if voicing is None else voicing.profile(extended)
 

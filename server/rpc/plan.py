@@ -60,15 +60,16 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
     length_ticks = (steps or bundle.max_steps) * tokenizer.step_ticks
     engine_request = EngineRequest(
         seed=request.seed if request.HasField("seed") else secrets.randbits(_DRAWN_SEED_BITS),
-        max_tokens=tokenizer.token_count(length_ticks),
+        max_tokens=tokenizer.token_count(length_ticks, setting),
         clock_row=tokenizer.clock.start(meter),
         sampling=sampling,
         end_token=tokenizer.end_token,
         may_end=steps is None,
         forced=tokenizer.opening(setting),
         stop_token=tokenizer.bar_token,
-        # With its n-th bar token, n bars are over; what the last of them holds beyond the length is cut off it.
-        stop_count=0 if tokenizer.bar_token is None else -(-length_ticks // meter.bar_ticks),
+        # With its n-th bar token, n bars are over; what the last of them holds beyond the length is cut off. The
+        # grammar bounds the tokens of a bar, so this comes before `max_tokens` does.
+        stop_count=tokenizer.bar_count(length_ticks, setting),
     )
     return Plan(engine_request, setting, length_ticks)
 

@@ -10,7 +10,8 @@ from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.midi import write_midi
 from music.score import TICKS_PER_QUARTER
 from server.catalogue import Catalogue, ServedModel
-from server.engine.completion import Completion
+from server.engine.completion import Completion, FinishReason
+from server.errors import WrongLengthError
 from server.rpc.messages import FINISH_REASONS, add_notes, meter_message, model_message, timing_message
 from server.rpc.observer import CallObserver
 from server.rpc.plan import Plan, plan_piece
@@ -64,10 +65,16 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
 
 
 def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.GenerateResponse:
-    """The finished piece on the wire."""
+    """The finished piece on the wire.
+
+    Raises:
+        WrongLengthError: it has not the length asked for.
+    """
     setting = plan.setting
     assert setting.meter is not None
     score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting).within(plan.length_ticks)
+    if completion.finish_reason is FinishReason.LENGTH and score.length_ticks != plan.length_ticks:
+        raise WrongLengthError(model.name, score.length_ticks, plan.length_ticks)
     response = pb.GenerateResponse(
         midi=write_midi(score),
         ticks_per_quarter=TICKS_PER_QUARTER,

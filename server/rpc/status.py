@@ -25,6 +25,7 @@ from server.errors import (
     ModelNotFoundError,
     NotServingError,
     StartupError,
+    WrongLengthError,
 )
 
 MODEL_TYPE: Final = "fantasia.v1.Model"
@@ -122,6 +123,7 @@ _OURS: Final[frozenset[type]] = frozenset(
         PrecisionUnavailableError,
         EngineRequestError,
         EngineFailedError,
+        WrongLengthError,
     }
 )
 """Faults of ours: logged, and INTERNAL to the caller."""

@@ -1,4 +1,4 @@
-"""The grammar in the decode graph: one automaton, or two in step."""
+"""The grammar in the decode graph: one automaton, or several in step."""
 
 from training.graphs.builder import Graph
 
@@ -12,18 +12,20 @@ class Grammar:
     def parted(self, joint: str) -> list[str]:
         """The states that one number stands for."""
         graph = self._graph
-        if graph.weights.automata == 1:
-            return [joint]
-        size = graph.integers(graph.weights.states_beside)
-        return [graph.op("Div", joint, size), graph.op("Mod", joint, size)]
+        states = []
+        for count in reversed(graph.weights.automaton_states[1:]):
+            size = graph.integers(count)
+            states.append(graph.op("Mod", joint, size))
+            joint = graph.op("Div", joint, size)
+        return [joint, *reversed(states)]
 
     def joint(self, states: list[str]) -> str:
         """One number for the states."""
         graph = self._graph
-        if len(states) == 1:
-            return states[0]
-        own, other = states
-        return graph.op("Add", graph.op("Mul", own, graph.integers(graph.weights.states_beside)), other)
+        joint = states[0]
+        for state, count in zip(states[1:], graph.weights.automaton_states[1:], strict=True):
+            joint = graph.op("Add", graph.op("Mul", joint, graph.integers(count)), state)
+        return joint
 
     def penalties(self, states: list[str]) -> list[str]:
         """What each automaton adds to logits, (batch, vocabulary): it pushes out of reach what may not come."""

@@ -50,13 +50,13 @@ def judge(
     reference = Reference(corpus, split, bundle.tokenizer)
     evaluation = evaluate_split(bundle, corpus, split, ClockMode.STATED, threads=threads)
     sampler = Sampler(bundle, threads=threads, progress=progress)
-    prompts = prompts_like(bundle.tokenizer, reference.held_out, samples)
+    prompts = prompts_like(reference.held_out, samples)
     defaults = defaults_of(bundle)
     written = sampler.sample(prompts, [defaults] * samples, seed=seed)
     temperatures = [collapse.TEMPERATURES[index % len(collapse.TEMPERATURES)] for index in range(samples)]
     heated = [SamplingParams(temperature, defaults.top_k, defaults.top_p) for temperature in temperatures]
     # Prompts in blocks, so that every temperature meets every length.
-    blocks = prompts_like(bundle.tokenizer, reference.held_out, -(-samples // len(collapse.TEMPERATURES)))
+    blocks = prompts_like(reference.held_out, -(-samples // len(collapse.TEMPERATURES)))
     tried = sampler.sample(
         [blocks[index // len(collapse.TEMPERATURES)] for index in range(samples)], heated, seed=seed + samples
     )

@@ -24,8 +24,6 @@ class Prompt:
     """What a piece is asked for with: how long, in which meter, where in the bar it begins. Nothing of any music."""
 
     length_ticks: int
-    bars: int
-    """Bars that it reaches into, the pickup's too; 0 where the tokens' number tells the length."""
     clock_row: int
     setting: Setting
 
@@ -39,12 +37,9 @@ class Sample:
     score: Score
 
 
-def prompts_like(tokenizer: Tokenizer, pieces: Sequence[HeardPiece], count: int) -> list[Prompt]:
+def prompts_like(pieces: Sequence[HeardPiece], count: int) -> list[Prompt]:
     """`count` prompts with the lengths, meters and pickups of the pieces, over and over."""
-    prompts = [
-        Prompt(piece.score.length_ticks, _bars(tokenizer, piece), piece.encoding.clock_start, piece.setting)
-        for piece in pieces
-    ]
+    prompts = [Prompt(piece.score.length_ticks, piece.encoding.clock_start, piece.setting) for piece in pieces]
     return [prompts[index % len(prompts)] for index in range(count)]
 
 
@@ -104,18 +99,12 @@ def _request(tokenizer: Tokenizer, prompt: Prompt, sampling: SamplingParams, see
     """What the engine is asked, as the service would ask it for a piece of this length."""
     return EngineRequest(
         seed=seed,
-        max_tokens=tokenizer.token_count(prompt.length_ticks),
+        max_tokens=tokenizer.token_count(prompt.length_ticks, prompt.setting),
         clock_row=prompt.clock_row,
         sampling=sampling,
         forced=tokenizer.opening(prompt.setting),
         end_token=tokenizer.end_token,
         may_end=False,
         stop_token=tokenizer.bar_token,
-        stop_count=prompt.bars,
+        stop_count=tokenizer.bar_count(prompt.length_ticks, prompt.setting),
     )
-
-
-def _bars(tokenizer: Tokenizer, piece: HeardPiece) -> int:
-    if tokenizer.bar_token is None:
-        return 0
-    return 1 + int((piece.encoding.tokens == tokenizer.bar_token).sum())

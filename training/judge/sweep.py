@@ -46,7 +46,7 @@ def sweep(
         EngineError: the model does not run.
     """
     reference = Reference(corpus, Split.VALID, bundle.tokenizer)
-    prompts = prompts_like(bundle.tokenizer, reference.held_out, samples)
+    prompts = prompts_like(reference.held_out, samples)
     sampler = Sampler(bundle, threads=threads, progress=progress)
     points = []
     for temperature, top_p, top_k in product(temperatures, top_ps, top_ks):

@@ -93,7 +93,7 @@ def test_an_incremental_decoder_says_the_same_in_pieces_of_any_size(tokenizer: T
     assert sorted(notes) == sorted(score.notes)
     assert decoder.length_ticks == score.length_ticks
     if tokenizer.bar_token is None:
-        assert tokenizer.token_count(score.length_ticks) == len(tokens) - 1
+        assert tokenizer.token_count(score.length_ticks, Setting()) == len(tokens) - 1
 
 
 @EVERY
@@ -176,12 +176,12 @@ def test_the_hash_tells_tokenizers_apart() -> None:
 def test_unknown_names_versions_and_parameters_are_refused() -> None:
     with pytest.raises(ValueError, match="known are events, grid, notechord"):
         tokenizer_class("events2")
-    with pytest.raises(ValueError, match="version 1 here, not 2"):
+    with pytest.raises(ValueError, match="version 1 here, not 2: train the model and export it anew"):
         tokenizer_from_parameters("grid", 2, GRID.parameters)
     with pytest.raises(ValueError, match="grid"):
         tokenizer_from_parameters("grid", 1, {"voices": 4, "colour": "blue"})
     with pytest.raises(ValueError, match="notechord"):
         tokenizer_from_parameters("notechord", 1, {})
     with pytest.raises(ValueError, match="events"):
-        tokenizer_from_parameters("events", 1, {"lowest_pitch": 21})
+        tokenizer_from_parameters("events", 2, {"lowest_pitch": 21})
     assert set(TOKENIZERS) == {"grid", "events", "notechord"}

@@ -221,7 +221,7 @@ def test_bars_are_counted_where_tokens_do_not_tell_the_length(
 
     assert plan.length_ticks == ticks
     assert (plan.engine_request.stop_token, plan.engine_request.stop_count) == (piano.tokenizer.bar_token, bars)
-    assert plan.engine_request.max_tokens == piano.tokenizer.token_count(ticks)
+    assert plan.engine_request.max_tokens == bars * 768
     assert not plan.engine_request.may_end
 
 

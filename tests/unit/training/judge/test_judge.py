@@ -44,7 +44,7 @@ def judged(small: Bundle, corpus: Corpus) -> Judgement:
 
 def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundle, corpus: Corpus) -> None:
     held_out = hear(corpus, Split.TEST, small.tokenizer)
-    prompts = prompts_like(small.tokenizer, held_out, 5)
+    prompts = prompts_like(held_out, 5)
     samples = Sampler(small, threads=1).sample(prompts, [defaults_of(small)] * 5, seed=1)
     for index, sample in enumerate(samples):
         like = held_out[index % len(held_out)]
@@ -56,7 +56,7 @@ def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundl
 
 
 def test_a_sample_depends_on_its_own_seed_and_parameters_alone(small: Bundle, corpus: Corpus) -> None:
-    prompts = prompts_like(small.tokenizer, hear(corpus, Split.TEST, small.tokenizer), 4)
+    prompts = prompts_like(hear(corpus, Split.TEST, small.tokenizer), 4)
     cold, hot = SamplingParams(temperature=0.7), SamplingParams(temperature=1.2)
     together = Sampler(small, threads=1).sample(prompts, [cold, hot, cold, hot], seed=10)
     (alone,) = Sampler(small, threads=1).sample(prompts[2:3], [cold], seed=12)
@@ -143,16 +143,17 @@ def test_any_tokens_can_be_judged(corpus: Corpus) -> None:
         assert reference.run_bound >= 1
         _, comparisons = reference.compare([piece.score for piece in reference.held_out], replicates=0)
         assert comparisons["interval"].generated == pytest.approx(0.0, abs=0.006)
-        (prompt,) = prompts_like(tokenizer, reference.held_out, 1)
+        (prompt,) = prompts_like(reference.held_out, 1)
         like = reference.held_out[0]
         opening = tokenizer.opening(prompt.setting)
         np.testing.assert_array_equal(like.encoding.tokens[: len(opening)], opening)
         assert prompt.length_ticks == like.score.length_ticks
-        assert tokenizer.token_count(prompt.length_ticks) >= len(like.encoding.tokens) - 1
+        assert tokenizer.token_count(prompt.length_ticks, prompt.setting) >= len(like.encoding.tokens) - 1
         assert like.score.meter is not None
         lead = like.score.meter.bar_ticks - like.score.pickup_ticks if like.score.pickup_ticks else 0
         bars = -(-(like.score.length_ticks + lead) // like.score.meter.bar_ticks)
-        assert prompt.bars == (bars if cls is EventsTokenizer else 0)
+        counted = tokenizer.bar_count(prompt.length_ticks, prompt.setting)
+        assert counted == (bars if cls is EventsTokenizer else 0)
         notes = sum(len(piece.score.notes) for piece in reference.held_out)
         onsets = sum(int(onset_tokens(tokenizer)[piece.encoding.tokens].sum()) for piece in reference.held_out)
         assert onsets == (

@@ -1,0 +1,156 @@
+"""The length asked for is the length given, whatever the network says."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from fantasia.v1 import generation_pb2 as pb
+from music.bundle import Bundle
+from music.score import TICKS_PER_QUARTER, Meter, Score
+from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer, Setting, Tokenizer
+from server.engine.completion import Completion, FinishReason
+from server.engine.engine import Engine
+from server.engine.request import EngineRequest, SamplingParams
+from server.rpc.plan import Plan, plan_piece
+from tests.unit.server.rpc.random_networks import RandomNetworks
+
+METERS = (Meter(4, 4), Meter(3, 4), Meter(6, 8), Meter(3, 8), Meter(2, 2))
+EVENTS = EventsTokenizer(
+    lowest_pitch=60,
+    highest_pitch=64,
+    positions_per_quarter=4,
+    longest_quarters=1,
+    velocity_bins=2,
+    tempo_bins=2,
+    meters=METERS,
+    bar_tokens=64,
+)
+FINE_EVENTS = EventsTokenizer(lowest_pitch=55, highest_pitch=75, velocity_bins=4, tempo_bins=4, meters=METERS)
+QUARTET = GridTokenizer(voices=4, lowest_pitch=60, highest_pitch=70, voice_order=(0, 3, 1, 2), meters=METERS)
+TUNE = GridTokenizer(voices=1, lowest_pitch=60, highest_pitch=70, steps_per_quarter=12, meters=METERS)
+SONORITIES = NoteChordTokenizer(names=["C4", "C4.E4", "D4", "G4"])
+TEMPERATURES = (0.01, 0.3, 1.0, 10.0)
+
+
+def model(like: Bundle, tokenizer: Tokenizer, max_steps: int) -> Bundle:
+    manifest = like.manifest.model_copy(update={"max_steps": max_steps})
+    return Bundle(like.path, manifest, like.digest, tokenizer)
+
+
+def request(dice: random.Random, bundle: Bundle) -> pb.GenerateRequest:
+    """A valid request for a length in bars, steps or seconds, the greatest ones among them; sometimes for none."""
+    tokenizer, max_steps = bundle.tokenizer, bundle.max_steps
+    meter = dice.choice(tokenizer.clock.meters)
+    made = pb.GenerateRequest(
+        seed=dice.getrandbits(64),
+        tempo_bpm=dice.choice((10.0, 97.3, 120.0, 400.0)),
+        meter=pb.Meter(numerator=meter.numerator, denominator=meter.denominator),
+        sampling=pb.Sampling(temperature=dice.choice(TEMPERATURES), top_k=dice.choice((0, 1)), top_p=1.0),
+    )
+    match dice.randrange(7):
+        case 0:
+            made.bars = max_steps * tokenizer.step_ticks // meter.bar_ticks
+        case 1 | 2:
+            made.bars = dice.randint(1, max_steps * tokenizer.step_ticks // meter.bar_ticks)
+        case 3:
+            made.steps = dice.choice((1, max_steps))
+        case 4:
+            made.steps = dice.randint(1, max_steps)
+        case 5:
+            made.seconds = (
+                dice.uniform(0.001, 0.999) * max_steps * tokenizer.step_ticks / TICKS_PER_QUARTER * 60 / made.tempo_bpm
+            )
+        case _:
+            pass
+    return made
+
+
+def written(tokenizer: Tokenizer, requests: Sequence[EngineRequest]) -> list[Completion]:
+    """What the real engine answers, with a random network for each request."""
+    engine = Engine(RandomNetworks(tokenizer, slots=256), queue_limit=len(requests), name="random")
+    try:
+        engine.start()
+        tickets = [engine.submit(request) for request in requests]
+        return [ticket.future.result(120) for ticket in tickets]
+    finally:
+        engine.stop()
+
+
+def score_of(tokenizer: Tokenizer, completion: Completion, setting: Setting, length_ticks: int) -> Score:
+    return tokenizer.decode(completion.tokens.tolist(), setting).within(length_ticks)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "max_steps", "pieces"),
+    [
+        (EVENTS, 50, 10_000),
+        (FINE_EVENTS, 60, 200),
+        (QUARTET, 40, 500),
+        (TUNE, 200, 500),
+        (SONORITIES, 100, 500),
+    ],
+    ids=["events", "fine-events", "quartet", "tune", "notechord"],
+)
+def test_every_length_is_exact(bundle: Bundle, tokenizer: Tokenizer, max_steps: int, pieces: int) -> None:
+    dice = random.Random(5)  # noqa: S311 -- a plan, no secret
+    asked = model(bundle, tokenizer, max_steps)
+    requests = [request(dice, asked) for _ in range(pieces)]
+    plans: list[Plan] = [plan_piece(made, asked) for made in requests]
+    completions = written(tokenizer, [plan.engine_request for plan in plans])
+
+    reasons: Counter[FinishReason] = Counter()
+    for made, plan, completion in zip(requests, plans, completions, strict=True):
+        score = score_of(tokenizer, completion, plan.setting, plan.length_ticks)
+        reasons[completion.finish_reason] += 1
+        assert len(completion.tokens) <= plan.engine_request.max_tokens
+        if completion.finish_reason is FinishReason.END:
+            assert made.WhichOneof("length") is None
+            assert 0 < score.length_ticks <= plan.length_ticks
+        else:
+            assert score.length_ticks == plan.length_ticks, made
+        match made.WhichOneof("length"):
+            case "bars":
+                assert score.length_ticks == made.bars * made.meter.numerator * 1920 // made.meter.denominator
+            case "steps":
+                assert score.length_ticks == made.steps * tokenizer.step_ticks
+            case "seconds":
+                too_long_ticks = (score.duration_seconds - made.seconds) * made.tempo_bpm / 60 * TICKS_PER_QUARTER
+                assert -1e-3 < too_long_ticks < tokenizer.step_ticks
+    assert reasons[FinishReason.LENGTH] > pieces / 2
+    assert reasons[FinishReason.END] > 0
+
+
+def test_a_pickup_counts_as_part_of_the_length() -> None:
+    dice = random.Random(6)  # noqa: S311 -- a plan, no secret
+    settings, lengths, requests = [], [], []
+    for seed in range(500):
+        meter = dice.choice(METERS)
+        setting = Setting(meter, dice.randrange(meter.bar_ticks // EVENTS.step_ticks) * EVENTS.step_ticks)
+        length_ticks = dice.randint(1, 40) * EVENTS.step_ticks
+        settings.append(setting)
+        lengths.append(length_ticks)
+        requests.append(
+            EngineRequest(
+                seed=seed,
+                max_tokens=EVENTS.token_count(length_ticks, setting),
+                sampling=SamplingParams(temperature=dice.choice(TEMPERATURES)),
+                forced=EVENTS.opening(setting),
+                end_token=EVENTS.end_token,
+                may_end=False,
+                stop_token=EVENTS.bar_token,
+                stop_count=EVENTS.bar_count(length_ticks, setting),
+            )
+        )
+    for completion, setting, length_ticks in zip(written(EVENTS, requests), settings, lengths, strict=True):
+        assert EVENTS.decode(completion.tokens.tolist()).pickup_ticks == setting.pickup_ticks
+        assert score_of(EVENTS, completion, setting, length_ticks).length_ticks == length_ticks
+
+
+def test_the_most_tokens_are_as_many_as_the_grammar_allows(bundle: Bundle) -> None:
+    """The bound is met, so a smaller one would cut pieces, and it is never passed."""
+    asked = model(bundle, EVENTS, 64)
+    plans = [plan_piece(pb.GenerateRequest(bars=4, seed=seed), asked) for seed in range(60)]
+    counts = {len(completion.tokens) for completion in written(EVENTS, [plan.engine_request for plan in plans])}
+    assert max(counts) == 4 * 64 == plans[0].engine_request.max_tokens
