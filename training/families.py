@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from music.score import TICKS_PER_QUARTER
 from training.corpus import CompactScore
+from training.disjoint_sets import DisjointSets
 
 Run = tuple[int, ...]
 
@@ -50,19 +51,18 @@ def tune_families(scores: Mapping[str, CompactScore]) -> Families:
     on_beats = [_runs(_on_quarters(notes, pickup), _BEAT_RUN) for notes, pickup in zip(pitches, pickups, strict=True)]
     by_note = [_runs(notes[:, 2], _NOTE_RUN) for notes in pitches]
     shared = [_shared(on_beats), _shared(by_note)]
-    parents = list(range(len(names)))
+    sets = DisjointSets(len(names))
     for counts, runs in zip(shared, (on_beats, by_note), strict=True):
         for (first, second), count in counts.items():
             if count >= _RELATED * min(len(runs[first]), len(runs[second])):
-                a, b = _root(parents, first), _root(parents, second)
-                parents[max(a, b)] = min(a, b)
+                sets.join(first, second)
     repeats: dict[str, str] = {}
     for (first, second), count in sorted(shared[0].items()):
         enough = count >= _SAME * max(len(on_beats[first]), len(on_beats[second]))
         also = shared[1].get((first, second), 0) >= _SAME * max(len(by_note[first]), len(by_note[second]))
         if enough and also and names[first] not in repeats:
             repeats.setdefault(names[second], names[first])
-    return Families({name: names[_root(parents, index)] for index, name in enumerate(names)}, repeats)
+    return Families({name: names[sets.find(index)] for index, name in enumerate(names)}, repeats)
 
 
 def _on_quarters(notes: NDArray[np.int32], pickup_ticks: int) -> NDArray[np.int32]:
@@ -91,10 +91,3 @@ def _shared(runs: Iterable[set[Run]]) -> Counter[tuple[int, int]]:
         if len(indices) <= _COMMONPLACE:
             shared.update((first, second) for place, first in enumerate(indices) for second in indices[place + 1 :])
     return shared
-
-
-def _root(parents: list[int], index: int) -> int:
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = parents[index]
-    return index

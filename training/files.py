@@ -4,17 +4,22 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_TRIAL_BYTES: Final = 1 << 16
 
 
 def check_writable(folder: Path) -> None:
     """Make a folder, and sure that files can be written to it, before work whose result goes there.
 
     Raises:
-        OSError: it cannot be made, or no file in it.
+        OSError: it cannot be made, or no file in it, as on a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    with tempfile.TemporaryFile(dir=folder) as trial:
+        trial.write(bytes(_TRIAL_BYTES))
+        trial.flush()
+        os.fsync(trial.fileno())  # some file systems notice only here that they are full
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 
 from training.corpus import CompactScore, Corpus
 from training.families import tune_families
-from training.prepare import FileScores, Report, Source, read_files, split_by_piece
+from training.prepare import FileScores, Report, read_files, split_by_piece
+from training.reading_pool import ReadLimits
+from training.sources import Source
 from training.tunes import read_tunes
 
 
@@ -41,7 +43,7 @@ def folk_sources() -> list[Source]:
     ]
 
 
-def prepare_folk(sources: list[Source], *, workers: int, progress: bool = True) -> tuple[Corpus, Report]:
+def prepare_folk(sources: list[Source], *, limits: ReadLimits, progress: bool = True) -> tuple[Corpus, Report]:
     """Read the sources' tunes, keep one of those that are nearly the same, and split them by family.
 
     The split follows from the families' names alone (`split_by_piece`), so the same files give the same split.
@@ -49,11 +51,13 @@ def prepare_folk(sources: list[Source], *, workers: int, progress: bool = True) 
     Raises:
         CorpusError: nothing could be read, or too little to split.
     """
-    scores, _, report = read_files(sources, _read_file, workers=workers, progress=progress)
+    scores, _, report = read_files(sources, _read_file, limits=limits, progress=progress)
     families = tune_families(scores)
     for name in families.repeats:
         report.skipped[name] = "nearly the same as another tune"
-        del scores[name]
+        removed = len(scores.pop(name).notes)
+        report.counts.kept -= removed
+        report.counts.left_out["near_duplicate"] += removed
     sides = split_by_piece({name: families.of[name] for name in scores})
     names = sorted(scores)
     splits = np.array([sides[name] for name in names], np.uint8)

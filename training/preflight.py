@@ -10,8 +10,8 @@ from training.corpus import read_about
 from training.errors import CheckpointError, CorpusError, ExportError
 from training.files import check_writable
 from training.origin import Origin
-from training.prepare import folder_sources
 from training.run import ABOUT, Run
+from training.sources import folder_sources
 from training.targets import check_name, check_target, manifest_at
 
 BUNDLED: Final = ("chorales", "folk")
@@ -93,7 +93,7 @@ def _check_source(job: Job, begun: Run | None) -> str | None:
     """Hold the folder of scores against what the corpus and the run remember of theirs."""
     if job.source is None or job.source in BUNDLED:
         return _as_it_is(job) if job.has_corpus else None
-    now = Origin.of(Path(job.source), ((file.name, file.path) for file in folder_sources(Path(job.source))))
+    now = Origin.of(Path(job.source), ((file.name, file.path) for file in folder_sources(Path(job.source)).sources))
     if job.has_corpus:
         origin = read_about(job.corpus).origin
         if origin is None:

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_CGROUPS: Final = Path("/sys/fs/cgroup")
-_MEMBERSHIP: Final = Path("/proc/self/cgroup")
+from server.engine.cgroups import CGROUPS, MEMBERSHIP, group_folders, read_text
+
 _NICENESS: Final = 10  # of 19; about a tenth of the time that an equal would get, and it is preempted at once
 _PARAMETERS_A_THREAD: Final = 4_000_000  # so the networks that ship, of up to two million, run in one
 
@@ -77,7 +77,7 @@ def may_spin(threads: int, cpu: Cpu) -> bool:
     return 1 < threads < cpu.cores and cpu.limit is None
 
 
-def read_cpu(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> Cpu:
+def read_cpu(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Cpu:
     """What the system lets this process use: its affinity, and the quota of its control groups, version 1 or 2.
 
     Args:
@@ -96,27 +96,10 @@ def _cores() -> int:
 
 def _limits(cgroups: Path, membership: Path) -> Iterator[float]:
     """The limits of the process's groups and of all groups around them; what cannot be read limits nothing."""
-    for line in (_text(membership) or "0::/").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # In a container the path may be the host's, and only the mount's own root is there.
-        mount = cgroups / controllers
-        group = mount / path.strip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(mount):
-                break
-            if controllers:
-                quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-            else:
-                quota, _, period = _text(folder / "cpu.max").partition(" ")
-            if quota.isdecimal() and period.isdecimal() and int(period):
-                yield int(quota) / int(period)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    for version, folder in group_folders("cpu", cgroups, membership):
+        if version == 1:
+            quota, period = read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us")
+        else:
+            quota, _, period = read_text(folder / "cpu.max").partition(" ")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            yield int(quota) / int(period)

@@ -13,8 +13,8 @@ from music.bundle import load_bundle
 from music.midi import read_midi, write_midi
 from tests.integration.serving import serving
 from training.evaluation import ClockMode, evaluate, evaluate_folder
-from training.prepare import chorale_sources
 from training.readers import CHORALE_PARTS, ReadOptions, read_file
+from training.sources import chorale_sources
 
 BUNDLE = Path("models/chorales")
 

@@ -1,68 +1,131 @@
 """`python -m training prepare`: scores into one array file."""
 
-import os
-import tempfile
-from collections import Counter
-from pathlib import Path
-from typing import Final
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from music.note_counts import in_words
 
+if TYPE_CHECKING:
+    from training.corpus import Corpus
+    from training.prepare import Report
+    from training.sources import Source
+
 _MOST_NAMED: Final = 50
-"""More files or tunes than this are counted by reason instead of named."""
+"""More files or tunes than this are counted by reason, with a few of their names."""
+_EXAMPLES: Final = 3
 
 
 @click.command()
 @click.argument("source")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Array file to write.")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, help="Reading processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Reading processes.",
+    show_default="as many as this process may use cores for",
+)
+@click.option(
+    "--file-seconds", type=click.FloatRange(min=0, min_open=True), default=600.0, help="Longest time for one file."
+)
+@click.option("--no-repeats", is_flag=True, help="Read every bar once, as written; otherwise repeats are played out.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def prepare(source: str, out: Path, workers: int, quiet: bool) -> None:
+def prepare(source: str, out: Path, workers: int | None, file_seconds: float, no_repeats: bool, quiet: bool) -> None:
     """Read a corpus into one array file.
 
     SOURCE is `chorales` (the Bach chorales that music21 brings, in their canonical split), `folk` (the dance tunes
     and airs that it brings and that may be used, split by tune family), or a folder of MIDI, MusicXML, ABC or
     Humdrum files, split by piece.
     """
-    from training.corpus import Split
-    from training.errors import CorpusError
     from training.folk import folk_sources, prepare_folk
     from training.origin import Origin
-    from training.prepare import chorale_sources, folder_sources, prepare
+    from training.prepare import prepare
+    from training.readers import ReadOptions, printable_text
+    from training.reading_pool import ReadLimits
+    from training.sources import chorale_sources, folder_sources
 
-    try:  # before the reading, which may take long
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise CorpusError(f"cannot write {out}: {error.strerror}") from error
-    origin = None
+    if no_repeats and source in ("chorales", "folk"):
+        raise click.UsageError(f"--no-repeats is for a folder; {source} are read once, as written")
+    passed_over: dict[str, str] = {}
+    splits = origin = None
     if source == "folk":
-        corpus, report = prepare_folk(folk_sources(), workers=workers, progress=not quiet)
+        sources, description = folk_sources(), ""
+    elif source == "chorales":
+        sources, splits = chorale_sources()
+        description = "Bach chorales bundled with music21, canonical JSB Chorales split"
     else:
-        if source == "chorales":
-            sources, splits = chorale_sources()
-            description = "Bach chorales bundled with music21, canonical JSB Chorales split"
-        else:
-            sources, splits = folder_sources(Path(source)), None
-            description = f"{len(sources)} file{'s' if len(sources) > 1 else ''}"
-            origin = Origin.of(Path(source), ((file.name, file.path) for file in sources))
-        corpus, report = prepare(sources, splits, description=description, workers=workers, progress=not quiet)
+        listing = folder_sources(Path(source), ReadOptions(play_repeats=not no_repeats))
+        sources, passed_over = listing.sources, listing.passed_over
+        description = f"{len(sources)} file{'s' if len(sources) > 1 else ''}"
+        origin = Origin.of(Path(source), ((file.name, file.path) for file in sources))
+    _try_to_write(out, sources)  # before the reading, which may take long
+    limits = ReadLimits.of_machine(workers, seconds=file_seconds)
+    if workers is not None and limits.workers < workers:
+        click.echo(f"{limits.workers} of {workers} processes: there is no memory for more")
+    if source == "folk":
+        corpus, report = prepare_folk(sources, limits=limits, progress=not quiet)
+    else:
+        corpus, report = prepare(sources, splits, description=description, limits=limits, progress=not quiet)
     corpus.origin = origin
     corpus.save(out)
-    if len(report.skipped) <= _MOST_NAMED:
-        for name, reason in sorted(report.skipped.items()):
-            click.echo(f"skipped {name}: {reason}")
-    else:
-        for reason, count in Counter(report.skipped.values()).most_common():
-            click.echo(f"skipped {count}: {reason}")
+    for line in _summary(corpus, report, passed_over):
+        click.echo(printable_text(line))
+    click.echo(printable_text(f"wrote {out}: {corpus.source}"))
+
+
+def _try_to_write(out: Path, sources: Iterable["Source"]) -> None:
+    """Refuse an output that cannot be written, or that is one of the files to read."""
+    from training.errors import CorpusError
+    from training.files import check_writable
+    from training.readers import printable
+
+    if out.exists() and any(out.samefile(source.path) for source in sources):
+        raise CorpusError(f"{printable(out)} is one of the files to read; name another file with --out")
+    try:
+        check_writable(out.parent)
+    except OSError as error:
+        raise CorpusError(f"cannot write {printable(out)}: {error.strerror}") from error
+
+
+def _summary(corpus: "Corpus", report: "Report", passed_over: Mapping[str, str]) -> Iterator[str]:
+    from training.corpus import Split
+
+    yield from _named("passed over", passed_over, lambda name, reason: f"{_suffix(name)}: {reason}")
+    yield from _named("skipped", report.skipped, lambda name, reason: reason)
     counts = report.counts
-    click.echo(f"files: {report.read} read, {report.failed} failed")
-    click.echo(f"notes: {counts.struck:,} struck, {counts.repeated:,} more by repeats, {corpus.note_count:,} kept")
-    click.echo(f"  left out: {in_words(counts.left_out)}")
-    click.echo(f"  changed: {in_words(counts.changed)}")
-    click.echo(f"  beside notes: {in_words(counts.other)}")
-    click.echo("pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split))
-    click.echo(f"wrote {out}: {corpus.source}")
+    yield f"files: {report.read} read, {report.failed} failed, {len(passed_over)} passed over"
+    yield (
+        f"notes: {counts.struck:,} struck + {counts.repeated:,} by repeats = "
+        f"{counts.kept:,} kept + {counts.left_out.total():,} left out"
+    )
+    yield f"  left out: {in_words(counts.left_out)}"
+    yield f"  changed: {in_words(counts.changed)}"
+    yield f"  beside notes: {in_words(counts.other)}"
+    if report.unbalanced or not counts.balanced or counts.kept != corpus.note_count:
+        named = ", ".join(sorted(report.unbalanced)[:_EXAMPLES]) or "the corpus as a whole"
+        yield f"warning: the counts do not add up, which is a defect of Fantasia, in {named}; the corpus is usable"
+    if report.duplicates:
+        groups = "1 group" if len(report.duplicates) == 1 else f"{len(report.duplicates)} groups"
+        yield f"near-duplicates: {sum(report.duplicates)} pieces in {groups}, each on one side of the split"
+    yield "pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split)
+
+
+def _named(what: str, reasons: Mapping[str, str], kind: Callable[[str, str], str]) -> Iterator[str]:
+    """Every name with its reason; of many, how many there are of each kind, and some of their names."""
+    if len(reasons) <= _MOST_NAMED:
+        yield from (f"{what} {name}: {reason}" for name, reason in sorted(reasons.items()))
+        return
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name, reason in sorted(reasons.items()):
+        kinds[kind(name, reason)].append(name)
+    for label, names in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
+        yield f"{what} {len(names)}: {label} ({examples})"
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or "no suffix"

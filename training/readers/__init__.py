@@ -9,10 +9,11 @@ from training.readers.abc import read_abc_file
 from training.readers.formats import ABC_SUFFIXES, MIDI_SUFFIXES, NOTATION_SUFFIXES, SUFFIXES
 from training.readers.midi import read_midi_file
 from training.readers.notation import read_notation_file
-from training.readers.reading import FileReadings, Reading, ReadOptions, printable
+from training.readers.reading import FileReadings, Reading, ReadOptions, printable, printable_text
 
 __all__ = [
-    "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "FileReadings", "ReadOptions", "Reading", "printable", "read_file",
+    "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "FileReadings", "ReadOptions", "Reading", "printable",
+    "printable_text", "read_file",
 ]  # fmt: skip
 
 CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")

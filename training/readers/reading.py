@@ -1,10 +1,14 @@
 """What a reader gives: the scores of one file, and what became of their notes."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from music.note_counts import NoteCounts
 from music.score import Score
+
+_DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +40,19 @@ class FileReadings:
 
 
 def printable(path: Path) -> str:
-    """The path with slashes, bytes that are no UTF-8 escaped: a name that can be stored and shown."""
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The path with slashes, as a name that can be stored and shown: see `printable_text`."""
+    return printable_text(path.as_posix())
+
+
+def printable_text(text: str) -> str:
+    """The text with everything escaped that could disturb a terminal or a file.
+
+    That is bytes that are no UTF-8, control characters, separators of lines, and characters that turn the direction of
+    writing.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(char if _harmless(char) else char.encode("unicode_escape").decode() for char in text)
+
+
+def _harmless(char: str) -> bool:
+    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _DIRECTIONS

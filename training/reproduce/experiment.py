@@ -1,7 +1,6 @@
 """The whole experiment: a folder of MIDI files in, a `Results` out; what a killed run had finished stays done."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -14,14 +13,16 @@ from training.batches import EncodedPiece
 from training.config import Config, load_config
 from training.corpus import Split
 from training.errors import CorpusError
-from training.prepare import folder_sources, prepare, split_by_piece
+from training.prepare import prepare, split_by_piece
 from training.readers import MIDI_SUFFIXES
+from training.reading_pool import ReadLimits
 from training.reproduce.hearing import as_heard
 from training.reproduce.keeping import kept
 from training.reproduce.network import Watched, train_network
 from training.reproduce.ngram import ORDERS, NGram
 from training.reproduce.results import Baseline, Events, Kept, Results, Run, Tokens
 from training.reproduce.songs import HELD_OUT, Songs, encoded_songs, heard_songs
+from training.sources import folder_sources
 
 MILESTONES: Final = (40, 100)
 """The original's two trainings; at a constant learning rate the shorter is the beginning of the longer."""
@@ -57,11 +58,13 @@ class Experiment:
         self._device = device
         self._progress = progress
         self._overrides = overrides or {}
-        workers = os.cpu_count() or 1
-        sources = [source for source in folder_sources(midi) if source.path.suffix.lower() in MIDI_SUFFIXES]
+        listing = folder_sources(midi)
+        sources = [source for source in listing.sources if source.path.suffix.lower() in MIDI_SUFFIXES]
         splits = split_by_piece({source.name: source.name for source in sources})
         description = f"{len(sources)} files, split by piece"
-        self._corpus, report = prepare(sources, splits, description=description, workers=workers, progress=progress)
+        self._corpus, report = prepare(
+            sources, splits, description=description, limits=ReadLimits.of_machine(), progress=progress
+        )
         self._skipped = len(report.skipped)
 
     def train(self, network: str) -> Run | Events:

@@ -7,7 +7,7 @@ from training import folk
 from training.__main__ import main
 from training.corpus import Corpus, Split
 from training.folk import COLLECTIONS, folk_sources
-from training.prepare import Source
+from training.sources import Source
 
 JIGS = ["GAB cde", "dBG AFD", "gfe dcB", "efg agf", "ABc BAG", "dde fed", "B2A G2E", "cBA dcB"]
 

@@ -1,10 +1,6 @@
-"""A disk that is full: no file can grow any further, which the kernel says as it says it of a real one."""
-
 import json
 import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from music.tokenizers import GridTokenizer
+from tests.unit.training.full_disk import full_disk
 from training.__main__ import main
 from training.batches import EncodedPiece
 from training.checkpoint import BEST, LAST, load_checkpoint
@@ -27,17 +24,6 @@ from training.trainer import Trainer
 GRID = GridTokenizer(voices=2, lowest_pitch=48, highest_pitch=80)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of a file")
-
-
-@contextmanager
-def full_disk(file_bytes: int = 0) -> Iterator[None]:
-    """No file grows past so many bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def fill_disk(file_bytes: int) -> None:

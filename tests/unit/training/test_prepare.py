@@ -1,12 +1,12 @@
-import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import mido
+import numpy as np
 import pytest
 import symusic
+from click.testing import CliRunner
 from music21 import chord, meter, note, stream, tie
 from music21 import corpus as music21_corpus
 
@@ -14,11 +14,15 @@ from music.errors import InvalidScoreError
 from music.midi import write_midi
 from music.note_counts import NoteCounts
 from music.score import Meter, Note, Score
+from tests.unit.training.full_disk import full_disk
 from training import prepare as prepare_module
-from training.corpus import Corpus, Split
+from training.__main__ import main
+from training.corpus import CompactScore, Corpus, Split
 from training.errors import CorpusError
-from training.prepare import chorale_sources, folder_sources, prepare, split_by_piece
+from training.prepare import FileScores, prepare, split_by_piece
 from training.readers import CHORALE_PARTS, ReadOptions, read_file
+from training.reading_pool import ReadLimits
+from training.sources import folder_sources
 
 CHORALE = ReadOptions(parts=CHORALE_PARTS)
 PIECE = Score((Note(0, 480, 72, 90, 0), Note(0, 960, 48, 70, 1), Note(480, 160, 74, 90, 0)), 960, tempo_bpm=90)
@@ -54,7 +58,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_read_split_and_reported(folder: Path) -> None:
-    corpus, report = prepare(folder_sources(folder), None, description="test", workers=2, progress=False)
+    corpus, report = prepare(
+        folder_sources(folder).sources, None, description="test", limits=ReadLimits(2), progress=False
+    )
     names = [piece.name for piece in corpus.pieces()]
     assert names == [
         "deep/piece1.mid", "deep/piece3.mid", "piece0.mid", "piece2.mid", "shout.MID", "tunes.abc#1", "tunes.abc#2",
@@ -63,13 +69,6 @@ def test_a_folder_is_read_split_and_reported(folder: Path) -> None:
     assert set(report.skipped) == {"broken.mid", "empty.musicxml"}
     assert all(report.skipped.values())
     assert all(corpus.count(split) >= 1 for split in Split)
-
-
-def test_reading_processes_are_renewed_as_often_as_it_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "_FILES_PER_PROCESS", 3)
-    midi = [source for source in folder_sources(folder) if source.path.suffix != ".abc"]
-    corpus, report = prepare(midi, None, description="test", workers=1, progress=False)
-    assert (len(corpus), report.read, report.failed) == (5, 5, 2)
 
 
 def test_midi_is_read_exactly_triplets_included(folder: Path) -> None:
@@ -97,16 +96,6 @@ def test_a_chorale_has_its_four_voices_meter_and_pickup() -> None:
     assert (upbeat.meter, upbeat.pickup_ticks) == (Meter(3, 4), 480)
 
 
-def test_the_chorale_split_is_the_canonical_one() -> None:
-    lists = json.loads(files("training").joinpath("chorale_split.json").read_text())
-    sources, sides = chorale_sources()
-    names = {source.name for source in sources}
-    assert not names & set(lists["never_train"])
-    assert {name for name, side in sides.items() if side == Split.TEST} == set(lists["test"])
-    assert {name for name, side in sides.items() if side == Split.VALID} == set(lists["valid"])
-    assert set(lists["train"]) <= {name for name, side in sides.items() if side == Split.TRAIN}
-
-
 def test_a_split_depends_on_the_names_alone() -> None:
     names = [f"piece{index}" for index in range(40)]
     sides = split_by_piece({name: name for name in names})
@@ -119,7 +108,9 @@ def test_a_split_depends_on_the_names_alone() -> None:
 def test_file_names_may_hold_anything(tmp_path: Path) -> None:
     for name in (b"Etude #1.mid", b"Etude #2.mid", b"caf\xe9.mid", "C\u266f minor.MID".encode()):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(write_midi(PIECE))  # noqa: PTH118
-    corpus, report = prepare(folder_sources(tmp_path), None, description="", workers=1, progress=False)
+    corpus, report = prepare(
+        folder_sources(tmp_path).sources, None, description="", limits=ReadLimits(1), progress=False
+    )
     assert [piece.name for piece in corpus.pieces()] == [
         "C\u266f minor.MID", "Etude #1.mid", "Etude #2.mid", "caf\\xe9.mid",
     ]  # fmt: skip
@@ -137,7 +128,9 @@ def test_a_file_that_claims_to_last_for_ever_is_skipped(tmp_path: Path) -> None:
         (tmp_path / f"{index}.mid").write_bytes(write_midi(PIECE))
     far = Score((Note(0, 480, 60), Note(2**27, 480, 60)), 2**27 + 480)
     (tmp_path / "far.mid").write_bytes(write_midi(far))
-    corpus, report = prepare(folder_sources(tmp_path), None, description="", workers=1, progress=False)
+    corpus, report = prepare(
+        folder_sources(tmp_path).sources, None, description="", limits=ReadLimits(1), progress=False
+    )
     assert len(corpus) == 3
     assert report.skipped == {"far.mid": "lasts longer than 10000 bars of 4/4"}
 
@@ -165,14 +158,9 @@ def test_a_corpus_too_small_to_split_is_a_sentence(count: int) -> None:
 
 
 def test_nothing_to_read_is_a_sentence(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is no folder"):
-        folder_sources(tmp_path / "missing")
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(CorpusError, match="no score in"):
-        folder_sources(tmp_path / "bare")
-    broken = [source for source in folder_sources(folder) if source.name == "broken.mid"]
+    broken = [source for source in folder_sources(folder).sources if source.name == "broken.mid"]
     with pytest.raises(CorpusError, match=r"none of 1 files could be read \(broken.mid: "):
-        prepare(broken, None, description="", workers=1, progress=False)
+        prepare(broken, None, description="", limits=ReadLimits(1), progress=False)
 
 
 def test_ties_are_one_note_across_bars_and_inside_chords(tmp_path: Path) -> None:
@@ -202,3 +190,117 @@ def test_drums_alone_are_no_music(tmp_path: Path) -> None:
     (tmp_path / "drums.mid").write_bytes(file.dumps_midi())
     with pytest.raises(InvalidScoreError, match="no pitched note"):
         read_file(tmp_path / "drums.mid", "drums.mid")
+
+
+def melody(seed: int) -> Score:
+    pitches = np.random.default_rng(seed).integers(48, 84, 64).tolist()
+    return Score(tuple(Note(240 * index, 240, pitch) for index, pitch in enumerate(pitches)), 240 * 64)
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(main, ["prepare", *map(str, arguments), "--workers", "1", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_copies_of_one_file_stay_on_one_side_of_the_split(tmp_path: Path) -> None:
+    for index in range(10):
+        (tmp_path / f"copy{index}.mid").write_bytes(write_midi(melody(0).transposed(index % 3)))
+    for index in range(1, 6):
+        (tmp_path / f"other{index}.mid").write_bytes(write_midi(melody(index)))
+    (tmp_path / "twin1.mid").write_bytes(write_midi(melody(1)))
+    output = run(tmp_path, "--out", tmp_path / "corpus.npz")
+    assert "near-duplicates: 12 pieces in 2 groups, each on one side of the split" in output
+    sides = {piece.name: piece.split for piece in Corpus.load(tmp_path / "corpus.npz").pieces()}
+    assert len({side for name, side in sides.items() if name.startswith("copy")}) == 1
+    assert sides["other1.mid"] == sides["twin1.mid"]
+    assert set(sides.values()) == set(Split)
+
+
+def test_copies_of_one_file_alone_are_split_like_one_piece(tmp_path: Path) -> None:
+    for index in range(4):
+        (tmp_path / f"copy{index}.mid").write_bytes(write_midi(melody(0)))
+    assert "too few to split by piece" in run(tmp_path, "--out", tmp_path / "corpus.npz")
+    train, test = (
+        {note.pitch for piece in Corpus.load(tmp_path / "corpus.npz").pieces(side) for note in piece.score.notes}
+        for side in (Split.TRAIN, Split.TEST)
+    )
+    assert len(train) > len(test) > 0
+
+
+def test_files_that_share_a_piece_stay_together_and_books_alone_are_split_by_piece() -> None:
+    files = {"a#1": "a", "a#2": "a", "b#1": "b", "b#2": "b", "c": "c", "d": "d"}
+    own = {piece: piece for piece in files}
+    assert prepare_module._join(files, own) == files
+    joined = prepare_module._join(files, own | {"b#2": "a#1", "d": "c"})
+    assert joined == {"a#1": "a", "a#2": "a", "b#1": "a", "b#2": "a", "c": "c", "d": "c"}
+
+
+def test_the_summary_names_what_was_passed_over_and_adds_up(folder: Path, tmp_path: Path) -> None:
+    (folder / "score.mscz").write_text("")
+    (folder / ".hidden.mid").write_text("")
+    output = run(folder, "--out", tmp_path / "out" / "corpus.npz")
+    assert "passed over score.mscz: a MuseScore file; export it as MusicXML\n" in output
+    assert "passed over notes.txt: not in a format that is read\n" in output
+    assert "passed over .hidden.mid: hidden\n" in output
+    assert "files: 6 read, 2 failed, 3 passed over\n" in output
+    assert "notes: 25 struck + 0 by repeats = 25 kept + 0 left out\n" in output
+    assert "add up" not in output
+
+
+def test_of_many_files_the_summary_counts_each_kind_and_names_some(folder: Path, tmp_path: Path) -> None:
+    for index in range(60):
+        (folder / f"scan{index:02}.PDF").write_text("")
+    output = run(folder, "--out", tmp_path / "out" / "corpus.npz")
+    assert "passed over 60: .pdf: a picture, which holds no notes" in output
+    assert "(scan00.PDF, scan01.PDF, scan02.PDF, ...)\n" in output
+    assert "passed over 1: .txt: not in a format that is read (notes.txt)\n" in output
+
+
+def test_counts_that_do_not_add_up_are_said_aloud(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def miscount(sources: Any, read: Any, limits: Any) -> Any:
+        for index, source in enumerate(sources):
+            yield source, FileScores([(source.name, CompactScore.of(PIECE), NoteCounts(struck=3 + index % 2, kept=3))])
+
+    monkeypatch.setattr(prepare_module, "read_in_processes", miscount)
+    output = run(folder, "--out", tmp_path / "out" / "corpus.npz")
+    assert "warning: the counts do not add up, which is a defect of Fantasia, in deep/piece1.mid, " in output
+
+
+def test_output_is_checked_before_the_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "read_in_processes", None)  # or the test would end here
+    before = (folder / "piece0.mid").read_bytes()
+    (folder / "file").write_text("in the way")
+    for out, message in (
+        (folder / "piece0.mid", "is one of the files to read"),
+        (folder / "file" / "corpus.npz", "cannot write"),
+        (Path("/proc/corpus.npz"), "cannot write"),
+    ):
+        result = CliRunner().invoke(main, ["prepare", str(folder), "--out", str(out)])
+        assert (result.exit_code, message in result.output) == (1, True), result.output
+    assert (folder / "piece0.mid").read_bytes() == before
+    with full_disk(100):
+        result = CliRunner().invoke(main, ["prepare", str(folder), "--out", str(folder / "x.npz")])
+    assert (result.exit_code, "File too large" in result.output) == (1, True), result.output
+    result = CliRunner().invoke(main, ["prepare", "chorales", "--no-repeats", "--out", str(folder / "x.npz")])
+    assert (result.exit_code, "--no-repeats is for a folder" in result.output) == (2, True), result.output
+
+
+def test_no_repeats_reaches_the_readers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def record(sources: Any, read: Any, limits: Any) -> Any:
+        for source in sources:
+            asked.append(source.options.play_repeats)
+            yield source, FileScores([(source.name, CompactScore.of(PIECE), NoteCounts(struck=3, kept=3))])
+
+    monkeypatch.setattr(prepare_module, "read_in_processes", record)
+    run(folder, "--out", tmp_path / "out" / "a.npz")
+    assert asked
+    assert all(asked)
+    asked.clear()
+    run(folder, "--no-repeats", "--out", tmp_path / "out" / "b.npz")
+    assert asked
+    assert not any(asked)
