@@ -162,7 +162,7 @@ def test_a_configuration_that_cannot_be_is_refused_before_the_scores_are_read(
 def test_a_folder_without_scores_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no score in" in refused(tmp_path, str(tmp_path / "empty"), "--name", "mine")
-    assert "is no folder" in refused(tmp_path, str(tmp_path / "missing"), "--name", "mine")
+    assert "there is no file or folder" in refused(tmp_path, str(tmp_path / "missing"), "--name", "mine")
 
 
 def test_folders_that_cannot_be_made_are_refused(tmp_path: Path) -> None:

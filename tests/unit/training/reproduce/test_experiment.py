@@ -155,7 +155,7 @@ def test_a_damaged_record_of_a_run_is_a_sentence(midi: Path, tmp_path: Path, dam
 def test_too_few_songs_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="too small to split"):
         experiment(write_folder(tmp_path / "two", songs=2), tmp_path / "work")
-    with pytest.raises(CorpusError, match="is no folder"):
+    with pytest.raises(CorpusError, match="there is no file or folder"):
         experiment(tmp_path / "none", tmp_path / "work")
 
 
