@@ -180,8 +180,12 @@ def rendered(page: str, folder: Path = RECORDS) -> str:
     return REGION.filled(page, as_markdown(reports))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print, or render; the exit code."""
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line (without the program's name).
+
+    Raises:
+        SystemExit: it cannot be read (code 2), or asks for help (code 0).
+    """
     parser = argparse.ArgumentParser(prog="python -m bench.training", description="Training against the bare LSTM.")
     parser.add_argument("config", nargs="?", default="chorales", help="configuration or TOML file (%(default)s)")
     parser.add_argument("--corpus", type=Path, default=Path("data/chorales.npz"), help="what to learn (%(default)s)")
@@ -191,7 +195,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long (%(default)s); 3 rounds at least")
     parser.add_argument("--record", metavar="NAME", help="write bench/results/training/NAME.json")
     parser.add_argument("--render", type=Path, metavar="PAGE", help="measure nothing: put what is recorded into PAGE")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print, or render; the exit code."""
+    options = parse_options(arguments)
     try:
         if options.render:
             options.render.write_text(rendered(REGION.read(options.render)))
