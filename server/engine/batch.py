@@ -19,8 +19,10 @@ _FIRST_CAPACITY = 1024  # tokens a slot; grows with the longest request
 class Progress:
     """What a chunk brought."""
 
+    width: int
+    """How many sequences it had; 0 where none ran."""
     steps: int
-    """How many it had; 0 where none ran."""
+    """How many steps it had; 0 where none ran."""
     spoke: list[int]
     """Slots whose first sampled token it held (the last forced one, if none is sampled)."""
     ended: list[int]
@@ -180,7 +182,7 @@ class Batch:
         # A stop token among the forced ones may fill a sequence before it samples any.
         spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot] or slot in filled]
         self._mute.difference_update(spoke)
-        return Progress(steps, spoke, ended, filled)
+        return Progress(len(rows), steps, spoke, ended, filled)
 
     def _next_forced(self, steps: int) -> NDArray[np.int64]:
         forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)

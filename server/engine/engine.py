@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 
 import numpy as np
@@ -17,6 +17,7 @@ from server.engine.errors import (
     EngineStoppedError,
     QueueFullError,
 )
+from server.engine.estimate import FinishEstimate
 from server.engine.guard import GuardedObserver
 from server.engine.observer import EngineObserver, Outcome, silent
 from server.engine.pace import PATIENCE_SECONDS, USHERED_PATIENCE_SECONDS
@@ -58,6 +59,7 @@ class Engine:
         self._primers = Primers(runner)
         patience = PATIENCE_SECONDS if runner.opener is None else USHERED_PATIENCE_SECONDS
         self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes, patience)
+        self._estimate = FinishEstimate(runner.width, runner.slots)
         self._in_flight: dict[Future[Completion], Sequence] = {}
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)  # something to do, for the engine's thread
@@ -126,6 +128,9 @@ class Engine:
                         opened = opener.open(np.array([request.clock_row]), batch.chunk(steps))
                         assert opened.tokens.tolist() == tokens.tolist(), "an opener draws something else"
                         self._runner.resume(0, opened.states[0])
+            began = time.perf_counter()
+            self._runner.decode(batch.chunk(steps))  # again: the first run of a size takes longer
+            self._estimate.ran(self._runner.width, steps, time.perf_counter() - began)
             self._runner.reset(0, request.clock_row)
             read = sum(self._runner.prefill(0, np.zeros(SLICE_TOKENS, np.int64), SLICE_TOKENS))
             assert read == SLICE_TOKENS, f"{read} tokens of a primer were read"
@@ -164,7 +169,7 @@ class Engine:
             if not self._accepting:
                 raise EngineStoppedError(f"{self.name} takes no more requests")
             if not self._scheduler.has_room:
-                raise QueueFullError(self.name, self._scheduler.retry_after_seconds)
+                raise QueueFullError(self.name, self._retry_after_seconds())
             sequence = Sequence(request, submitted_at=time.perf_counter())
             sequence.future.add_done_callback(self._withdraw_if_cancelled)
             self._in_flight[sequence.future] = sequence
@@ -172,6 +177,12 @@ class Engine:
             self._scheduler.enqueue(sequence)
             self._call_in()
         return Ticket(sequence.future)
+
+    def seconds_left(self, ticket: Ticket) -> float:
+        """Estimate when a request's sequence finishes, once it runs; 0 if it is finished or cancelled."""
+        with self._lock:
+            sequence = self._in_flight.get(ticket.future)
+            return 0.0 if sequence is None else self._seconds_to_first([sequence])
 
     def drain(self, timeout_seconds: float) -> bool:
         """Take no more requests, and wait until those in flight have left.
@@ -200,6 +211,18 @@ class Engine:
         elif thread is not threading.current_thread():
             thread.join()
 
+    def _retry_after_seconds(self) -> float:
+        """Estimate when the first sequence finishes, which makes room for another one; with the lock."""
+        sequences = self._scheduler.running.values() or self._scheduler.waiting
+        return self._estimate.retry_after_seconds(lambda: self._seconds_to_first(sequences), time.perf_counter())
+
+    def _seconds_to_first(self, sequences: Collection[Sequence]) -> float:
+        """Estimate when the first of some sequences finishes, once they run; with the lock."""
+        count = self._scheduler.running_count + self._scheduler.waiting_count
+        # In another thread than the engine's, what a sequence has taken may be read a chunk late.
+        taken = (0 if each.slot is None or not each.seated else self._batch.taken(each.slot) for each in sequences)
+        return self._estimate.seconds_to_first(zip((each.request for each in sequences), taken, strict=True), count)
+
     def _loop(self) -> None:
         yield_to_others()
         try:
@@ -221,8 +244,9 @@ class Engine:
                 raise self._fault
             if self._stopping:
                 return False
-            dropped, entrants = self._scheduler.drop(time.perf_counter()), self._seated()
+            dropped, entrants = self._scheduler.drop(), self._seated()
             self._call_in()
+        turned = time.perf_counter()
         for sequence in dropped:
             self._drop(sequence)
         if not (entrants or self._batch.width or self._primers.count):
@@ -232,13 +256,15 @@ class Engine:
                 self._join(entrant)
             self._prefill()
             began = time.perf_counter()
-            progress = self._decode() if self._batch.width else Progress(0, [], [], [])
+            progress = self._decode() if self._batch.width else Progress(0, 0, [], [], [])
         except Exception as error:
             self._fail_running(error)
         else:
             self._finish(progress)
             if progress.steps:
-                self._scheduler.ran(progress.steps, time.perf_counter() - began)
+                now = time.perf_counter()
+                self._scheduler.ran(progress.steps, now - began)
+                self._estimate.ran(progress.width, progress.steps, now - turned)
         return True
 
     @property
@@ -375,9 +401,10 @@ class Engine:
             first_token_seconds=sequence.first_token_at - sequence.submitted_at,
             total_seconds=now - sequence.submitted_at,
         )
+        self._estimate.finished(sequence.request, len(tokens))
         self._batch.leave(slot)
         with self._lock:
-            self._scheduler.retire(sequence, now)
+            self._scheduler.retire(sequence)
             self._call_in()
         self._settle(sequence, completion, len(tokens))
 
@@ -393,10 +420,9 @@ class Engine:
     def _fail(self, failed: list[Sequence], tokens: list[int], error: Exception) -> None:
         """Fail sequences that share a run's failure; the batch and the primers know nothing of them."""
         _log.error("the runner of %s failed", self.name, exc_info=error)
-        now = time.perf_counter()
         with self._lock:
             for sequence in failed:
-                self._scheduler.retire(sequence, now)
+                self._scheduler.retire(sequence)
             self._call_in()
         for sequence, taken in zip(failed, tokens, strict=True):
             self._settle(sequence, _failure(self.name, error), taken)
@@ -430,7 +456,7 @@ class Engine:
             self._usher = None  # and would keep it
         with self._lock:
             self._entrants.clear()
-            self._scheduler.clear(time.perf_counter())
+            self._scheduler.clear()
             left = list(self._in_flight.values())
         for sequence in left:
             self._settle(sequence, reason(), self._taken(sequence))

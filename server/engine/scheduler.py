@@ -1,6 +1,7 @@
 """Who runs, who waits, and how long the next chunk is."""
 
 from collections import deque
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +10,6 @@ from server.engine.pace import PATIENCE_SECONDS, Pace
 from server.engine.sequence import Sequence
 from server.engine.slots import SlotPool
 
-_MEMORY = 0.1  # weight of the newest run in the mean
-_FIRST_GUESS_SECONDS = 1.0  # a run's length while none is known
-_RETRY_SECONDS = (0.1, 30.0)
 _READING = 0.75  # of a chunk's time, since no two take the same
 
 
@@ -29,10 +27,13 @@ class Scheduler:
         self._room = slots + queue_limit
         self._waiting: deque[Sequence] = deque()
         self._cancelled: list[Sequence] = []
-        self._mean_run_seconds = _FIRST_GUESS_SECONDS
         self._pace = Pace(chunk_sizes, patience)
-        self._slot_count = slots
         self.running: dict[int, Sequence] = {}
+
+    @property
+    def waiting(self) -> Collection[Sequence]:
+        """The queue, who came first first."""
+        return self._waiting
 
     @property
     def waiting_count(self) -> int:
@@ -59,13 +60,6 @@ class Scheduler:
         """Whether somebody who holds a slot may have been cancelled."""
         return bool(self._cancelled)
 
-    @property
-    def retry_after_seconds(self) -> float:
-        """Guess when half of the queue will be gone, so that whoever comes back then finds room."""
-        shortest, longest = _RETRY_SECONDS
-        guess = (len(self._waiting) + 1) / 2 * self._mean_run_seconds / self._slot_count
-        return min(max(guess, shortest), longest)
-
     def enqueue(self, sequence: Sequence) -> None:
         """Put a sequence at the queue's end; there must be room."""
         assert self.has_room
@@ -88,12 +82,12 @@ class Scheduler:
             self._cancelled.append(sequence)
         return False
 
-    def drop(self, now: float) -> list[Sequence]:
+    def drop(self) -> list[Sequence]:
         """Take their slots from those who were cancelled while they ran, and say who they are."""
         dropped = [sequence for sequence in self._cancelled if self.holds_slot(sequence)]
         self._cancelled.clear()
         for sequence in dropped:
-            self.retire(sequence, now)
+            self.retire(sequence)
         return dropped
 
     def admit(self, most: int, now: float) -> list[Sequence]:
@@ -148,18 +142,16 @@ class Scheduler:
         """
         return _READING * self._pace.usual_seconds if width and not awaited else 0.0
 
-    def retire(self, sequence: Sequence, now: float) -> None:
+    def retire(self, sequence: Sequence) -> None:
         """Free the slot of a running sequence."""
         assert self.holds_slot(sequence)
         assert sequence.slot is not None
-        assert sequence.started_at is not None
         del self.running[sequence.slot]
         self._slots.free(sequence.slot)
-        self._mean_run_seconds += _MEMORY * (now - sequence.started_at - self._mean_run_seconds)
 
-    def clear(self, now: float) -> None:
+    def clear(self) -> None:
         """Forget everybody."""
         self._waiting.clear()
         self._cancelled.clear()
         for sequence in list(self.running.values()):
-            self.retire(sequence, now)
+            self.retire(sequence)

@@ -190,7 +190,7 @@ def test_warming_up_runs_every_chunk_size_with_one_row_and_with_all(make_engine:
     runner = FakeRunner(slots=3, chunk_sizes=(1, 4))
     engine = make_engine(runner)
     engine.warm_up()
-    assert runner.shapes == [(1, 1), (1, 4), (3, 1), (3, 4)]
+    assert runner.shapes == [(1, 1), (1, 4), (3, 1), (3, 4), (3, 4)]
     engine.start()
     warm = complete(engine, EngineRequest(seed=1, max_tokens=20)).tokens.tolist()
     cold = make_engine(FakeRunner(slots=3, chunk_sizes=(1, 4)))

@@ -33,7 +33,7 @@ def test_first_come_first_served() -> None:
     assert scheduler.admit(99, now=1.0) == queue[:2]
     assert [each.slot for each in queue] == [0, 1, None, None]
     assert queue[0].started_at == 1.0
-    scheduler.retire(queue[0], now=2.0)
+    scheduler.retire(queue[0])
     assert scheduler.admit(99, now=2.0) == [queue[2]]
     assert queue[2].slot == 0
     assert scheduler.admit(99, now=3.0) == []
@@ -75,7 +75,7 @@ def test_the_waiting_leave_at_once_and_the_running_are_dropped_later() -> None:
     assert not scheduler.withdraw(runs, now=1.0)
     assert scheduler.running_count == 1
     assert scheduler.must_drop
-    assert scheduler.drop(now=2.0) == [runs]
+    assert scheduler.drop() == [runs]
     assert scheduler.admit(99, now=2.0) == [follows]
     assert follows.slot == runs.slot == 0
 
@@ -86,40 +86,23 @@ def test_cancelling_what_has_left_changes_nothing() -> None:
     scheduler.enqueue(gone)
     scheduler.admit(99, now=0.0)
     scheduler.withdraw(gone, now=0.0)
-    scheduler.retire(gone, now=0.0)
+    scheduler.retire(gone)
     scheduler.enqueue(runs)
-    assert (scheduler.drop(now=0.0), scheduler.admit(99, now=0.0)) == ([], [runs])
+    assert (scheduler.drop(), scheduler.admit(99, now=0.0)) == ([], [runs])
     assert not scheduler.withdraw(gone, now=0.0)
-    assert scheduler.drop(now=0.0) == []
+    assert scheduler.drop() == []
     assert not scheduler.withdraw(sequence(), now=0.0)
     assert scheduler.running_count == 1
 
 
 def test_clear_frees_every_slot() -> None:
     scheduler = filled(slots=3, waiting=2)
-    scheduler.clear(now=0.0)
+    scheduler.clear()
     assert not scheduler.may_admit
     assert (scheduler.running_count, scheduler.waiting_count) == (0, 0)
     for _ in range(3):
         scheduler.enqueue(sequence())
     assert len(scheduler.admit(99, now=0.0)) == 3
-
-
-def test_coming_back_makes_sense_sooner_when_runs_are_short() -> None:
-    def retry(run_seconds: float, waiting: int, slots: int = 2) -> float:
-        scheduler = filled(slots, waiting)
-        for _ in range(100):
-            done = scheduler.running[0]
-            scheduler.retire(done, now=(done.started_at or 0.0) + run_seconds)
-            scheduler.enqueue(sequence())
-            scheduler.admit(99, now=0.0)
-        return scheduler.retry_after_seconds
-
-    assert retry(4.0, waiting=9) == pytest.approx(10.0, rel=0.01)
-    assert retry(4.0, waiting=9, slots=4) == pytest.approx(5.0, rel=0.01)
-    assert retry(2.0, waiting=9) == pytest.approx(5.0, rel=0.01)
-    assert retry(0.001, waiting=9) == 0.1
-    assert retry(1000.0, waiting=9) == 30.0
 
 
 def test_chunks_are_long_when_nobody_awaits_anything() -> None:
