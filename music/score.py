@@ -20,7 +20,8 @@ def require_length(ticks: float) -> None:
         InvalidScoreError: it is.
     """
     if ticks > MAX_LENGTH_TICKS:
-        raise InvalidScoreError(f"lasts longer than {MAX_LENGTH_TICKS // Meter().bar_ticks} bars of 4/4")
+        bars, most = ticks / Meter().bar_ticks, MAX_LENGTH_TICKS // Meter().bar_ticks
+        raise InvalidScoreError(f"lasts {bars:,.0f} bars of 4/4, longer than the {most:,} that are read")
 
 
 class Note(NamedTuple):

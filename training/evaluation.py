@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from music.bundle import Bundle
 from music.errors import InvalidScoreError
-from music.midi import read_midi
 from music.score import Score
 from music.tokenizers import Encoding
 from server.engine.onnx_runner import OnnxScorer
@@ -21,7 +20,7 @@ from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
 from training.errors import CorpusError
 from training.judge.onsets import onset_tokens
-from training.readers import MIDI_SUFFIXES, printable
+from training.readers import MIDI_SUFFIXES, printable, read_file
 
 _TOKENS_AT_ONCE = 32_768
 
@@ -163,10 +162,14 @@ def evaluate_folder(
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in MIDI_SUFFIXES or not path.is_file():
             continue
+        name = printable(path.relative_to(folder))
         try:
-            scores.append(read_midi(path.read_bytes()))
+            file = read_file(path, name)
         except (InvalidScoreError, OSError) as error:
-            skipped[printable(path.relative_to(folder))] = str(error)
+            skipped[name] = str(error)
+            continue
+        scores.extend(reading.score for reading in file.readings)
+        skipped.update(file.skipped)
     if not scores:
         raise CorpusError(
             f"no readable MIDI file in {folder}" + (f": {next(iter(skipped.values()))}" if skipped else "")

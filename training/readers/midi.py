@@ -6,17 +6,34 @@ one is evaluated on it. It is also exact to the tick where music21 quantizes, an
 
 from pathlib import Path
 
-from music.midi import read_midi
+from music.errors import InvalidScoreError
+from music.midi import MAX_FILE_BYTES, read_smf, score_of, sequences
 from music.note_counts import NoteCounts
 from training.readers.reading import FileReadings, Reading, ReadOptions
 
 
 def read_midi_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
-    """Read the piece of a Standard MIDI File; `options.parts` is not looked at, since tracks need no names.
+    """Read the pieces of a Standard MIDI File: one, or as many as a file of format 2 has sequences.
+
+    `options.parts` is not looked at, since tracks need no names, nor is `options.play_repeats`, since MIDI has none.
 
     Raises:
-        InvalidScoreError: the file is no MIDI file, holds no pitched note, or lasts too long.
+        InvalidScoreError: the file is no MIDI file or a damaged one, holds no pitched note, or lasts too long.
         OSError: the file cannot be read.
     """
-    counts = NoteCounts()
-    return FileReadings([Reading(name, read_midi(path.read_bytes(), counts), counts)])
+    with path.open("rb") as file:
+        pieces = sequences(read_smf(file.read(MAX_FILE_BYTES + 1)))
+    readings: list[Reading] = []
+    skipped: dict[str, str] = {}
+    for number, piece in enumerate(pieces, 1):
+        label = name if len(pieces) == 1 else f"{name}#{number}"
+        counts = NoteCounts()
+        try:
+            readings.append(Reading(label, score_of(piece, counts), counts))
+        except InvalidScoreError as error:
+            if len(pieces) == 1:
+                raise
+            skipped[label] = str(error)
+    if not readings:
+        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in skipped.items()))
+    return FileReadings(readings, skipped)

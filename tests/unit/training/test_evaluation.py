@@ -11,6 +11,7 @@ from music.midi import write_midi
 from music.score import Meter, Note, Score
 from server.engine.onnx_runner import OnnxScorer
 from server.engine.precision import Precision
+from tests.unit.music.midi.smf_bytes import scale_of, smf, track
 from training.__main__ import main
 from training.corpus import Corpus, Split
 from training.errors import CorpusError
@@ -105,6 +106,15 @@ def test_a_folder_is_evaluated_and_its_losses_reported(small: Bundle, folder: Pa
     assert result.steps == 3 * 32 + 4
     assert list(result.skipped) == ["broken.mid"]
     assert result.dropped == {"out_of_range": 1, "extra_voice": 1}
+
+
+def test_every_name_of_a_midi_file_is_evaluated_and_each_sequence_in_it(small: Bundle, tmp_path: Path) -> None:
+    for name in ("a.MID", "b.midi", "c.kar", "d.rmi", "e.smf"):
+        (tmp_path / name).write_bytes(write_midi(piece()))
+    (tmp_path / "two.mid").write_bytes(smf(track(scale_of((60,) * 8)), track(scale_of((64,) * 8)), kind=2))
+    (tmp_path / "notes.txt").write_text("not a score")
+    result = evaluate_folder(small, tmp_path, ClockMode.STATED)
+    assert (result.pieces, result.skipped) == (7, {})
 
 
 def test_a_folder_without_midi_is_a_sentence(small: Bundle, tmp_path: Path) -> None:

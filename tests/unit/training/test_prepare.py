@@ -132,7 +132,7 @@ def test_a_file_that_claims_to_last_for_ever_is_skipped(tmp_path: Path) -> None:
         folder_sources(tmp_path).sources, None, description="", limits=ReadLimits(1), progress=False
     )
     assert len(corpus) == 3
-    assert report.skipped == {"far.mid": "lasts longer than 10000 bars of 4/4"}
+    assert report.skipped == {"far.mid": "lasts 69,905 bars of 4/4, longer than the 10,000 that are read"}
 
 
 def test_one_track_with_four_channels_is_four_voices(tmp_path: Path) -> None:

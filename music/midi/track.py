@@ -1,0 +1,234 @@
+"""Tracks of Standard MIDI Files: bytes to messages and events."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from music.errors import InvalidScoreError
+
+MAX_EVENTS: Final = 1_000_000
+"""Most events of one file that are read: they bound the memory that a file can take, about 120 bytes each."""
+
+_TWO_DATA_BYTES: Final = frozenset((0x80, 0x90, 0xA0, 0xB0, 0xE0))
+_SYSTEM_DATA_BYTES: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1}
+"""Data bytes of the system messages that a live stream may hold and a file may not; the others have none."""
+_END_OF_TRACK: Final = 0x2F
+
+
+class ChannelMessage(NamedTuple):
+    """A channel voice or mode message, its running status resolved."""
+
+    tick: int
+    """Ticks of the file from the start of the track."""
+    status: int
+    """0x80 to 0xEF; the low four bits are the channel, counted from 0."""
+    first: int
+    """First data byte: 0 to 127, or up to 255 in a file that counts `bad_bytes`."""
+    second: int
+    """Second data byte, 0 where the message has one alone."""
+
+
+class MetaEvent(NamedTuple):
+    """A meta event other than End of Track."""
+
+    tick: int
+    kind: int
+    data: bytes
+
+
+class SystemExclusive(NamedTuple):
+    """A system exclusive message, without its 0xF0."""
+
+    tick: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class SmfTrack:
+    """One track chunk."""
+
+    number: int
+    """From 1."""
+    messages: list[ChannelMessage] = field(default_factory=list)
+    metas: list[MetaEvent] = field(default_factory=list)
+    system_exclusives: list[SystemExclusive] = field(default_factory=list)
+    end_tick: int = 0
+    """Where the track ends."""
+
+
+def is_chunk_name(name: bytes) -> bool:
+    """Whether bytes can be the type of a chunk: four printable ASCII characters."""
+    return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
+
+
+class TrackReader:
+    """Reads one track.
+
+    A track ends at its End of Track, whatever the length of its chunk says; where none comes, at the chunk's end.
+
+    Args:
+        data: the bytes that hold the file.
+        end: where the file ends in them.
+        number: the track's number, from 1.
+        start: where its events begin.
+        length: length of its chunk, as the chunk says.
+        oddities: counts to which those of the track are added.
+    """
+
+    def __init__(self, data: bytes, end: int, number: int, start: int, length: int, oddities: Counter[str]) -> None:
+        self.track = SmfTrack(number)
+        self.events = 0
+        """Events read, the End of Track included."""
+        self._data = data
+        self._end = end
+        self._start = start
+        self._declared = start + length
+        self._stop = min(start + length, end)
+        self._extended = False
+        self._oddities = oddities
+        self._bad_bytes: list[int] = []
+
+    def read(self, most: int) -> int:
+        """Read the track's events, `most` at most; return where the next chunk begins.
+
+        Raises:
+            InvalidScoreError: the track breaks off, holds bytes that mean nothing, or has too many events.
+        """
+        try:
+            after = self._read_events(most)
+            following = self._following(after)
+            if self._bad_bytes and after not in (self._declared, following):
+                raise InvalidScoreError("its chunk goes on after its end")
+        except InvalidScoreError as error:
+            if not self._bad_bytes:
+                raise
+            place = self._bad_bytes[0]
+            raise InvalidScoreError(
+                f"bad byte 0x{self._data[place]:02X} at offset {place} in track {self.track.number}, and later: {error}"
+            ) from error
+        self._oddities["bad_bytes"] += len(self._bad_bytes)
+        return following
+
+    def _read_events(self, most: int) -> int:
+        """Fill the track; return where its events end. One loop over bytes, since calls would take most of the time."""
+        data, messages = self._data, self.track.messages
+        position, stop = self._start, self._stop
+        tick = running = count = 0
+        interrupted = False
+        try:
+            while True:
+                if position >= stop:
+                    if position == self._declared and not self._extended and self._chunk_begins(position):
+                        self._oddities["no_end_of_track"] += 1
+                        break
+                    stop = self._extend(position)
+                count += 1
+                if count > most:
+                    raise InvalidScoreError(f"the MIDI file has more than {MAX_EVENTS:,} events")
+                delta = data[position]
+                if delta < 0x80:
+                    position += 1
+                else:
+                    delta, position = self._quantity(position)
+                tick += delta
+                status = data[position]
+                if status >= 0x80:
+                    position += 1
+                elif running:
+                    status = running
+                    self._oddities["running_status"] += interrupted
+                else:
+                    raise InvalidScoreError(
+                        f"byte 0x{status:02X} at offset {position} in track {self.track.number} has no status byte"
+                    )
+                if status < 0xF0:
+                    running, interrupted = status, False
+                    first = data[position]
+                    if first > 0x7F:
+                        self._bad_bytes.append(position)
+                    position += 1
+                    second = 0
+                    if status & 0xF0 in _TWO_DATA_BYTES:
+                        second = data[position]
+                        if second > 0x7F:
+                            self._bad_bytes.append(position)
+                        position += 1
+                    messages.append(ChannelMessage(tick, status, first, second))
+                elif status in (0xFF, 0xF0, 0xF7):
+                    interrupted = True
+                    kind, payload, position = self._payload(status, position)
+                    stop = self._stop
+                    if kind == _END_OF_TRACK:
+                        break
+                    if status == 0xFF:
+                        self.track.metas.append(MetaEvent(tick, kind, payload))
+                    elif status == 0xF0:
+                        self.track.system_exclusives.append(SystemExclusive(tick, payload))
+                else:
+                    self._bad_bytes.append(position - 1)
+                    position += _SYSTEM_DATA_BYTES.get(status, 0)
+        except IndexError:
+            self._break_off(len(data), self._end)
+        self.events = count
+        self.track.end_tick = tick
+        return position
+
+    def _payload(self, status: int, position: int) -> tuple[int, bytes, int]:
+        """Kind of a meta event (-1 of a system exclusive), its data, and where it ends."""
+        place, kind = position - 1, -1
+        if status == 0xFF:
+            kind = self._data[position]
+            if kind > 0x7F:
+                self._bad_bytes.append(position)
+            position += 1
+        size, position = self._quantity(position)
+        if position + size > self._stop:
+            stop = self._extend(place)
+            if position + size > stop:
+                self._break_off(place, stop)
+        return kind, self._data[position : position + size], position + size
+
+    def _quantity(self, position: int) -> tuple[int, int]:
+        """The variable-length quantity at `position`, and where it ends."""
+        value = 0
+        for place in range(position, position + 4):
+            byte = self._data[place]
+            value = value << 7 | byte & 0x7F
+            if byte < 0x80:
+                return value, place + 1
+        raise InvalidScoreError(
+            f"the variable-length quantity at offset {position} in track {self.track.number} is longer than 4 bytes"
+        )
+
+    def _chunk_begins(self, position: int) -> bool:
+        return position == self._end or is_chunk_name(self._data[position : position + 4])
+
+    def _extend(self, position: int) -> int:
+        """Go on past the chunk's end, as far as the next track; return where that is."""
+        if self._extended or self._declared >= self._end:
+            self._break_off(position, self._stop)
+        following = self._data.find(b"MTrk", self._declared, self._end)
+        self._extended = True
+        self._stop = self._end if following < 0 else following
+        if position >= self._stop:
+            self._break_off(position, self._stop)
+        return self._stop
+
+    def _break_off(self, position: int, stop: int) -> None:
+        if stop >= self._end:
+            raise InvalidScoreError(
+                f"truncated: the file breaks off at offset {self._end}, in track {self.track.number}"
+            )
+        raise InvalidScoreError(
+            f"track {self.track.number} has no end before the next track; its last event is at offset {position}"
+        )
+
+    def _following(self, after: int) -> int:
+        """Where the chunk after the track begins, whose events end at `after`."""
+        if after == self._declared:
+            return after
+        if after > self._declared or self._declared > self._end or self._data.startswith(b"MTrk", after):
+            self._oddities["chunk_lengths"] += 1
+            return after
+        self._oddities["after_end_of_track"] += 1
+        return self._declared

@@ -1,0 +1,268 @@
+"""Chunks, tracks and the errors of damaged files."""
+
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from music.errors import InvalidScoreError
+from music.midi import MAX_FILE_BYTES, read_midi, read_smf
+from music.note_counts import NoteCounts
+from tests.unit.music.midi.smf_bytes import END, chunk, meta, off, on, scale_of, smf, system_exclusive, track
+
+KEYS = (60, 62, 64, 65, 67)
+SCALE = scale_of(KEYS)
+FILE = smf(track(SCALE))
+
+
+def pitches(data: bytes) -> list[int]:
+    return [note.pitch for note in read_midi(data).notes]
+
+
+def oddities(data: bytes) -> dict[str, int]:
+    counts = NoteCounts()
+    read_midi(data, counts)
+    assert counts.balanced
+    assert not counts.left_out
+    return dict(counts.other)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_plain_file_is_read_and_nothing_is_odd(kind: int) -> None:
+    data = smf(track(SCALE), kind=kind)
+    score = read_midi(data)
+    assert [(n.onset, n.duration, n.pitch, n.velocity) for n in score.notes] == [
+        (480 * index, 480, key, 80) for index, key in enumerate(KEYS)
+    ]
+    assert score.length_ticks == 2400
+    assert oddities(data) == {}
+
+
+@pytest.mark.parametrize("announced", [0, 1, 3, 65535])
+def test_every_track_is_read_whatever_the_header_announces(announced: int) -> None:
+    data = smf(track(scale_of((72,))), track(scale_of((48,))), tracks=announced)
+    assert pitches(data) == [72, 48]
+    missing = max(announced - 2, 0)
+    assert oddities(data) == ({"missing_tracks": missing} if missing else {})
+
+
+def test_running_status_holds_and_goes_on_after_a_meta_event() -> None:
+    running = on(0, 60) + b"\x83\x60\x3c\x00" + b"\x00\x3e\x50"  # 60 is released and 62 struck, without a status
+    assert pitches(smf(track(running, off(480, 62)))) == [60, 62]
+    assert oddities(smf(track(running, off(480, 62)))) == {}
+    interrupted = on(0, 60) + meta(0, 0x01, b"x") + b"\x83\x60\x3c\x00"
+    assert oddities(smf(track(interrupted))) == {"running_status": 1, "text": 1}
+    assert [n.duration for n in read_midi(smf(track(interrupted))).notes] == [480]
+
+
+def test_a_note_on_without_velocity_is_a_release() -> None:
+    (note,) = read_midi(smf(track(on(0, 60), on(480, 60, 0)))).notes
+    assert (note.onset, note.duration) == (0, 480)
+
+
+def test_chunks_of_other_types_are_passed_over_and_counted() -> None:
+    data = smf(chunk(b"XFIH", b"MTrk is not here"), track(SCALE), chunk(b"abcd", b""), tracks=1)
+    assert pitches(data) == list(KEYS)
+    assert oddities(data) == {"alien_chunks": 2}
+
+
+def test_a_longer_header_is_skipped() -> None:
+    header = chunk(b"MThd", FILE[8:14] + b"more")
+    assert pitches(header + FILE[14:]) == list(KEYS)
+    lying = FILE[:4] + (30).to_bytes(4, "big") + FILE[8:]  # its length leads into the track
+    assert pitches(lying) == list(KEYS)
+
+
+def test_bytes_between_chunks_are_passed_over_and_counted() -> None:
+    first, second = track(scale_of((72,))), track(scale_of((48,)))
+    assert oddities(smf(first, b"\x01\x02\x03", second, tracks=2)) == {"junk_bytes": 3}
+    assert pitches(smf(first, b"\x01\x02\x03", second)) == [72, 48]
+    assert oddities(smf(first, b"end.", tracks=1)) == {"junk_bytes": 4}
+    assert oddities(smf(first, bytes(100), tracks=1)) == {}, "zeros fill up"
+
+
+def test_a_second_file_behind_the_first_is_counted() -> None:
+    assert oddities(FILE + FILE) == {"further_midi_files": 1}
+    assert pitches(FILE + FILE) == list(KEYS)
+
+
+@pytest.mark.parametrize("length", [0, 7, 10, 2**32 - 1])
+def test_a_track_ends_at_its_end_whatever_its_chunk_says(length: int) -> None:
+    data = smf(chunk(b"MTrk", SCALE + END, length), track(scale_of((48,))))
+    assert pitches(data) == [60, 48, 62, 64, 65, 67]
+    assert oddities(data) == {"chunk_lengths": 1}
+
+
+def test_a_track_that_just_stops_is_read_and_counted() -> None:
+    data = smf(track(SCALE, end=b""), track(scale_of((48,)), end=b""))
+    assert pitches(data) == [60, 48, 62, 64, 65, 67]
+    assert oddities(data) == {"no_end_of_track": 2}
+
+
+def test_what_follows_the_end_of_a_track_does_not_sound() -> None:
+    data = smf(track(SCALE, END, scale_of((90,)), end=b""), track(scale_of((48,))))
+    assert 90 not in pitches(data)
+    assert oddities(data) == {"after_end_of_track": 1}
+
+
+def test_one_byte_above_127_does_not_cost_a_song() -> None:
+    data = smf(track(on(0, 60, 200), off(480, 60), SCALE))
+    assert read_midi(data).notes[0].velocity == 127
+    assert len(read_midi(data).notes) == 6
+    assert oddities(data) == {"bad_bytes": 1}
+
+
+def test_a_key_above_127_is_left_out_and_counted() -> None:
+    counts = NoteCounts()
+    read_midi(smf(track(on(0, 188), off(480, 188), SCALE)), counts)
+    assert (counts.struck, counts.kept, counts.left_out) == (6, 5, {"bad_key": 1})
+    assert counts.other == {"bad_bytes": 2}
+
+
+def test_messages_of_a_live_stream_are_skipped() -> None:
+    assert oddities(smf(track(b"\x00\xf8", on(0, 60), b"\x10\xf2\x01\x02", off(480, 60)))) == {"bad_bytes": 2}
+    assert [n.duration for n in read_midi(smf(track(on(0, 60), b"\x10\xf2\x01\x02", off(480, 60)))).notes] == [496]
+
+
+def test_a_byte_that_is_missing_moves_what_follows_but_costs_no_song() -> None:
+    lost = smf(track(on(0, 60)[:-1], off(480, 60), SCALE))
+    assert [note.pitch for note in read_midi(lost).notes] == [60, *KEYS]
+    assert oddities(lost) == {"bad_bytes": 1}
+
+
+def test_a_bad_byte_in_a_track_that_makes_no_sense_is_named() -> None:
+    with pytest.raises(InvalidScoreError) as refusal:
+        read_midi(smf(track(on(0, 60, 200), off(480, 60), end=b"\x00\x90")))
+    assert str(refusal.value) == (
+        "bad byte 0xC8 at offset 25 in track 1, and later: truncated: the file breaks off at offset 33, in track 1"
+    )
+    with pytest.raises(InvalidScoreError, match="bad byte 0xC8 at offset 25 in track 1, and later: its chunk goes on"):
+        read_midi(smf(track(on(0, 60, 200), off(480, 60), END, SCALE)))
+
+
+FIRST, SECOND = track(scale_of((72,))), track(SCALE)
+SECOND_BEGINS = 14 + len(FIRST)
+
+
+@pytest.mark.parametrize("cut", [*range(22, SECOND_BEGINS), *range(SECOND_BEGINS + 8, SECOND_BEGINS + len(SECOND))])
+def test_a_file_that_breaks_off_says_where(cut: int) -> None:
+    with pytest.raises(InvalidScoreError) as refusal:
+        read_midi(smf(FIRST, SECOND)[:cut])
+    number = 1 if cut < SECOND_BEGINS else 2
+    assert str(refusal.value) == f"truncated: the file breaks off at offset {cut}, in track {number}"
+
+
+@pytest.mark.parametrize("cut", range(SECOND_BEGINS, SECOND_BEGINS + 8))
+def test_a_file_that_breaks_off_between_tracks_lacks_one(cut: int) -> None:
+    counts = NoteCounts()
+    assert [note.pitch for note in read_midi(smf(FIRST, SECOND)[:cut], counts).notes] == [72]
+    assert counts.other["missing_tracks"] == 1
+
+
+def test_a_header_that_breaks_off_says_where() -> None:
+    with pytest.raises(InvalidScoreError, match="truncated: the MIDI header breaks off at offset 9"):
+        read_midi(FILE[:9])
+    with pytest.raises(InvalidScoreError, match="the MIDI file has no track"):
+        read_midi(FILE[:14])
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (b"\x00\x3c\x50", "byte 0x3C at offset 23 in track 1 has no status byte"),
+        (b"\x00\x90\x3c\x50\x81\x80\x80\x80\x00", "variable-length quantity at offset 26 in track 1 is longer than 4"),
+        (meta(0, 0x01, b"")[:-1] + b"\x7f", "truncated: the file breaks off at offset 30, in track 1"),
+    ],
+)
+def test_what_cannot_be_mended_is_refused_with_its_place(events: bytes, message: str) -> None:
+    with pytest.raises(InvalidScoreError, match=message):
+        read_midi(smf(track(events)))
+
+
+def test_a_track_without_an_end_that_runs_into_the_next_is_refused() -> None:
+    broken = chunk(b"MTrk", on(0, 60) + b"\x00\x90")
+    with pytest.raises(InvalidScoreError, match="track 1 has no end before the next track"):
+        read_midi(smf(broken, track(SCALE)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"garbage", "no MIDI file: it looks like text"),
+        (bytes(64), "it looks like zeros alone"),
+        (b"\x01\x02\x03\x04", "it looks like data that begin with 01 02 03 04"),
+        (b"<?xml version='1.0'?>\n<score-partwise version='4.0'>", "it looks like MusicXML"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><mei>", "it looks like MEI"),
+        (b"<!DOCTYPE html><html>", "it looks like a web page"),
+        (b"<svg>", "it looks like XML"),
+        (b"X:1\nT:Tune\nK:C\nCDEF|", "it looks like ABC"),
+        (b"**kern\t**kern\n", "it looks like Humdrum"),
+        (gzip.compress(FILE, mtime=0), "it looks like a gzip archive"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "it looks like a RIFF container of the form WAVE"),
+        (b"RIFF\x04\x00\x00\x00RMID", "the RMID container has no data chunk"),
+        (b"RIFF\x10\x00\x00\x00RMIDdata\x04\x00\x00\x00none", "the data chunk at offset 12 .* holds no MIDI file"),
+        (b"RIFF" + bytes(100), "it looks like a RIFF container"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+        (b"MThd", "truncated: the MIDI header breaks off at offset 4"),
+        (b"MThd" + bytes(10), "counts no ticks in a quarter note"),
+        (smf(), "the MIDI file has no track"),
+        (smf(track(SCALE), kind=7), "of format 7; there are formats 0, 1 and 2"),
+        (smf(track(SCALE), division=0xE900), "counts 23 frames in a second; there are 24, 25, 29 and 30"),
+        (smf(track(SCALE), division=0xE800), "counts no ticks in a frame"),
+        (smf(track()), "no pitched note: it strikes no note at all"),
+        (smf(track(on(0, 35, 80, 9), off(9, 35, 9))), r"no pitched note: all its notes \(1\) are percussion"),
+        (smf(track(on(0, 35, 80, 9), on(0, 200))), "of its notes, 1 are percussion and 1 have keys out of 0 to 127"),
+        (smf(track(on(0, 60), off(2**27, 60))), "lasts 69,905 bars of 4/4, longer than the 10,000 that are read"),
+    ],
+)
+def test_each_cause_has_its_own_message(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidScoreError, match=message):
+        read_midi(data)
+
+
+def test_a_zip_archive_is_named() -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("score.xml", "<score-partwise/>")
+    with pytest.raises(InvalidScoreError, match=r"a ZIP archive, as compressed MusicXML \(\.mxl\)"):
+        read_midi(archive.getvalue())
+
+
+def riff(form: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    body = form + b"".join(n + len(d).to_bytes(4, "little") + d + bytes(len(d) % 2) for n, d in chunks)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def test_an_rmid_container_and_a_macbinary_header_are_opened() -> None:
+    assert pitches(riff(b"RMID", (b"LIST", b"INFOx"), (b"data", FILE), (b"DLS ", b"sounds"))) == list(KEYS)
+    assert oddities(riff(b"RMID", (b"data", FILE), (b"LIST", b"INFO"))) == {}
+    assert pitches(bytes(128) + FILE) == list(KEYS)
+    cut = riff(b"RMID", (b"data", FILE[:-6]), (b"LIST", b"INFO"))
+    with pytest.raises(InvalidScoreError, match=f"truncated: the file breaks off at offset {20 + len(FILE) - 6}"):
+        read_midi(cut)
+
+
+def test_what_would_take_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidScoreError, match="the file is larger than the 16,777,216 bytes that are read"):
+        read_midi(FILE + bytes(MAX_FILE_BYTES))
+    monkeypatch.setattr("music.midi.reading.MAX_NOTES", 4)
+    with pytest.raises(InvalidScoreError, match="the MIDI file holds 5 notes, more than the 4 that are read"):
+        read_midi(FILE)
+    monkeypatch.setattr("music.midi.file.MAX_EVENTS", 11)
+    assert len(read_smf(FILE).tracks) == 1  # ten events and the track's end
+    with pytest.raises(InvalidScoreError, match="the MIDI file has more than 1,000,000 events"):
+        read_smf(smf(track(scale_of((60,))), track(SCALE)))
+    monkeypatch.setattr("music.midi.file.MAX_TRACKS", 1)
+    with pytest.raises(InvalidScoreError, match="the MIDI file has more than 1 tracks"):
+        read_smf(smf(track(scale_of((60,))), track(scale_of((60,)))))
+
+
+def test_events_are_read_with_their_ticks() -> None:
+    file = read_smf(smf(track(on(3, 60), meta(4, 0x51, b"\x07\xa1\x20"), system_exclusive(5, b"\x7e\xf7"), off(6, 60))))
+    (only,) = file.tracks
+    assert only.messages == [(3, 0x90, 60, 80), (18, 0x80, 60, 64)]
+    assert only.metas == [(7, 0x51, b"\x07\xa1\x20")]
+    assert only.system_exclusives == [(12, b"\x7e\xf7")]
+    assert (only.number, only.end_tick) == (1, 18)
