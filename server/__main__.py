@@ -1,45 +1,8 @@
 """`python -m server`."""
 
-import asyncio
-import os
 import sys
-from collections.abc import Sequence
-from typing import Final
 
-from music.errors import FantasiaError
-from server.errors import SettingError
-from server.logs import log_to_stderr
-from server.settings import parse_settings
-
-# Python lets a thread that computes go on for so long while another waits for its turn. Writing a piece down takes a
-# millisecond or more of Python, and neither the engine, between two chunks, nor the event loop shall wait five for it:
-# with one such thread at work the loop woke 3 ms late at the median where it was 11 before, for 6 % fewer pieces.
-_SWITCH_SECONDS: Final = 0.0005
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Serve until told to stop; the exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short."""
-    try:
-        settings = parse_settings(arguments)
-    except SettingError as error:
-        sys.stderr.write(f"python -m server: error: {error}\n")
-        return 2
-    log_to_stderr(settings.log_level)
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    # gRPC reads this once, as it is imported, and writes its own lines among ours: what they say of a fault, our
-    # sentence says. Who wants more sets the variable.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from server.app import serve  # only now: a wrong setting is told before ONNX Runtime is loaded
-
-    try:
-        asyncio.run(serve(settings))
-    except FantasiaError as error:
-        sys.stderr.write(f"python -m server: error: {error}\n")
-        return 1
-    except KeyboardInterrupt:  # a second signal, while draining
-        return 130
-    return 0
-
+from server.command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ from server.engine.threads import read_cpu
 from server.loading import load_models
 from server.metrics import Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
+from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.server import RpcServer
 from server.settings import Settings
 
@@ -36,13 +37,17 @@ class App:
     Args:
         settings: what whoever starts it decided.
         load: makes the models, their engines not started yet; called on a thread.
+        keepalive: how a lost peer is noticed.
 
     Raises, on entering:
         FantasiaError: the server cannot start as it was asked to.
     """
 
-    def __init__(self, settings: Settings, load: LoadModels = load_models) -> None:
+    def __init__(
+        self, settings: Settings, load: LoadModels = load_models, *, keepalive: Keepalive | None = None
+    ) -> None:
         self._settings = settings
+        self._keepalive = keepalive or Keepalive()
         self._load = load
         self._metrics = Metrics(METHODS.values())
         self._stack = AsyncExitStack()
@@ -108,6 +113,8 @@ class App:
             host=settings.host,
             port=settings.port,
             max_request_bytes=settings.max_request_bytes,
+            limits=ConnectionLimits(connections=settings.max_connections, streams=settings.max_streams_per_connection),
+            keepalive=self._keepalive,
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()

@@ -7,6 +7,7 @@ FantasiaError
 ├── InvalidRequestError    fields of a request are out of range; tells all of them
 ├── ModelNotFoundError     no model of that name is loaded
 ├── WrongLengthError       what a model wrote has not the length that was asked for: a fault of its bundle
+├── TooManyStreamsError    a connection holds as many calls without an end as it may
 └── NotServingError        the server is starting or draining; says when to come back
 """
 
@@ -95,6 +96,20 @@ class WrongLengthError(FantasiaError):
 
     def __init__(self, name: str, length_ticks: int, asked_ticks: int) -> None:
         super().__init__(f"{name} wrote a piece of {length_ticks} ticks where {asked_ticks} were asked for")
+
+
+class TooManyStreamsError(FantasiaError):
+    """A connection holds as many calls that never end by themselves as it may.
+
+    Args:
+        limit: how many those are.
+    """
+
+    retry_after_seconds = 30.0
+    """When to try again; only the caller can make room."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a connection may hold {limit} health watches and reflection calls at once")
 
 
 class NotServingError(FantasiaError):

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     )
     queue_limit: int = Field(default=64, ge=0, le=100_000, description="calls that may wait for a slot of each model")
     max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
+    max_connections: int = Field(default=64, ge=1, le=65535, description="connections that may be open at once")
+    max_streams_per_connection: int = Field(
+        default=400, ge=1, le=65535, description="calls that one connection may have open at once"
+    )
     drain_seconds: float = Field(default=25.0, ge=0, le=3600, description="how long SIGTERM waits for running calls")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level to log")
 

@@ -12,29 +12,23 @@ from server.errors import StartupError
 from server.rpc.account import Account
 from server.rpc.gate import Gate
 from server.rpc.interceptor import SERVICE
+from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.observer import CallObserver
 from server.rpc.parsing import Parsing
 from server.rpc.service import GenerationService
+from server.rpc.streams import StreamLimiter
 from server.rpc.translation import ErrorTranslation
 
 _HEALTH_NAMES: Final = ("", SERVICE.full_name)
-_OPTIONS: Final = (
-    # A second server on the same port is a mistake, and is told so.
-    ("grpc.so_reuseport", 0),
-    # A client that vanished without a word is found out, so that its slot is freed.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients may ask whether we are alive every ten seconds, also while they wait for nothing.
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-)
+_STREAMS: Final = 8
+"""Most health watches and reflection calls of one connection."""
 
 
 class RpcServer:
     """Listens from `start` on, serves from `open` to `close`.
 
-    The number of calls at once is not limited here: a call beyond the engine's queue is answered as soon as
-    it is read, with a RetryInfo that gRPC's own limit would not give, and health checks must not be refused.
+    The number of calls at once is limited by the streams that peers may open. Within it, a call beyond the engine's
+    queue is answered as soon as it is read, with a RetryInfo that gRPC's own limits would not give.
 
     Args:
         catalogue: the models to serve.
@@ -42,16 +36,32 @@ class RpcServer:
         host: address or name to listen on; an IPv6 address without brackets.
         port: 0 takes a free one.
         max_request_bytes: longer messages are refused with RESOURCE_EXHAUSTED.
+        limits: what peers may open.
+        keepalive: how a lost peer is noticed.
     """
 
     def __init__(
-        self, catalogue: Catalogue, observer: CallObserver, *, host: str, port: int, max_request_bytes: int
+        self,
+        catalogue: Catalogue,
+        observer: CallObserver,
+        *,
+        host: str,
+        port: int,
+        max_request_bytes: int,
+        limits: ConnectionLimits,
+        keepalive: Keepalive,
     ) -> None:
         self._gate = Gate()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[Account(observer), ErrorTranslation(), self._gate, Parsing()],
-            options=[*_OPTIONS, ("grpc.max_receive_message_length", max_request_bytes)],
+            interceptors=[StreamLimiter(_STREAMS), Account(observer), ErrorTranslation(), self._gate, Parsing()],
+            options=[
+                # A second server on the same port is a mistake, and is told so.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", max_request_bytes),
+                *limits.options(),
+                *keepalive.options(),
+            ],
         )
         pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

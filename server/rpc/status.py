@@ -25,6 +25,7 @@ from server.errors import (
     ModelNotFoundError,
     NotServingError,
     StartupError,
+    TooManyStreamsError,
     WrongLengthError,
 )
 
@@ -95,6 +96,10 @@ def _queue_full(error: QueueFullError) -> Status:
     return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [_retry(error.retry_after_seconds)])
 
 
+def _too_many_streams(error: TooManyStreamsError) -> Status:
+    return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [_retry(error.retry_after_seconds)])
+
+
 def _not_serving(error: NotServingError) -> Status:
     return _status(grpc.StatusCode.UNAVAILABLE, str(error), [_retry(error.retry_after_seconds)])
 
@@ -113,6 +118,7 @@ _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     UnsupportedMeterError: _invalid_meter,
     QueueFullError: _queue_full,
     EngineStoppedError: _engine_stopped,
+    TooManyStreamsError: _too_many_streams,
     NotServingError: _not_serving,
 }
 _OURS: Final[frozenset[type]] = frozenset(

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from typing import NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -25,10 +26,9 @@ class ErrorTranslation(UnaryInterceptor):
         except grpc.aio.AbortError:
             raise
         except FantasiaError as error:
-            await _abort(context, status_of(error) or _log_fault(method, error))
+            await abort(context, status_of(error) or _log_fault(method, error))
         except Exception as error:
-            await _abort(context, _log_fault(method, error))
-        raise AssertionError("abort always raises")
+            await abort(context, _log_fault(method, error))
 
 
 def _log_fault(method: str, error: Exception) -> Status:
@@ -37,6 +37,8 @@ def _log_fault(method: str, error: Exception) -> Status:
     return internal_status(request_id)
 
 
-async def _abort(context: Context, status: Status) -> None:
+async def abort(context: Context, status: Status) -> NoReturn:
+    """End the call with the status, its details included."""
     told = to_status(status)
     await context.abort(told.code, told.details, told.trailing_metadata)
+    raise AssertionError("abort always raises")

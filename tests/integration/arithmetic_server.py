@@ -1,17 +1,15 @@
 """`python -m server` with the arithmetic model in place of what `--models` holds."""
 
-import asyncio
 import sys
 from pathlib import Path
 
 from music.bundle import Bundle, Manifest
 from music.tokenizers import GridTokenizer
-from server.app import serve
 from server.catalogue import ServedModel
+from server.command import main
 from server.loading import serve_bundle
-from server.logs import log_to_stderr
 from server.metrics import Metrics
-from server.settings import Settings, parse_settings
+from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
 
 
@@ -26,6 +24,4 @@ def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
 
 
 if __name__ == "__main__":
-    settings = parse_settings(sys.argv[1:])
-    log_to_stderr(settings.log_level)
-    asyncio.run(serve(settings, load))
+    sys.exit(main(sys.argv[1:], load))

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from music.bundle import Bundle
+from music.bundle import Bundle, write_manifest
 from music.tokenizers import GridTokenizer
 from server.app import App, LoadModels
 from server.catalogue import ServedModel
@@ -52,3 +52,12 @@ async def channel(app: App) -> AsyncIterator[grpc.aio.Channel]:
 @pytest.fixture
 def stub(channel: grpc.aio.Channel) -> "pb_grpc.GenerationServiceAsyncStub":  # known to type checkers only
     return pb_grpc.GenerationServiceStub(channel)
+
+
+@pytest.fixture
+def models(bundle: Bundle, tmp_path: Path) -> Path:
+    """A folder with a manifest for `arithmetic_server`."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_manifest(folder, bundle.manifest)
+    return folder

@@ -27,7 +27,12 @@ class Scrape:
 
 def scrape_now(app: App) -> Scrape:
     """Scrape, in a thread that is not the server's."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{app.metrics_port}/metrics", timeout=10) as answer:
+    return scrape_now_at(app.metrics_port)
+
+
+def scrape_now_at(port: int) -> Scrape:
+    """Scrape this port of this machine."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         return Scrape(answer.read().decode())
 
 

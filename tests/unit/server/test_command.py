@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import server.app
-from server.__main__ import main
+from server.command import main
 from server.settings import Settings
 
 
@@ -13,7 +13,7 @@ from server.settings import Settings
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process stays as it is: its log, its environment, its threads' turns."""
     interval = sys.getswitchinterval()
-    monkeypatch.setattr("server.__main__.log_to_stderr", lambda level: None)
+    monkeypatch.setattr("server.command.log_to_stderr", lambda level: None)
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     yield
     sys.setswitchinterval(interval)

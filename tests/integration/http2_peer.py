@@ -1,0 +1,144 @@
+"""A peer that writes HTTP/2 frames itself, to do what no gRPC client does: flood, reset, keep silent."""
+
+import socket
+import threading
+from collections import Counter
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import hpack
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
+
+GENERATE: Final = "/fantasia.v1.GenerationService/Generate"
+WATCH: Final = "/grpc.health.v1.Health/Watch"
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_FRAME_HEADER_BYTES: Final = 9
+_CANCEL: Final = 8  # RFC 9113, section 7
+
+
+class Http2Peer:
+    """One connection, driven by hand. A thread reads what comes, so that the server can always write.
+
+    Args:
+        address: `HOST:PORT` of the server.
+        answers_pings: whether PING frames get the answer that RFC 9113 asks for.
+        silent: never write a byte, whatever comes.
+    """
+
+    def __init__(self, address: str, *, answers_pings: bool = True, silent: bool = False) -> None:
+        host, _, port = address.rpartition(":")
+        self.came: Counter[str] = Counter()
+        """Frames that came, by the name of their class."""
+        self.closed = threading.Event()
+        """Set once the server has closed the connection."""
+        self.concurrent_streams: int | None = None
+        """Most streams at once, as the server's settings say."""
+        self._answers_pings = answers_pings
+        self._silent = silent
+        self._authority = address.encode()
+        self._next_stream = 1
+        self._socket = socket.create_connection((host, int(port)), timeout=30)
+        self._writing = threading.Lock()
+        if not silent:
+            # A window that the test's answers do not fill.
+            settings = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
+            self.send(_PREFACE + settings.serialize())
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def send(self, data: bytes) -> None:
+        """Write bytes as they are.
+
+        Raises:
+            OSError: the server has closed the connection.
+        """
+        with self._writing:
+            self._socket.sendall(data)
+
+    def headers(self, count: int, path: str = GENERATE) -> list[tuple[int, bytes]]:
+        """Streams not opened yet: the id of each, and the frame that opens it without ending it."""
+        fields = [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path.encode()),
+            (b":authority", self._authority),
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+        ]
+        encoder = hpack.Encoder()
+        encoder.header_table_size = 0  # the same bytes for every stream, in whatever order they are sent
+        encoder.encode([])  # tells of the size once; what follows needs it no more
+        block = encoder.encode(fields)
+        first, self._next_stream = self._next_stream, self._next_stream + 2 * count
+        ids = range(first, self._next_stream, 2)
+        return [(stream, HeadersFrame(stream, block, flags=["END_HEADERS"]).serialize()) for stream in ids]
+
+    def open(self, count: int, path: str = GENERATE) -> list[int]:
+        """Open streams without a body; their ids."""
+        streams = self.headers(count, path)
+        self.send(b"".join(frame for _, frame in streams))
+        return [stream for stream, _ in streams]
+
+    def call(self, message: bytes, path: str = GENERATE) -> int:
+        """Call with a whole request; the stream's id."""
+        ((stream, opening),) = self.headers(1, path)
+        body = b"\0" + len(message).to_bytes(4, "big") + message
+        self.send(opening + DataFrame(stream, body, flags=["END_STREAM"]).serialize())
+        return stream
+
+    def open_and_reset(self, count: int) -> None:
+        """Open streams and give each up at once: the rapid reset of CVE-2023-44487."""
+        frames = (frame + RstStreamFrame(stream, _CANCEL).serialize() for stream, frame in self.headers(count))
+        self.send(b"".join(frames))
+
+    def _read(self) -> None:
+        buffer = b""
+        try:
+            while data := self._socket.recv(1 << 16):
+                buffer = self._take(buffer + data)
+        except OSError:
+            pass
+        self.closed.set()
+
+    def _take(self, buffer: bytes) -> bytes:
+        """Handle the frames that are complete; what is left of the bytes."""
+        at = 0
+        while len(buffer) - at >= _FRAME_HEADER_BYTES:
+            frame, length = Frame.parse_frame_header(memoryview(buffer)[at : at + _FRAME_HEADER_BYTES])
+            end = at + _FRAME_HEADER_BYTES + length
+            if len(buffer) < end:
+                break
+            frame.parse_body(memoryview(buffer)[at + _FRAME_HEADER_BYTES : end])
+            self._handle(frame)
+            at = end
+        return buffer[at:]
+
+    def _handle(self, frame: Frame) -> None:
+        self.came[type(frame).__name__] += 1
+        if "ACK" in frame.flags or self._silent:
+            return
+        if isinstance(frame, SettingsFrame):
+            self.concurrent_streams = frame.settings.get(SettingsFrame.MAX_CONCURRENT_STREAMS)
+            self._answer(SettingsFrame(0, flags=["ACK"]))
+        elif isinstance(frame, PingFrame) and self._answers_pings:
+            self._answer(PingFrame(0, frame.opaque_data, flags=["ACK"]))
+
+    def _answer(self, frame: Frame) -> None:
+        with self._writing:
+            self._socket.sendall(frame.serialize())
+
+    def close(self) -> None:
+        """Hang up."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # or the thread that reads would keep the connection
+        self._reader.join()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

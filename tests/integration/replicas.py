@@ -1,0 +1,102 @@
+"""Servers as processes of their own, with the arithmetic model: what a test may flood, stop and measure."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("FANTASIA_", "GRPC_"))}
+
+
+class Replica:
+    """A server's process that serves, and what it wrote since."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str, metrics_port: int) -> None:
+        self.process = process
+        self.address = address
+        self.metrics_port = metrics_port
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the process that is in RAM."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def connections(self) -> int:
+        """TCP connections to its port that it has not given back yet."""
+        port = int(self.address.rpartition(":")[2])
+        found = psutil.Process(self.process.pid).net_connections("tcp")
+        return sum(each.status != psutil.CONN_LISTEN and each.laddr.port == port for each in found)
+
+    def log(self) -> str:
+        """All that it has written to its end, for which it waits."""
+        self._reader.join(30)
+        assert not self._reader.is_alive(), "it still runs"
+        return "".join(self._lines)
+
+    def said(self, text: str) -> bool:
+        """Whether it has written this already."""
+        return any(text in line for line in self._lines)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._lines.append(line)
+
+
+def start(models: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The process of a server with the model that the folder's manifest describes; free ports unless told others."""
+    command = [sys.executable, "-m", "tests.integration.arithmetic_server", "--models", str(models)]
+    ports = ["--port", "0", "--metrics-port", "0"]
+    return subprocess.Popen(  # noqa: S603
+        [*command, *ports, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
+    )
+
+
+def serving(process: "subprocess.Popen[str]") -> Replica:
+    """The replica, once its log says that it serves."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "msg=serving" in line:
+            found = re.search(r" address=(\S+) metrics_port=(\d+)", line)
+            assert found is not None
+            return Replica(process, found[1], int(found[2]))
+    raise AssertionError("it ended before it served")
+
+
+@contextmanager
+def replica(models: Path, *arguments: str) -> Iterator[Replica]:
+    """A server that serves, and is killed at the end."""
+    with start(models, *arguments) as process:
+        try:
+            yield serving(process)
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+        return port
+
+
+def until(met: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for `met()` to come true, and fail with `what` where it does not."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
