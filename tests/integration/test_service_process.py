@@ -6,10 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from fantasia.v1 import generation_pb2 as pb
@@ -32,31 +37,55 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def process(bundle: Bundle, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def models(bundle: Bundle, tmp_path: Path) -> Path:
     write_manifest(tmp_path, bundle.manifest)
-    arguments = ["--port", "0", "--metrics-port", "0", "--models", str(tmp_path)]
+    return tmp_path
+
+
+@contextmanager
+def started(models: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A server on the arithmetic model, as a process; it is killed at the end."""
+    arguments = ["--port", "0", "--metrics-port", "0", "--models", str(models)]
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "tests.integration.arithmetic_server", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
     )
     with process:
         yield process
         process.kill()
 
 
-def address(process: subprocess.Popen[str]) -> str:
-    """Where it serves, from its log."""
+@pytest.fixture
+def process(models: Path) -> Iterator[subprocess.Popen[str]]:
+    with started(models) as process:
+        yield process
+
+
+def log_until_serving(process: subprocess.Popen[str]) -> list[str]:
+    """The lines of its log up to the one that says where it serves."""
     assert process.stderr is not None
+    lines = []
     for line in process.stderr:
+        lines.append(line)
         if "msg=serving" in line:
             assert " models=quartet provider=ArithmeticProvider " in line
-            found = re.search(r" address=(\S+)", line)
-            assert found is not None
-            return found[1]
-    raise AssertionError("it ended before it served")
+            return lines
+    raise AssertionError("it ended before it served: " + "".join(lines))
+
+
+def addresses(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """Where it serves gRPC, and the port of its metrics, from its log."""
+    found = re.search(r" address=(\S+) metrics_port=(\d+) ", log_until_serving(process)[-1])
+    assert found is not None
+    return found[1], int(found[2])
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    """Where it serves gRPC, from its log."""
+    return addresses(process)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -124,3 +153,56 @@ def test_help_is_printed_without_loading_the_model_runtime() -> None:
 
     assert ended.returncode == 0
     assert "--drain-seconds" in ended.stdout
+
+
+def test_peers_of_the_metrics_port_cannot_harm_grpc(process: subprocess.Popen[str]) -> None:
+    """500 idle connections, half of which send a byte a second, and 300 scrapes at once, while pieces are written."""
+    where, metrics_port = addresses(process)
+    server = psutil.Process(process.pid)
+
+    def scrape(_: int) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as answer:
+            return bytes(answer.read())
+
+    with grpc.insecure_channel(where) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        piece = stub.Generate(pb.GenerateRequest(bars=1, seed=1))
+        scrape(0)
+        descriptors, threads = server.num_fds(), server.num_threads()
+        with ExitStack() as stack, ThreadPoolExecutor(100) as pool:
+            metrics = ("127.0.0.1", metrics_port)
+            peers = [stack.enter_context(socket.create_connection(metrics, timeout=60)) for _ in range(500)]
+            scrapes = [pool.submit(scrape, number) for number in range(300)]
+            while not all(scrape.done() for scrape in scrapes):
+                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).midi == piece.midi
+                assert server.num_threads() < threads + 10  # gRPC may start a few
+                for peer in peers[::2]:
+                    with suppress(OSError):  # the server has closed it
+                        peer.send(b"G")
+                time.sleep(0.5)
+            assert all(b"fantasia_requests_received_total" in scrape.result() for scrape in scrapes)
+            until = time.monotonic() + 60
+            while server.num_fds() > descriptors and time.monotonic() < until:  # though the peers keep their ends
+                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).midi == piece.midi
+            assert server.num_fds() <= descriptors
+            assert server.num_threads() < threads + 10
+
+
+@pytest.mark.parametrize("variable", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_files_of_metrics_are_neither_needed_nor_written(
+    models: Path, tmp_path_factory: pytest.TempPathFactory, variable: str, exists: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("metrics")
+    if not exists:
+        folder.rmdir()
+    with started(models, **{variable: str(folder)}) as process:
+        log = log_until_serving(process)
+        found = re.search(r" address=(\S+) metrics_port=(\d+) ", log[-1])
+        assert found is not None
+        with grpc.insecure_channel(found[1]) as channel:
+            pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest(bars=1))
+        with urllib.request.urlopen(f"http://127.0.0.1:{found[2]}/metrics", timeout=60) as answer:
+            assert b'fantasia_requests_finished_total{code="OK",method="Generate"} 1.0' in answer.read()
+    assert any(variable in line and "ignored" in line for line in log)
+    assert list(folder.iterdir()) == [] if exists else not folder.exists()
