@@ -1,9 +1,6 @@
 """A decode graph without its sampler."""
 
 from collections.abc import Iterable
-from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import onnx
@@ -26,14 +23,8 @@ def session_without_sampling(bundle: Bundle, name: str, *, provider: Provider, t
     """
     model = onnx.load(bundle.file(name), load_external_data=False)
     without_sampling(model.graph)
-    with TemporaryDirectory() as folder:
-        for file in bundle.manifest.files:
-            if not file.endswith(".onnx"):
-                copyfile(bundle.file(file), Path(folder) / file)
-        (Path(folder) / name).write_bytes(model.SerializeToString())
-        cut = Bundle(Path(folder), bundle.manifest, bundle.digest, bundle.tokenizer)
-        session: Session = open_session(cut, name, provider=provider, threads=threads)
-        return session
+    session: Session = open_session(bundle, name, provider=provider, threads=threads, changed=model.SerializeToString())
+    return session
 
 
 def without_sampling(graph: onnx.GraphProto) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from music.bundle import Bundle, Defaults, Graphs, Manifest, Network, file_sha256, load_bundle, write_manifest
+from music.bundle import Bundle, load_bundle
+from music.bundle_files import file_sha256
+from music.manifest import Defaults, Graphs, Manifest, Network, write_manifest
 from training.config import NetworkConfig
 from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.model import MusicLSTM

@@ -5,7 +5,7 @@ FantasiaError
 ├── UnsupportedMeterError    the tokenizer's clock does not know the meter or the pickup
 └── BundleError              a bundle cannot be trusted or understood
     ├── BundleFormatError    manifest missing, unreadable, or of an unknown format version
-    ├── BundleIntegrityError a file is missing or its sha256 differs
+    ├── BundleIntegrityError a file is missing, its sha256 differs, or a graph reads a file that has none
     └── BundleMismatchError  parts that do not belong together (tokenizer hash, shapes)
 """
 
@@ -31,7 +31,7 @@ class BundleFormatError(BundleError):
 
 
 class BundleIntegrityError(BundleError):
-    """A file of the bundle is missing, or its sha256 is not the manifest's."""
+    """A file of the bundle is missing, its sha256 is not the manifest's, or a graph reads a file without one."""
 
 
 class BundleMismatchError(BundleError):

@@ -6,7 +6,7 @@ from typing import Final
 
 from music.bundle import Bundle
 from server.engine.engine import Engine
-from server.errors import ModelNotFoundError, StartupError
+from server.errors import ModelNotFoundError, StartupError, shortened
 
 USUAL_DEFAULT: Final = "chorales"
 """The default model where none is named and several are loaded, if it is among them."""
@@ -35,21 +35,12 @@ class Catalogue:
         default: name of the default model; empty for `USUAL_DEFAULT` where it is loaded, else the only model.
 
     Raises:
-        StartupError: there is no model, two have one name, none is called like the default, or several are loaded
-            and nothing says which is the default.
+        StartupError: see `default_name`.
     """
 
     def __init__(self, models: Sequence[ServedModel], default: str = "") -> None:
+        default = default_name([model.name for model in models], default)
         by_name = {model.name: model for model in sorted(models, key=lambda model: model.name)}
-        if not by_name:
-            raise StartupError("there is no model to serve")
-        if len(by_name) < len(models):
-            names = [model.name for model in models]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise StartupError(f"two bundles have the same name: {', '.join(twice)}")
-        default = default or _usual_default(tuple(by_name))
-        if default not in by_name:
-            raise StartupError(f"the default model {default!r} is not loaded; loaded: {', '.join(by_name)}")
         self._models = {default: by_name.pop(default), **by_name}
 
     def get(self, name: str, field: str = "model") -> ServedModel:
@@ -73,13 +64,31 @@ class Catalogue:
         return iter(self._models.values())
 
 
-def _usual_default(names: Sequence[str]) -> str:
-    """The default model where no setting names one: never one that is there by the accident of its name."""
+def default_name(names: Sequence[str], default: str = "") -> str:
+    """Which of the models is the default; never one that is there by the accident of its name.
+
+    Args:
+        names: of all models.
+        default: the one that a setting names; empty for `USUAL_DEFAULT` where it is loaded, else the only model.
+
+    Raises:
+        StartupError: there is no model, two have one name, none is called like the default, or several are loaded
+            and nothing says which is the default.
+    """
+    if not names:
+        raise StartupError("there is no model to serve")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise StartupError(f"two bundles have the same name: {', '.join(twice)}")
+    loaded = ", ".join(sorted(names))
+    if default:
+        if default not in names:
+            raise StartupError(f"the default model {shortened(default)!r} is not loaded; loaded: {loaded}")
+        return default
     if USUAL_DEFAULT in names:
         return USUAL_DEFAULT
     if len(names) == 1:
         return names[0]
     raise StartupError(
-        f"which model is the default? Loaded are {', '.join(names)}: name one with --default-model "
-        "(or FANTASIA_DEFAULT_MODEL)"
+        f"which model is the default? Loaded are {loaded}: name one with --default-model (or FANTASIA_DEFAULT_MODEL)"
     )

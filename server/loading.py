@@ -1,10 +1,12 @@
 """From a folder of bundles to engines."""
 
+import os
 from pathlib import Path
 from typing import Final
 
 from music.bundle import Bundle, load_bundle
-from server.catalogue import ServedModel
+from music.manifest import MANIFEST
+from server.catalogue import ServedModel, default_name
 from server.engine.device_runner import DeviceRunner
 from server.engine.engine import Engine
 from server.engine.errors import ProviderUnavailableError
@@ -25,15 +27,17 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
         BundleError: a bundle is refused.
         ProviderUnavailableError: a GPU is asked for and there is none.
         PrecisionUnavailableError: int8 is asked for where it does not run.
-        StartupError: there is no bundle.
+        StartupError: there is no bundle, two have one name, or nothing says which is the default.
     """
     models: list[ServedModel] = []
+    # Whatever may be wrong with the bundles is found before the first graph is loaded, which takes longer.
+    bundles = [load_bundle(path) for path in bundle_folders(settings.models)]
+    default_name([bundle.name for bundle in bundles], settings.default_model)
     try:
-        cpu, folders = read_cpu(), bundle_folders(settings.models)
-        for path in folders:
-            bundle = load_bundle(path)
+        cpu = read_cpu()
+        for bundle in bundles:
             parameters = bundle.network.parameters
-            threads = choose_threads(settings.threads, cpu, models=len(folders), parameters=parameters)
+            threads = choose_threads(settings.threads, cpu, models=len(bundles), parameters=parameters)
             runner = open_runner(bundle, settings, threads)
             models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics, threads))
     except BaseException:
@@ -71,16 +75,19 @@ def bundle_folders(models: Path) -> list[Path]:
     """The folders in `models`, sorted; `models` itself where that is a bundle.
 
     Hidden folders do not count, nor does the `lost+found` of a volume that is mounted. Any other folder
-    without a manifest counts: it is refused by name rather than passed over.
+    without a manifest counts, and so does a symbolic link that leads nowhere: they are refused by name rather than
+    passed over.
 
     Raises:
-        StartupError: there is none.
+        StartupError: there is none, or `models` cannot be read.
     """
-    if (models / "manifest.json").exists():
+    if os.path.lexists(models / MANIFEST):
         return [models]
-    folders = sorted(
-        path for path in models.iterdir() if not path.name.startswith(".") and path.name != _NO_BUNDLE and path.is_dir()
-    )
+    try:
+        paths = [path for path in models.iterdir() if not path.name.startswith(".") and path.name != _NO_BUNDLE]
+        folders = sorted(path for path in paths if path.is_dir() or (path.is_symlink() and not path.exists()))
+    except OSError as error:
+        raise StartupError(f"the folder of models {models} cannot be read: {error.strerror or error}") from error
     if not folders:
         raise StartupError(
             f"{models} holds no bundle: it has no manifest.json, so is none itself, and no folder that could be one; "

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from music.bundle import Bundle, Defaults, Graphs, Manifest, Network, TokenizerEntry
+from music.bundle import Bundle
+from music.manifest import Defaults, Graphs, Manifest, Network, TokenizerEntry
 from music.score import Meter, Note, Score
 from music.tokenizers import GridTokenizer
 from training.config import load_config

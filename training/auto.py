@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from music.invalid import plain_text
 from music.score import TICKS_PER_QUARTER, Score
 from music.tokenizers import Tokenizer, tokenizer_class
 from training.config import config_of
@@ -23,6 +24,7 @@ from training.errors import CorpusError
 AUTO: Final = "auto"
 """What stands in a configuration's place on the command line."""
 
+_DESCRIPTION_CHARACTERS: Final = 500
 _SAMPLED_PIECES: Final = 64
 _MOST_VOICES: Final = 4
 _LEAST_KEPT: Final = 0.98
@@ -71,7 +73,7 @@ def choose(corpus: Corpus, *, device: str) -> Choice:
             "network": network,
             "training": training,
             "bundle": {
-                "description": f"Trained on {pieces} pieces ({corpus.source})",
+                "description": plain_text(f"Trained on {pieces} pieces ({corpus.source})", _DESCRIPTION_CHARACTERS),
                 "temperature": 0.95,
                 "top_p": 0.97,
                 "tempo_bpm": round(min(max(median(score.tempo_bpm for score in sample), 20.0), 300.0), 1),

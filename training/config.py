@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from music.bundle import Defaults
 from music.invalid import problems
+from music.manifest import MAX_STEPS, Defaults, Description
 from music.tokenizers import TOKENIZERS
 from training.errors import ConfigurationError
 
@@ -88,8 +88,8 @@ class TrainingConfig(_Table):
 class BundleConfig(_Table, Defaults):
     """What the bundle tells the server: defaults for what a caller leaves open, and its limits."""
 
-    description: str
-    max_steps: int = Field(default=4096, ge=1, le=65536)
+    description: Description
+    max_steps: int = Field(default=4096, ge=1, le=MAX_STEPS)
 
 
 class Config(_Table):

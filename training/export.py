@@ -13,17 +13,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from music.bundle import (
-    Bundle,
-    Defaults,
-    Graphs,
-    Manifest,
-    Network,
-    TokenizerEntry,
-    file_sha256,
-    load_bundle,
-    write_manifest,
-)
+from music.bundle import Bundle, load_bundle
+from music.bundle_files import file_sha256
+from music.manifest import Defaults, Graphs, Manifest, Network, TokenizerEntry, write_manifest
 from music.tokenizers import Tokenizer
 from server.engine.batch import Batch
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer

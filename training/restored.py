@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from music.bundle import MANIFEST, Bundle
+from music.bundle import Bundle
+from music.manifest import MANIFEST
 from training.config import Config, config_of
 from training.errors import ExportError
 from training.graphs.weights import GATES, row_order

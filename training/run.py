@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import torch
 
-from music.bundle import OLDEST_VERSION, Bundle, load_bundle
+from music.bundle import Bundle, load_bundle
+from music.manifest import OLDEST_VERSION
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.auto import AUTO, check_overrides, choose
 from training.batches import EncodedPiece, encode_corpus

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from music.bundle import MANIFEST, NAME_PATTERN, Manifest, read_manifest
 from music.errors import BundleFormatError
+from music.manifest import MANIFEST, NAME_PATTERN, Manifest, read_manifest
 from training.card import card_files
 from training.errors import ExportError
 from training.files import check_writable

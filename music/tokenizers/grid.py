@@ -50,9 +50,9 @@ class GridTokenizer(Tokenizer):
         meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
         ranges: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
-        order = tuple(range(voices)) if voice_order is None else tuple(voice_order)
         if not 1 <= voices <= MAX_VOICES:
             raise ValueError(f"voices must be 1 to {MAX_VOICES}, not {voices}")
+        order = tuple(range(voices)) if voice_order is None else tuple(voice_order)
         require_pitches(lowest_pitch, highest_pitch)
         if steps_per_quarter < 1 or TICKS_PER_QUARTER % steps_per_quarter:
             raise ValueError(f"steps_per_quarter must divide {TICKS_PER_QUARTER}, not {steps_per_quarter}")

@@ -1,5 +1,6 @@
 """Runs a bundle's graphs with ONNX Runtime, the state in the host's memory."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from music.bundle import Bundle
 from music.errors import BundleMismatchError
+from music.external_data import external_files
 from music.linear_voicing import LinearVoicing
 from server.engine.chunk_inputs import Choices, chunk_inputs
 from server.engine.errors import ProviderUnavailableError
@@ -25,6 +27,7 @@ Provider = Literal["auto", "cpu", "cuda"]
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 _ERROR: Final = 3
+_EXTERNAL_FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxRunner:
@@ -256,12 +259,17 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Load one graph of a bundle, or `changed` in its place; `cuda` has options of the CUDA provider.
 
+    ONNX Runtime opens no file: it is given the bytes of the graph and of the weights, each verified after it was read.
+    So nothing can change between the check and the use, and every file may be a symbolic link to wherever it lies.
     With `profile`, how a file shall begin, ONNX Runtime writes down there how long every node took.
 
     Raises:
         ProviderUnavailableError: CUDA was asked for and the session does not run on it.
+        BundleIntegrityError: a file is not what it was when the bundle was loaded.
         BundleMismatchError: the graph does not load.
     """
+    graph = bundle.read(name) if changed is None else changed
+    weights = {file: bundle.read(file) for file in external_files(graph)}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -269,6 +277,11 @@ def open_session(
         spinning = may_spin(threads, read_cpu())
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.log_severity_level = _ERROR
+    if weights:  # it copies what it needs of them, and refuses a graph that names any other file
+        options.add_external_initializers_from_files_in_memory(
+            list(weights), list(weights.values()), list(map(len, weights.values()))
+        )
+    options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     wanted = [CPU] if provider == "cpu" else [(CUDA, {"use_tf32": "0", **(cuda or {})}), CPU]
@@ -281,11 +294,9 @@ def open_session(
     # A graph that cannot be captured shall say so; else a CUDA that cannot be had makes itself known below.
     fallback = int("enable_cuda_graph" not in (cuda or {}))
     try:
-        session = onnxruntime.InferenceSession(
-            changed or bundle.file(name), options, providers=wanted, enable_fallback=fallback
-        )
+        session = onnxruntime.InferenceSession(graph, options, providers=wanted, enable_fallback=fallback)
     except Exception as error:  # its exceptions share no base class but Exception
-        raise BundleMismatchError(f"{bundle.path}: {name} does not load: {error}") from error
+        raise BundleMismatchError(f"{bundle.path}: {name} does not load: {' '.join(str(error).split())}") from error
     # A session falls back to the CPU without a word; only what it says of itself can be trusted.
     if provider == "cuda" and CUDA not in session.get_providers():
         raise ProviderUnavailableError(

@@ -4,9 +4,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from fantasia.v1 import generation_pb2 as pb
+from music.invalid import plain_text
 from music.score import TICKS_PER_QUARTER, Meter, Note
 from server.catalogue import ServedModel
 from server.engine.completion import Completion, FinishReason
+from server.errors import StartupError
+
+_MAX_WORDS: Final = 400
 
 FINISH_REASONS: Final = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
@@ -35,8 +39,21 @@ def timing_message(completion: Completion) -> pb.Timing:
     )
 
 
-def model_message(model: ServedModel) -> pb.Model:
-    """The model on the wire."""
+def described(model: ServedModel) -> pb.Model:
+    """The model on the wire.
+
+    Raises:
+        StartupError: something that its bundle says does not fit.
+    """
+    try:
+        return _model_message(model)
+    except (TypeError, ValueError) as error:
+        raise StartupError(
+            f"model {model.name} cannot be described to callers: {plain_text(str(error), _MAX_WORDS)}"
+        ) from error
+
+
+def _model_message(model: ServedModel) -> pb.Model:
     bundle, tokenizer = model.bundle, model.bundle.tokenizer
     return pb.Model(
         name=bundle.name,

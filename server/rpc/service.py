@@ -12,7 +12,7 @@ from music.score import TICKS_PER_QUARTER
 from server.catalogue import Catalogue, ServedModel
 from server.engine.completion import Completion, FinishReason
 from server.errors import WrongLengthError
-from server.rpc.messages import FINISH_REASONS, add_notes, meter_message, model_message, timing_message
+from server.rpc.messages import FINISH_REASONS, add_notes, described, meter_message, timing_message
 from server.rpc.observer import CallObserver
 from server.rpc.plan import Plan, plan_piece
 
@@ -22,11 +22,16 @@ half as much again, in switching and in cold caches."""
 
 
 class GenerationService(pb_grpc.GenerationServiceServicer):
-    """Validates, hands over to an engine, puts what comes back on the wire. Errors leave it as they are."""
+    """Validates, hands over to an engine, puts what comes back on the wire. Errors leave it as they are.
+
+    Raises:
+        StartupError: a model cannot be described; found here, since a server that serves must be able to list it.
+    """
 
     def __init__(self, catalogue: Catalogue, observer: CallObserver) -> None:
         self._catalogue = catalogue
         self._observer = observer
+        self._descriptions = {model.name: described(model) for model in catalogue}
 
     async def Generate(
         self,
@@ -53,7 +58,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse],
     ) -> pb.ListModelsResponse:
         """See the contract."""
-        return pb.ListModelsResponse(models=[model_message(model) for model in self._catalogue])
+        return pb.ListModelsResponse(models=self._descriptions.values())
 
     async def GetModel(
         self,
@@ -61,7 +66,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         context: grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse],
     ) -> pb.GetModelResponse:
         """See the contract."""
-        return pb.GetModelResponse(model=model_message(self._catalogue.get(request.name, "name")))
+        return pb.GetModelResponse(model=self._descriptions[self._catalogue.get(request.name, "name").name])
 
 
 def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.GenerateResponse:

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from music.bundle import Bundle, Manifest
+from music.bundle import Bundle
+from music.manifest import Manifest
 from music.tokenizers import GridTokenizer
 from server.catalogue import ServedModel
 from server.command import main

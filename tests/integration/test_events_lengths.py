@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bench.synthetic import write_bundle
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from music.bundle import Bundle, TokenizerEntry
+from music.bundle import Bundle
+from music.manifest import TokenizerEntry
 from music.midi import read_midi
 from music.score import Meter
 from music.tokenizers import EventsTokenizer

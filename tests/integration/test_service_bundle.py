@@ -1,8 +1,10 @@
 """`python -m server` with a real network in ONNX Runtime."""
 
+import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from music.manifest import MANIFEST
 from music.midi import read_midi
 from tests.integration.serving import COMMAND, ENVIRONMENT, serving
+from tests.stores import link_into_store
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,9 @@ def stub(small_bundle: Path) -> Iterator[pb_grpc.GenerationServiceStub]:
 
 def refusal(*arguments: str) -> str:
     """What a server says that must not start."""
-    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)  # noqa: S603
+    ended = subprocess.run(  # noqa: S603
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
+    )
     assert ended.returncode == 1
     assert ended.stderr.startswith("python -m server: error: ")
     assert ended.stderr.count("\n") == 1
@@ -65,6 +71,69 @@ def test_a_bundle_with_a_wrong_hash_is_refused_by_name(small_bundle: Path, tmp_p
     graph.write_bytes(graph.read_bytes() + b"\0")
 
     assert f"{damaged}: decode_float32_1.onnx has sha256" in refusal("--models", str(tmp_path))
+
+
+def test_a_bundle_of_links_into_a_store_gives_the_same_piece(
+    stub: pb_grpc.GenerationServiceStub, small_bundle: Path, tmp_path: Path
+) -> None:
+    linked = Path(shutil.copytree(small_bundle, tmp_path / "models" / "small"))
+    link_into_store(linked, tmp_path / "store")
+    request = pb.GenerateRequest(bars=4, seed=1)
+    arguments = ("--models", str(linked.parent), "--provider", "cpu")
+    with serving(*arguments) as (address, _), grpc.insecure_channel(address) as channel:
+        piece = pb_grpc.GenerationServiceStub(channel).Generate(request)
+
+    here = stub.Generate(request)
+    assert (piece.midi, piece.model_digest) == (here.midi, here.model_digest)
+
+
+def test_weights_that_the_manifest_does_not_list_are_refused(small_bundle: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(small_bundle, tmp_path / "small"))
+    manifest = json.loads((path / MANIFEST).read_text())
+    del manifest["files"]["weights.bin"]
+    (path / MANIFEST).write_text(json.dumps(manifest))
+
+    told = refusal("--models", str(tmp_path))
+    assert "decode_float32_1.onnx reads weights.bin, which the manifest does not list" in told
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_bytes(b"[" * 100_000), "manifest.json is nested too deeply"),
+        (lambda path: path.write_bytes(b" " * 200_000_000), "larger than 4,194,304 bytes"),
+        (os.mkfifo, "it is a pipe, a device or a socket, not a file"),
+        (Path.mkdir, "it is a folder, not a file"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_a_sentence(
+    tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
+    (tmp_path / "models" / "small").mkdir(parents=True)
+    make(tmp_path / "models" / "small" / MANIFEST)
+
+    told = refusal("--models", str(tmp_path / "models"))
+    assert words in told
+    assert str(tmp_path / "models" / "small") in told
+
+
+def test_a_link_that_leads_nowhere_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
+    for name, target in (("lost", "nowhere"), ("loop", "loop")):
+        models = tmp_path / name
+        models.mkdir()
+        (models / "small").symlink_to(small_bundle)
+        (models / name).symlink_to(models / target)
+        assert f"{models / name}: no readable manifest.json" in refusal("--models", str(models))
+
+
+def test_several_models_without_a_default_are_refused(small_bundle: Path, tmp_path: Path) -> None:
+    for name in ("aria", "ballad"):
+        path = Path(shutil.copytree(small_bundle, tmp_path / name))
+        manifest = json.loads((path / MANIFEST).read_text())
+        (path / MANIFEST).write_text(json.dumps({**manifest, "name": name}))
+
+    assert "Loaded are aria, ballad: name one with --default-model" in refusal("--models", str(tmp_path))
 
 
 def test_an_unknown_default_model_is_refused(small_bundle: Path) -> None:

@@ -19,7 +19,8 @@ import pytest
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from music.bundle import Bundle, write_manifest
+from music.bundle import Bundle
+from music.manifest import write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("FANTASIA_", "GRPC_"))}

@@ -13,7 +13,7 @@ def write_bundle(source: Path, out: Path, name: str, corpus: Path | None) -> Non
         click.UsageError: a bundle is given without its corpus.
         FantasiaError: as of `export_run` and `export_bundle`.
     """
-    from music.bundle import MANIFEST
+    from music.manifest import MANIFEST
     from training.run import export_bundle, export_run
 
     if (source / MANIFEST).exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from music.bundle import NAME_PATTERN
+from music.manifest import NAME_PATTERN
 from training.commands.overrides import parsed
 
 

@@ -1,12 +1,20 @@
 import json
+import os
 import shutil
+import socket
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
-from music.bundle import MANIFEST, load_bundle
+from music.bundle import load_bundle
+from music.bundle_files import file_sha256
 from music.errors import BundleError, BundleFormatError, BundleIntegrityError, BundleMismatchError
+from music.manifest import MANIFEST
+from tests.stores import link_into_store
 
 
 @pytest.fixture
@@ -81,7 +89,7 @@ def test_a_manifest_of_no_known_format_is_refused(copy: Path, text: str) -> None
         ({"network": ...}, BundleFormatError, "network"),
         ({"network.layers": 0}, BundleFormatError, "layers"),
         ({"surprise": 1}, BundleFormatError, "surprise"),
-        ({"files": {"../../etc/passwd": "0" * 64}}, BundleFormatError, "plain file name"),
+        ({"files": {"../../etc/passwd": "0" * 64}}, BundleFormatError, r"files\.\.\./\.\./etc/passwd"),
         ({"graphs.prefill": "other.onnx"}, BundleFormatError, "no sha256 for other.onnx"),
         ({"tokenizer.name": "unheard_of"}, BundleMismatchError, "unknown tokenizer 'unheard_of'"),
         ({"tokenizer.version": 7}, BundleMismatchError, "version 1 here, not 7"),
@@ -99,3 +107,155 @@ def test_what_does_not_belong_together_is_refused(
     edit(copy, change)
     with pytest.raises(error, match=words):
         load_bundle(copy)
+
+
+def sign(path: Path, name: str) -> None:
+    """Let the manifest have the hash of the file as it is."""
+    edit(path, {"files": json.loads((path / MANIFEST).read_text())["files"] | {name: file_sha256(path / name)}})
+
+
+@pytest.mark.parametrize("name", ["decode_float32_4.onnx", "prefill_int8.onnx", "score.onnx"])
+def test_a_graph_whose_weights_are_not_covered_by_the_digest_is_refused(copy: Path, name: str) -> None:
+    model = onnx.load(copy / name, load_external_data=False)
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"]
+    entries[0].value = "other.bin"
+    shutil.copyfile(copy / "weights.bin", copy / "other.bin")
+    onnx.save(model, copy / name)
+    sign(copy, name)
+    with pytest.raises(BundleIntegrityError, match=f"{name} reads other.bin, which the manifest does not list"):
+        load_bundle(copy)
+    sign(copy, "other.bin")
+    assert load_bundle(copy).read("other.bin") == (copy / "weights.bin").read_bytes()
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "./weights.bin", "/etc/passwd", "", "*/_ORT_MEM_ADDR_/*"])
+def test_a_graph_that_reads_beyond_its_folder_is_refused(copy: Path, location: str) -> None:
+    model = onnx.load(copy / "score.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    onnx.save(model, copy / "score.onnx")
+    sign(copy, "score.onnx")
+    with pytest.raises(BundleIntegrityError, match="which the manifest does not list"):
+        load_bundle(copy)
+
+
+def test_what_is_read_is_verified_again(copy: Path) -> None:
+    bundle = load_bundle(copy)
+    (copy / "weights.bin").write_bytes(bytes(len(bundle.read("weights.bin"))))
+    with pytest.raises(BundleIntegrityError, match=r"weights.bin has sha256"):
+        bundle.read("weights.bin")
+
+
+def test_files_may_lie_in_a_store_each_in_a_folder_of_its_own(small_bundle: Path, copy: Path, tmp_path: Path) -> None:
+    link_into_store(copy, tmp_path / "store")
+    bundle = load_bundle(copy)
+    assert bundle.digest == load_bundle(small_bundle).digest
+    assert bundle.read("weights.bin") == (small_bundle / "weights.bin").read_bytes()
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    # Its name may have a hundred bytes; so it is bound nearby and moved.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/s")
+        shutil.move(f"{folder}/s", path)
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def make_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**31)  # it takes no room on the disk
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "weights.bin", "decode_float32_1.onnx"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "it is a folder, not a file"),
+        (make_fifo, "it is a pipe, a device or a socket, not a file"),
+        (make_socket, "it is a pipe, a device or a socket, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a pipe, a device or a socket, not a file"),
+        (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
+        (make_loop, "Too many levels of symbolic links"),
+        (make_large, "it is larger than [0-9,]+ bytes"),
+    ],
+)
+def test_what_is_no_plain_file_of_bounded_size_is_named(
+    copy: Path, name: str, make: Callable[[Path], None], words: str
+) -> None:
+    (copy / name).unlink()
+    make(copy / name)
+    with pytest.raises(BundleError, match=rf"{name} .*\({words}\)$"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"format_version": 3, "a": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"format_version": 3, "a": ' + b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"format_version": 3, "a": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b'{"format_version": 3, "\xff": 1}', "is not JSON"),
+        (b'{"format_version": "' + b"9" * 100_000 + b'"}', "is unknown"),
+        (b'{"format_version": ["\\n"]}', "is unknown"),
+        (b"[" * 5_000_000, "larger than 4,194,304 bytes"),
+        (b'{"format_version": 3, ' + b", ".join(b'"%d": 0' % n for n in range(100_000)) + b"}", "is invalid"),
+    ],
+)
+def test_a_manifest_made_to_harm_is_refused_in_a_sentence(copy: Path, data: bytes, words: str) -> None:
+    (copy / MANIFEST).write_bytes(data)
+    with pytest.raises(BundleFormatError, match=words) as caught:
+        load_bundle(copy)
+    told = str(caught.value)
+    assert told.isprintable()
+    assert len(told) < 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"max_steps": 2**31}, "max_steps"),
+        ({"max_steps": 65_537}, "max_steps"),
+        ({"network.parameters": 2**63}, "network.parameters"),
+        ({"network.hidden": 2**40}, "network.hidden"),
+        ({"network.layers": 10**30}, "network.layers"),
+        ({"description": "\ud800"}, "description"),
+        ({"description": "two\nlines"}, "description"),
+        ({"description": "x" * 1001}, "description"),
+        ({"metrics": {"loss": float("1e999")}}, "metrics.loss"),
+        ({"metrics": {"loss": float("nan")}}, "metrics.loss"),
+        ({"metrics": {"\ud800": 1.0}}, "metrics"),
+        ({"metrics": {"two words": 1.0}}, "metrics.two words"),
+        ({"metrics": {f"m{n}": 1.0 for n in range(257)}}, "metrics"),
+        ({"metrics": {"loss": 10**400}}, "metrics.loss"),
+        ({"tokenizer.name": "\ud800"}, "tokenizer.name"),
+        ({"tokenizer.version": 2**31}, "tokenizer.version"),
+        ({"tokenizer.parameters.voices": 10**12}, "voices"),
+        ({"tokenizer.parameters.voices": 10**12, "tokenizer.parameters.voice_order": None}, "voices"),
+        ({"defaults.temperature": 1e999}, "defaults.temperature"),
+        ({"defaults.tempo_bpm": float("nan")}, "defaults.tempo_bpm"),
+        ({"defaults.top_k": 2**31}, "defaults.top_k"),
+        ({"graphs.decode": {"1025": "decode_float32_1.onnx"}}, "graphs.decode"),
+        ({"graphs.prefill": "a\0b"}, "graphs.prefill"),
+        ({"files": {"a\0b": "0" * 64}}, r"files\.a\\x00b"),
+        ({"files": {"..": "0" * 64}}, r"files\."),
+        ({"files": {"": "0" * 64}}, "files"),
+        ({"files": {"\ud800": "0" * 64}}, "files"),
+        ({"files": {"manifest.json": "0" * 64}}, "files"),
+        ({"name": "x" * 64}, "name"),
+        ({"name": "a\n"}, "name"),
+    ],
+)
+def test_every_value_has_bounds(copy: Path, change: dict[str, Any], field: str) -> None:
+    edit(copy, change)
+    with pytest.raises(BundleError, match=field) as caught:
+        load_bundle(copy)
+    assert str(caught.value).isprintable()

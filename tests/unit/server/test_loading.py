@@ -1,4 +1,7 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -43,6 +46,52 @@ def test_a_bundle_that_lost_its_manifest_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").touch()
     with pytest.raises(StartupError, match=r"no manifest\.json"):
         bundle_folders(tmp_path)
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder that this process may not enter, although root runs it; pytest's own folders are closed to others."""
+    with TemporaryDirectory(dir="/tmp") as folder:
+        path = Path(folder) / "models"
+        path.mkdir(mode=0)
+        Path(folder).chmod(0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield path
+        finally:
+            os.seteuid(user)
+            path.chmod(0o755)
+
+
+def test_a_folder_of_models_that_may_not_be_read_is_told(closed: Path) -> None:
+    with pytest.raises(StartupError, match=f"the folder of models {closed} cannot be read: Permission denied"):
+        bundle_folders(closed)
+
+
+def test_a_bundle_that_may_not_be_read_is_told(closed: Path) -> None:
+    with pytest.raises(BundleFormatError, match=rf"{closed}: no readable manifest.json \(Permission denied\)"):
+        load_bundle(closed)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "lost"])
+def test_a_link_that_leads_nowhere_is_no_bundle_to_pass_over(tmp_path: Path, target: str) -> None:
+    (tmp_path / "lost").symlink_to(tmp_path / target)
+    (tmp_path / "manifest").touch()
+
+    assert bundle_folders(tmp_path) == [tmp_path / "lost"]
+
+
+def test_a_default_that_is_not_there_is_told_before_any_graph_is_loaded(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*arguments: Any) -> OnnxRunner:
+        raise AssertionError("a graph is loaded")
+
+    monkeypatch.setattr("server.loading.open_runner", loaded)
+    with pytest.raises(StartupError, match="'nemo' is not loaded; loaded: small"):
+        load_models(Settings(models=small_bundle, default_model="nemo"), Metrics())
 
 
 def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path: Path) -> None:

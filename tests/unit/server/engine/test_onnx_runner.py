@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from music.bundle import MANIFEST, Bundle, load_bundle
+from music.bundle import Bundle, load_bundle
 from music.errors import BundleMismatchError
+from music.manifest import MANIFEST
 from server.engine.errors import ProviderUnavailableError
 from server.engine.onnx_runner import OnnxRunner, OnnxScorer
 from server.engine.runner import Chunk
@@ -286,7 +287,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_found_out(small: Bundle, monkeyp
 
 
 def test_graphs_that_are_not_what_the_manifest_says_are_refused(small_bundle: Path, tmp_path: Path) -> None:
-    from music.bundle import file_sha256
+    from music.bundle_files import file_sha256
 
     swapped = Path(shutil.copytree(small_bundle, tmp_path / "swapped"))
     shutil.copyfile(swapped / "decode_float32_4.onnx", swapped / "decode_float32_1.onnx")
@@ -296,6 +297,11 @@ def test_graphs_that_are_not_what_the_manifest_says_are_refused(small_bundle: Pa
     with pytest.raises(BundleMismatchError, match=r"decode_float32_1.onnx: uniforms has shape"):
         OnnxRunner(load_bundle(swapped), slots=1, precision="float32")
     (swapped / "decode_float32_1.onnx").write_bytes(b"no graph")
+    manifest["files"]["decode_float32_1.onnx"] = file_sha256(swapped / "decode_float32_1.onnx")
+    (swapped / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleMismatchError, match=r"decode_float32_1.onnx is no ONNX graph"):
+        load_bundle(swapped)
+    (swapped / "decode_float32_1.onnx").write_bytes(b"\x08\x09")  # a model without a graph
     manifest["files"]["decode_float32_1.onnx"] = file_sha256(swapped / "decode_float32_1.onnx")
     (swapped / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(BundleMismatchError, match=r"decode_float32_1.onnx does not load"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from music.bundle import MANIFEST, Bundle, load_bundle
+from music.bundle import Bundle, load_bundle
 from music.errors import BundleMismatchError
+from music.manifest import MANIFEST
 from music.score import TICKS_PER_QUARTER, Meter
 from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer, Tokenizer
 from server.engine.engine import Engine
