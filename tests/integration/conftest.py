@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from music.bundle import Bundle, write_manifest
+from music.bundle import Bundle
+from music.manifest import write_manifest
 from music.tokenizers import GridTokenizer
 from server.app import App, LoadModels
 from server.catalogue import ServedModel
