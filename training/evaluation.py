@@ -20,7 +20,8 @@ from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
 from training.errors import CorpusError
 from training.judge.onsets import onset_tokens
-from training.readers import MIDI_SUFFIXES, printable, read_file
+from training.readers import MIDI_SUFFIXES, read_file
+from training.sources import folder_sources
 
 _TOKENS_AT_ONCE = 32_768
 
@@ -150,23 +151,20 @@ def evaluate(
 def evaluate_folder(
     bundle: Bundle, folder: Path, clock: ClockMode, *, threads: int = 0, precision: Precision | None = None
 ) -> Evaluation:
-    """Evaluate every MIDI file under a folder; unreadable ones are skipped and named.
+    """Evaluate every MIDI file under a folder, as `prepare` would find them; unreadable ones are skipped and named.
 
     Raises:
         CorpusError: there is no such folder, or no readable MIDI file in it.
     """
-    if not folder.is_dir():
-        raise CorpusError(f"{folder} is no folder")
     scores: list[Score] = []
     skipped: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in MIDI_SUFFIXES or not path.is_file():
+    for source in folder_sources(folder).sources:
+        if source.path.suffix.lower() not in MIDI_SUFFIXES:
             continue
-        name = printable(path.relative_to(folder))
         try:
-            file = read_file(path, name)
+            file = read_file(source.path, source.name)
         except (InvalidScoreError, OSError) as error:
-            skipped[name] = str(error)
+            skipped[source.name] = str(error)
             continue
         scores.extend(reading.score for reading in file.readings)
         skipped.update(file.skipped)

@@ -111,16 +111,21 @@ def test_a_folder_is_evaluated_and_its_losses_reported(small: Bundle, folder: Pa
 def test_every_name_of_a_midi_file_is_evaluated_and_each_sequence_in_it(small: Bundle, tmp_path: Path) -> None:
     for name in ("a.MID", "b.midi", "c.kar", "d.rmi", "e.smf"):
         (tmp_path / name).write_bytes(write_midi(piece()))
-    (tmp_path / "two.mid").write_bytes(smf(track(scale_of((60,) * 8)), track(scale_of((64,) * 8)), kind=2))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder", target_is_directory=True)
+    (tmp_path / "folder" / "two.mid").write_bytes(smf(track(scale_of((60,) * 8)), track(scale_of((64,) * 8)), kind=2))
     (tmp_path / "notes.txt").write_text("not a score")
     result = evaluate_folder(small, tmp_path, ClockMode.STATED)
     assert (result.pieces, result.skipped) == (7, {})
 
 
 def test_a_folder_without_midi_is_a_sentence(small: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no score in"):
+        evaluate_folder(small, tmp_path, ClockMode.STATED)
+    (tmp_path / "tune.abc").write_text("X:1\nK:C\nC|\n")
     with pytest.raises(CorpusError, match="no readable MIDI file"):
         evaluate_folder(small, tmp_path, ClockMode.STATED)
-    with pytest.raises(CorpusError, match="is no folder"):
+    with pytest.raises(CorpusError, match="there is no file or folder"):
         evaluate_folder(small, tmp_path / "missing", ClockMode.STATED)
 
 
@@ -142,7 +147,7 @@ def test_wrong_use_of_the_command_is_a_sentence(small_bundle: Path, tmp_path: Pa
             2,
         ),
         (["evaluate", str(tmp_path), "--midi", str(tmp_path)], "no readable manifest", 1),
-        (["evaluate", str(small_bundle), "--midi", str(tmp_path)], "no readable MIDI file", 1),
+        (["evaluate", str(small_bundle), "--midi", str(tmp_path)], "no score in", 1),
         (["prepare", str(tmp_path), "--out", str(tmp_path / "x.npz")], "no score in", 1),
         (
             ["train", "smoke", "--corpus", str(tmp_path / "x.npz"), "--run", str(tmp_path / "run")],
