@@ -24,6 +24,7 @@ _RESET_CONTROLLERS: Final = 121
 _NOTES_OFF: Final = frozenset((120, 123, 124, 125, 126, 127))
 """All Sound Off, All Notes Off, and the mode messages, which end all notes too."""
 
+_FINE_TUNING: Final = (0, 1)
 _COARSE_TUNING: Final = (0, 2)
 _PARAMETER_NONE: Final = (127, 127)
 _CENTRE: Final = 64
@@ -185,9 +186,10 @@ class MidiVoice:
             self._parameter = (self._parameter[0], value)
         elif controller in _PARAMETER_UNREGISTERED:
             self._parameter = _PARAMETER_NONE
-        elif controller == _DATA_ENTRY:
-            if self._parameter == _COARSE_TUNING:
-                self._tuning = value - _CENTRE
+        elif controller == _DATA_ENTRY and self._parameter == _COARSE_TUNING:
+            self._tuning = value - _CENTRE
+        elif controller == _DATA_ENTRY and self._parameter == _FINE_TUNING:
+            self.other["fine_tuning"] += value != _CENTRE
         elif controller not in (_BANK_LOW, _DATA_ENTRY_LOW):
             self.other["controllers"] += 1
 

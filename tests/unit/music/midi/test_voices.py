@@ -139,6 +139,8 @@ def test_coarse_tuning_sounds() -> None:
     assert heard(tuned(2), ended, scale_of((60,)))[0] == [(0, 480, 62)]
     unregistered = control(0, 99, 0) + control(0, 98, 2) + control(0, 6, 90)
     assert heard(unregistered, scale_of((60,)))[0] == [(0, 480, 60)]
+    sounds, counts = heard(tuned(-3, low=1), scale_of((60,)), tuned(0, low=1))
+    assert (sounds, counts.other) == ([(0, 480, 60)], {"fine_tuning": 1})
     sounds, counts = heard(tuned(24), scale_of((110, 60)))
     assert sounds == [(480, 480, 84)]
     assert (counts.struck, counts.left_out) == (2, {"out_of_range": 1})
