@@ -6,13 +6,24 @@ from typing import Final
 
 from music.errors import InvalidScoreError
 from training.readers.abc import read_abc_file
-from training.readers.formats import ABC_SUFFIXES, MIDI_SUFFIXES, NOTATION_SUFFIXES, SUFFIXES
+from training.readers.formats import (
+    ABC_SUFFIXES,
+    CAPELLA_SUFFIXES,
+    HUMDRUM_SUFFIXES,
+    MEI_SUFFIXES,
+    MIDI_SUFFIXES,
+    MUSICXML_SUFFIXES,
+    SUFFIXES,
+    UNREADABLE,
+)
+from training.readers.humdrum import read_humdrum_file
 from training.readers.midi import read_midi_file
+from training.readers.musicxml import read_musicxml_file
 from training.readers.notation import read_notation_file
 from training.readers.reading import FileReadings, Reading, ReadOptions, printable, printable_text
 
 __all__ = [
-    "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "FileReadings", "ReadOptions", "Reading", "printable",
+    "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "UNREADABLE", "FileReadings", "ReadOptions", "Reading", "printable",
     "printable_text", "read_file",
 ]  # fmt: skip
 
@@ -21,7 +32,9 @@ CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
 _READERS: Final[Mapping[str, Callable[[Path, str, ReadOptions], FileReadings]]] = {
     **dict.fromkeys(MIDI_SUFFIXES, read_midi_file),
     **dict.fromkeys(ABC_SUFFIXES, read_abc_file),
-    **dict.fromkeys(NOTATION_SUFFIXES, read_notation_file),
+    **dict.fromkeys(MUSICXML_SUFFIXES, read_musicxml_file),
+    **dict.fromkeys(HUMDRUM_SUFFIXES, read_humdrum_file),
+    **dict.fromkeys(MEI_SUFFIXES | CAPELLA_SUFFIXES, read_notation_file),
 }
 
 
@@ -37,7 +50,8 @@ def read_file(path: Path, name: str, options: ReadOptions | None = None) -> File
         InvalidScoreError: the file cannot be read, no score in it holds a pitched note, or one lasts too long.
         OSError: the file cannot be opened.
     """
-    reader = _READERS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    reader = _READERS.get(suffix)
     if reader is None:
-        raise InvalidScoreError(f"no reader for {path.suffix or 'a file without a suffix'}")
+        raise InvalidScoreError(UNREADABLE.get(suffix, f"no reader for {suffix or 'a file without a suffix'}"))
     return reader(path, name, options or ReadOptions())

@@ -19,6 +19,8 @@ class ReadOptions:
     """Names of the parts that become the voices, in this order; None for every pitched part, the highest first."""
     play_repeats: bool = True
     """Whether repeats, endings and jumps are played out; otherwise every bar is read once, as written."""
+    least_quarters: int = 0
+    """Quarters that the score lasts at least; closing rests fill them."""
 
 
 @dataclass(frozen=True, slots=True)
