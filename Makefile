@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python tools/install.py
 
 MODELS ?= models
 RECORD ?= mine
@@ -27,25 +27,27 @@ help:  ## list the targets
 $(VENV)/base:
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Fantasia needs Python 3.11 or later with its venv module (Debian: apt install python3-venv)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "making the environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 # What serving and calling takes: neither torch nor music21.
 $(VENV)/served: $(VENV)/base requirements/demo.txt pyproject.toml clients/python/pyproject.toml
-	$(PIP) -r requirements/demo.txt
-	$(PIP) --no-deps -e . -e clients/python
+	@$(INSTALL) "what serving and calling need (150 MB, a minute or two)" -r requirements/demo.txt
+	@$(INSTALL) "Fantasia itself" --no-deps -e . -e clients/python
 	@touch $@
 
 # Everything: training, tests, linters.
 $(VENV)/developed: $(VENV)/served requirements/torch.in requirements/dev.txt
-	$(PIP) -r requirements/torch.in
-	$(PIP) -r requirements/dev.txt
+	@$(INSTALL) "PyTorch (200 MB, or gigabytes with CUDA; some minutes)" -r requirements/torch.in
+	@$(INSTALL) "what training, tests and linters need (400 MB, some minutes)" -r requirements/dev.txt
 	@touch $@
 
 setup: $(VENV)/developed  ## install everything into .venv
+	@echo "everything is in $(VENV); next: make demo, make test, or make train MIDI=folder"
 
 demo: $(VENV)/served  ## serve the shipped model, generate out/demo.mid and out/demo.png, stop
-	$(BIN)/python tools/demo.py
+	@$(BIN)/python tools/demo.py
 
 test: $(VENV)/developed lint  ## lint, then every test
 	$(BIN)/pytest --numprocesses auto --dist loadfile
@@ -116,7 +118,7 @@ reproduce: $(VENV)/developed  ## the original experiment on the MIDI files in MI
 	$(BIN)/python -m training reproduce $(call quoted,$(MIDI))
 
 lock: $(VENV)/base  ## resolve the locked requirements anew
-	$(PIP) pip-tools
+	@$(INSTALL) "pip-tools" pip-tools
 	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot --extra bench \

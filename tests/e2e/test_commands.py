@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -127,6 +129,21 @@ def test_the_hints_of_a_command_that_ran_work(words: list[str], address: str, mo
     assert result.exit_code == 0, result.output
     hints = list(in_hints(result.output, f"the output of {words[0]}"))
     assert hints or words[0] == "prepare"
+    for hint in hints:
+        check(hint, address, monkeypatch, run=True)
+
+
+def test_the_demo_ends_with_files_and_with_commands_that_work(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.run(  # noqa: S603 -- our own program
+        [sys.executable, str(ROOT / "tools" / "demo.py")], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for path, start in (("out/demo.mid", b"MThd"), ("out/demo.png", b"\x89PNG"), ("out/server.log", b"")):
+        assert path in ended.stdout
+        assert Path(path).read_bytes().startswith(start)
+    assert "fantasia_" not in ended.stdout
+    hints = list(in_hints(ended.stdout, "the demo"))
+    assert len(hints) == 5
     for hint in hints:
         check(hint, address, monkeypatch, run=True)
 
