@@ -15,7 +15,9 @@ PAGES: Final = sorted(
 )
 SOURCES: Final = ("music", "server", "training", "bench", "tools", "clients/python/src")
 TRAINING_COMMANDS: Final = frozenset(
-    path.stem for path in (ROOT / "training/commands").glob("*.py") if path.stem not in ("__init__", "overrides")
+    path.stem
+    for path in (ROOT / "training/commands").glob("*.py")
+    if path.stem not in ("__init__", "output", "overrides")
 )
 """Names that stand for `python -m training NAME` in help texts and pages."""
 

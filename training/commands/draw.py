@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from training.commands.output import OutputPath
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Figure: .png or .svg.")
+@click.option("--out", type=OutputPath(dir_okay=False, path_type=Path), required=True, help="Figure: .png or .svg.")
 def draw(bundle: Path, out: Path) -> None:
     """Draw the network of a bundle, read from its ONNX graph: every box is a node with its weights."""
     from training.drawing import draw_bundle

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from training.commands.output import OutputPath
+
 _GATE_SAMPLES = 1000
 _SWEEP_SAMPLES = 200
 
@@ -36,7 +38,7 @@ _SWEEP_SAMPLES = 200
 @click.option("--sweep", is_flag=True, help="Also try temperature x top-p x top-k against the validation pieces.")
 @click.option(
     "--record",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputPath(dir_okay=False, path_type=Path),
     help="Keep the judgement as JSON; a sampling study that is there stays, unless --sweep makes it anew.",
 )
 @click.option(
@@ -160,6 +162,7 @@ def _judge(
     """Likelihood, baselines, and what the bundle writes."""
     from music.bundle import load_bundle
     from training.corpus import Corpus, Split
+    from training.files import check_writable
     from training.judge.judge import judge
     from training.judge.judgement import load_judgement
     from training.judge.sweep import sweep
@@ -168,6 +171,8 @@ def _judge(
 
     bundle = load_bundle(path)
     # Bad files are told before the long work.
+    if record:
+        check_writable(record.parent)
     bounds = load_thresholds(bundle.name, thresholds) if gate else None
     study = load_judgement(record).sweep if record and record.exists() else None
     corpus = Corpus.load(corpus_path)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from training.commands.output import OutputPath
+
 
 def write_bundle(source: Path, out: Path, name: str, corpus: Path | None) -> None:
     """Write a run or a bundle as a bundle, and say what it is.
@@ -38,7 +40,7 @@ def how_to_hear(models: Path, name: str) -> str:
 
 @click.command()
 @click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Bundle to write.")
+@click.option("--out", type=OutputPath(file_okay=False, path_type=Path), required=True, help="Bundle to write.")
 @click.option("--name", help="Name of the model.  [default: the folder's name]")
 @click.option("--corpus", type=click.Path(path_type=Path), help="The run's corpus, if it has moved; a bundle's.")
 def export(source: Path, out: Path, name: str | None, corpus: Path | None) -> None:

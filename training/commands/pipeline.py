@@ -6,11 +6,12 @@ import click
 
 from training.commands.evaluate import evaluate
 from training.commands.export import how_to_hear, write_bundle
+from training.commands.output import OutputPath
 from training.commands.overrides import parsed
 from training.commands.prepare import prepare
 from training.commands.train import run_training
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FOLDER = OutputPath(file_okay=False, path_type=Path)
 
 
 @click.command()

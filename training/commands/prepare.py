@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from music.note_counts import in_words
+from training.commands.output import OutputPath
 
 if TYPE_CHECKING:
     from training.corpus import Corpus
@@ -21,7 +22,7 @@ _EXAMPLES: Final = 3
 
 @click.command()
 @click.argument("source")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Array file to write.")
+@click.option("--out", type=OutputPath(dir_okay=False, path_type=Path), required=True, help="Array file to write.")
 @click.option(
     "--workers",
     type=click.IntRange(1),

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
+from training.commands.output import OutputPath
+
 
 @click.command()
 @click.argument("midi", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--work",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     default=Path("runs/reproduction"),
     help="Folder for the networks, which hold the music.",
 )
 @click.option(
     "--docs",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     default=Path("docs"),
     help="Folder of the page that shows the results.",
 )

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
+from training.commands.output import OutputPath
+
 
 @click.command()
 @click.option("--corpus", type=click.Path(path_type=Path), help="What `prepare chorales` wrote; without it, draw only.")
 @click.option(
     "--work",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     default=Path("runs/study"),
     help="Folder for the trainings.",
 )
 @click.option(
     "--docs",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False, path_type=Path),
     default=Path("docs"),
     help="Folder of the page that shows the results.",
 )
@@ -26,11 +28,15 @@ def study(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: bool
 
     A study that was killed goes on where it stopped.
     """
+    from training.errors import CorpusError
     from training.study.figures import draw
     from training.study.page import FIGURE, render
     from training.study.results import Results
 
     recorded = docs / "study" / "results.json"
+    page = docs / "study.md"
+    if not page.is_file():  # before the training, which takes long
+        raise CorpusError(f"there is no page {page} to write the results into")
     if corpus is None:
         results = Results.load(recorded)
     else:
@@ -42,5 +48,5 @@ def study(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: bool
         results = run_study(load_study(), corpus, work, device=device, progress=not quiet)
         results.save(recorded)
     draw(results, docs / FIGURE)
-    render(docs / "study.md", results)
-    click.echo(f"wrote {docs / 'study.md'} and its figure")
+    render(page, results)
+    click.echo(f"wrote {page} and its figure")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from music.manifest import NAME_PATTERN
+from training.commands.output import OutputPath
 from training.commands.overrides import parsed
 
 
@@ -56,7 +57,7 @@ def run_training(
 @click.command()
 @click.argument("config", default="auto")
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, help="What `prepare` wrote.")
-@click.option("--run", "folder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Run folder.")
+@click.option("--run", "folder", type=OutputPath(file_okay=False, path_type=Path), required=True, help="Run folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
 @click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change the configuration.")
