@@ -43,4 +43,6 @@ def log_to_stderr(level: str) -> None:
 
 
 def _quoted(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) else json.dumps(value)
+    if _PLAIN.fullmatch(value):
+        return value
+    return json.dumps(value).replace("\x7f", r"\u007f")  # the one control character that JSON leaves as it is

@@ -14,12 +14,14 @@ class Ledger(Collector):
     All three are read under one lock; counters of their own would be read one after the other.
 
     Args:
+        what: the things, for the help texts, such as `Requests`.
         entered: metric of what came in, such as `fantasia_requests_received`, and so on.
         label: what sorts the things, such as `method`.
         outcome_label: what sorts how they left, such as `code`.
     """
 
-    def __init__(self, *, entered: str, left: str, in_flight: str, label: str, outcome_label: str) -> None:
+    def __init__(self, what: str, *, entered: str, left: str, in_flight: str, label: str, outcome_label: str) -> None:
+        self._what = what
         self._names = (entered, left, in_flight)
         self._labels = (label, outcome_label)
         self._lock = threading.Lock()
@@ -52,9 +54,14 @@ class Ledger(Collector):
         """The three metrics at one moment."""
         entered_name, left_name, in_flight_name = self._names
         label, outcome_label = self._labels
-        entered = CounterMetricFamily(entered_name, "What came in.", labels=[label])
-        left = CounterMetricFamily(left_name, "What went out, by how.", labels=[label, outcome_label])
-        in_flight = GaugeMetricFamily(in_flight_name, "What is in between.", labels=[label])
+        verb = entered_name.rpartition("_")[2]
+        entered = CounterMetricFamily(entered_name, f"{self._what} {verb}, by {label}.", labels=[label])
+        left = CounterMetricFamily(
+            left_name, f"{self._what} finished, by {label} and {outcome_label}.", labels=[label, outcome_label]
+        )
+        in_flight = GaugeMetricFamily(
+            in_flight_name, f"{self._what} {verb} and not finished yet, by {label}.", labels=[label]
+        )
         with self._lock:
             for sort, count in self._entered.items():
                 entered.add_metric([sort], count)

@@ -33,6 +33,7 @@ class Metrics(CallObserver):
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._calls = Ledger(
+            "Requests",
             entered="fantasia_requests_received",
             left="fantasia_requests_finished",
             in_flight="fantasia_requests_in_flight",
@@ -40,6 +41,7 @@ class Metrics(CallObserver):
             outcome_label="code",
         )
         self.sequences = Ledger(
+            "Sequences (one for each piece)",
             entered="fantasia_sequences_admitted",
             left="fantasia_sequences_finished",
             in_flight="fantasia_sequences_in_flight",
@@ -51,48 +53,79 @@ class Metrics(CallObserver):
         for method in methods:
             self._calls.show(method, ["OK"])
         self._call_seconds = self._histogram(
-            "fantasia_request_duration", "Calls from arrival to answer.", _CALL_SECONDS, label="method"
+            "fantasia_request_duration",
+            "Time from the arrival of a request to its answer, in seconds; refused requests are included.",
+            _CALL_SECONDS,
+            label="method",
         )
-        self.queue = self._histogram("fantasia_queue_duration", "Waiting for a slot.", _WAIT_SECONDS)
+        self.queue = self._histogram(
+            "fantasia_queue_duration", "Time that a sequence waited for a slot, in seconds.", _WAIT_SECONDS
+        )
         self.first_token = self._histogram(
-            "fantasia_first_token_duration", "Admission to the first sampled token.", _WAIT_SECONDS
+            "fantasia_first_token_duration",
+            "Time from the admission of a sequence to its first sampled token, in seconds.",
+            _WAIT_SECONDS,
         )
         self.sequence = self._histogram(
-            "fantasia_sequence_duration", "Admission to the last token, or to being given up.", _CALL_SECONDS
+            "fantasia_sequence_duration",
+            "Time from the admission of a sequence to its last token or its cancellation, in seconds.",
+            _CALL_SECONDS,
         )
-        self.step = self._histogram("fantasia_step_duration", "One step of a run's rows.", _STEP_SECONDS)
+        self.step = self._histogram(
+            "fantasia_step_duration",
+            "Duration of one step (one token for every sequence of the batch), in seconds.",
+            _STEP_SECONDS,
+        )
         self.chunk = self._histogram(
             "fantasia_chunk_duration",
-            "One run of the graph for those who decode; an opening is not one.",
+            "Duration of one chunk (one run of the decode graph, one or more steps long), in seconds.",
             _CHUNK_SECONDS,
         )
         self.opening = self._histogram(
             "fantasia_opening_duration",
-            "Finding the first tokens of a few who come, beside the run; nobody's on a GPU.",
+            "Duration of the first step of new sequences, outside the main batch (CPU only), in seconds.",
             _CHUNK_SECONDS,
         )
         self.chunk_interval = self._histogram(
             "fantasia_chunk_interval",
-            "End of a chunk to the end of the next while there is work.",
+            "Time from the end of a chunk to the end of the next one while sequences are running, in seconds.",
             _CHUNK_SECONDS,
         )
-        self.prefill = self._histogram("fantasia_prefill_duration", "Reading one slice of a primer.", _CHUNK_SECONDS)
+        self.prefill = self._histogram(
+            "fantasia_prefill_duration",
+            "Duration of one prefill run (one slice of a primer), in seconds.",
+            _CHUNK_SECONDS,
+        )
         self.cancelled_to_freed = self._histogram(
             "fantasia_cancelled_to_freed",
-            "Cancelling a running sequence to its slot being free.",
+            "Time from the cancellation of a running sequence until its slot is free, in seconds.",
             _WAIT_SECONDS,
         )
         self.width = Histogram(
-            "fantasia_batch_width", "Sequences in a run.", ["model"], buckets=_WIDTHS, registry=self.registry
+            "fantasia_batch_width",
+            "Batch size: number of sequences that one chunk advances.",
+            ["model"],
+            buckets=_WIDTHS,
+            registry=self.registry,
         )
-        self.tokens = self._counter("fantasia_tokens", "Tokens of the sequences that left the engine.")
-        self.prefill_tokens = self._counter("fantasia_prefill_tokens", "Tokens of primers read in slices.")
-        self._notes = self._counter("fantasia_notes", "Notes of the pieces sent.")
-        self._slots = self._gauge("fantasia_slots", "Sequences that can be in hand at once.")
-        self._slots_used = self._gauge("fantasia_slots_used", "Sequences that have a slot.")
-        self._queue_length = self._gauge("fantasia_queue_length", "Sequences that wait for a slot.")
-        self._queue_limit = self._gauge("fantasia_queue_limit", "Sequences that may wait for a slot.")
-        self._bundle = Info("fantasia_bundle", "The bundles loaded.", ["model"], registry=self.registry)
+        self.tokens = self._counter(
+            "fantasia_tokens", "Tokens decoded for finished sequences, cancelled and failed ones included."
+        )
+        self.prefill_tokens = self._counter("fantasia_prefill_tokens", "Primer tokens processed by prefill.")
+        self._notes = self._counter("fantasia_notes", "Notes in the pieces returned to callers.")
+        self._slots = self._gauge("fantasia_slots", "Maximum number of running sequences.")
+        self._slots_used = self._gauge("fantasia_slots_used", "Number of running sequences; each holds a slot.")
+        self._queue_length = self._gauge("fantasia_queue_length", "Number of sequences that are waiting for a slot.")
+        self._queue_limit = self._gauge(
+            "fantasia_queue_limit",
+            "Maximum number of sequences that may wait for a slot; requests beyond it are refused.",
+        )
+        self._bundle = Info(
+            "fantasia_bundle",
+            "Loaded model bundles: digest, tokenizer, execution provider and precision; the value is always 1.",
+            ["model"],
+            registry=self.registry,
+        )
 
     def received(self, method: str) -> None:
         """See `CallObserver`."""

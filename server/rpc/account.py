@@ -1,67 +1,105 @@
-"""Keeps account of calls: tells the observer, writes the log."""
+"""Counts and logs calls: one line for each, whatever becomes of it."""
 
 import asyncio
 import logging
 import time
 from typing import Final
+from urllib.parse import unquote
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from fantasia.v1 import generation_pb2 as pb
+from server.errors import shortened
 from server.rpc.interceptor import Context, Handler, UnaryInterceptor
 from server.rpc.observer import CallObserver
+from server.rpc.request_id import assign_request_id
 
 _log = logging.getLogger(__name__)
 # gRPC cancels the task when the deadline passes; its clock and ours may disagree by as much.
 _DEADLINE_SLACK_SECONDS: Final = 0.005
-# A server that is overloaded turns away more calls than it answers: a line for each would cost a seventh of the time
-# that turning one away takes, and be read by nobody.
-_SECONDS_A_REFUSAL: Final = 1.0
+_REASON_CHARACTERS: Final = 300
+_OPEN_LENGTH: Final = "open"
+"""The length of a piece whose end is left to the model."""
 
 
 class Account(UnaryInterceptor):
-    """Stands outside all other interceptors, to see what the caller sees."""
+    """Stands outside all other interceptors, to see what the caller sees.
 
-    def __init__(self, observer: CallObserver) -> None:
+    Args:
+        observer: is told of calls.
+        default_model: what a request that names no model means.
+    """
+
+    def __init__(self, observer: CallObserver, default_model: str) -> None:
         super().__init__()
         self._observer = observer
-        self._refused = 0  # since the last line about it
-        self._quiet_until = 0.0
+        self._default_model = default_model
 
     async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:
         """Answer with what the handler answers, or raise what it raises."""
         self._observer.received(method)
         start = time.perf_counter()
-        code = grpc.StatusCode.UNKNOWN
+        request_id = assign_request_id(context)
+        code, reason = grpc.StatusCode.UNKNOWN, ""
         try:
             response = await handler(request, context)
             code = grpc.StatusCode.OK
             return response
         except asyncio.CancelledError:
-            code = _why_cancelled(context)
+            code, reason = _why_cancelled(context)
             raise
         except grpc.aio.AbortError:
-            code = context.code()
+            code, reason = context.code(), context.details()
             raise
         finally:
             seconds = time.perf_counter() - start
             self._observer.finished(method, code.name, seconds)
-            self._log(method, code, seconds)
+            fields: dict[str, object] = {
+                "method": method,
+                "code": code.name,
+                "seconds": round(seconds, 6),
+                "peer": _address(context.peer()),
+                "request_id": request_id,
+                **self._asked(method, request),
+            }
+            if reason:
+                fields["reason"] = reason[:_REASON_CHARACTERS]
+            _log.info("call", extra={"fields": fields})
 
-    def _log(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
-        fields: dict[str, object] = {"method": method, "code": code.name, "seconds": round(seconds, 6)}
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            self._refused += 1
-            now = time.monotonic()
-            if now < self._quiet_until:
-                return
-            self._quiet_until = now + _SECONDS_A_REFUSAL
-            fields["calls"], self._refused = self._refused, 0
-        _log.info("call", extra={"fields": fields})
+    def _asked(self, method: str, data: bytes) -> dict[str, str]:
+        """Model and length that a request asks for, as far as it can be read.
+
+        It is read here, since calls are logged too that are refused before they are read.
+        """
+        try:
+            match method:
+                case "Generate":
+                    request = pb.GenerateRequest.FromString(data)
+                    return {"model": self._model(request.model), "length": _length(request)}
+                case "GetModel":
+                    return {"model": self._model(pb.GetModelRequest.FromString(data).name)}
+        except DecodeError:
+            pass  # the caller is told so, and the reason says it
+        return {}
+
+    def _model(self, name: str) -> str:
+        return shortened(name or self._default_model)
 
 
-def _why_cancelled(context: Context) -> grpc.StatusCode:
+def _length(request: pb.GenerateRequest) -> str:
+    """The length asked for, such as `bars:8`."""
+    unit = request.WhichOneof("length")
+    return _OPEN_LENGTH if unit is None else f"{unit}:{getattr(request, unit)}"
+
+
+def _address(peer: str) -> str:
+    """The peer's address as people write it: gRPC's is `ipv4:127.0.0.1:1` or `ipv6:%5B::1%5D:1`."""
+    return unquote(peer.removeprefix("ipv4:").removeprefix("ipv6:"))
+
+
+def _why_cancelled(context: Context) -> tuple[grpc.StatusCode, str]:
     remaining = context.time_remaining()
     if remaining is not None and remaining <= _DEADLINE_SLACK_SECONDS:
-        return grpc.StatusCode.DEADLINE_EXCEEDED
-    return grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.DEADLINE_EXCEEDED, "the caller's deadline passed"
+    return grpc.StatusCode.CANCELLED, "the caller cancelled or was lost"

@@ -54,7 +54,13 @@ class RpcServer:
         self._gate = Gate()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[StreamLimiter(_STREAMS), Account(observer), ErrorTranslation(), self._gate, Parsing()],
+            interceptors=[
+                StreamLimiter(_STREAMS),
+                Account(observer, catalogue.names[0]),
+                ErrorTranslation(),
+                self._gate,
+                Parsing(),
+            ],
             options=[
                 # A second server on the same port is a mistake, and is told so.
                 ("grpc.so_reuseport", 0),

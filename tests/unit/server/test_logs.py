@@ -18,7 +18,7 @@ def test_a_record_is_keys_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "two words", 'say "hi"', "a=b", "one\ntwo", "\x1b[31mred", "\u2028", "back\\slash"]
+    "value", ["", "two words", 'say "hi"', "a=b", "one\ntwo", "\x1b[31mred", "\x7f\x9b31m", "\u2028", "back\\slash"]
 )
 def test_whatever_a_value_holds_the_record_is_one_plain_line(value: str) -> None:
     line = LogfmtFormatter().format(record("call", fields={"value": value, "last": 1}))

@@ -6,7 +6,9 @@ from server.metrics.ledger import Ledger
 
 
 def ledger() -> tuple[Ledger, CollectorRegistry]:
-    ledger = Ledger(entered="calls_in", left="calls_out", in_flight="calls_now", label="method", outcome_label="code")
+    ledger = Ledger(
+        "Calls", entered="calls_in", left="calls_out", in_flight="calls_now", label="method", outcome_label="code"
+    )
     registry = CollectorRegistry()
     registry.register(ledger)
     return ledger, registry

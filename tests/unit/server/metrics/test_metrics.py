@@ -46,3 +46,28 @@ def test_every_metric_of_ours_bears_our_name_and_a_base_unit() -> None:
     assert len(ours) > 15
     assert all(name.startswith("fantasia_") for name in ours)
     assert not any(word in name for name in ours for word in ("_ms", "milli", "micro", "minutes"))
+
+
+# Words of the code's own making, and sentences that need the code to be understood.
+OWN_WORDS = ("usher", "opening", " come", " came", "in hand", "nobody", "who ", "those", "in between", "went out")
+
+
+def test_every_help_text_is_a_sentence_that_a_stranger_understands() -> None:
+    for family in Metrics(["Generate"]).registry.collect():
+        if not family.name.startswith("fantasia_"):
+            continue
+        text = family.documentation
+        assert len(text) > 25, family.name
+        assert text[0].isupper(), family.name
+        assert text.endswith("."), family.name
+        assert not any(word in text.lower() for word in OWN_WORDS), family.name
+        assert ("in seconds" in text) == (family.unit == "seconds"), family.name
+
+
+def test_what_is_counted_is_named_in_the_help_text() -> None:
+    texts = {family.name: family.documentation for family in Metrics(["Generate"]).registry.collect()}
+
+    assert texts["fantasia_requests_received"] == "Requests received, by method."
+    assert texts["fantasia_requests_finished"] == "Requests finished, by method and code."
+    assert texts["fantasia_requests_in_flight"] == "Requests received and not finished yet, by method."
+    assert texts["fantasia_sequences_admitted"] == "Sequences (one for each piece) admitted, by model."
