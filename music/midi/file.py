@@ -14,8 +14,8 @@ from music.midi.track import MAX_EVENTS, SmfTrack, TrackReader, is_chunk_name
 
 MAX_FILE_BYTES: Final = 16 * 2**20
 """Largest file that is read."""
-MAX_TRACKS: Final = 65_535
-"""Most tracks of one file that are read: as many as its header could announce."""
+MAX_TRACKS: Final = 1024
+"""Most tracks of one file that are read: each costs some 20 kB if it plays on all channels."""
 
 _CHUNK_HEADER_BYTES: Final = 8
 _HEADER_BYTES: Final = 6

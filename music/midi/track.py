@@ -97,8 +97,8 @@ class TrackReader:
         try:
             after = self._read_events(most)
             following = self._following(after)
-            if self._bad_bytes and after not in (self._declared, following):
-                raise InvalidScoreError("its chunk goes on after its end")
+            if self._bad_bytes and after != self._declared:
+                raise InvalidScoreError(f"it ends at offset {after}, where its chunk ends at {self._declared}")
         except InvalidScoreError as error:
             if not self._bad_bytes:
                 raise

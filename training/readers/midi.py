@@ -35,5 +35,7 @@ def read_midi_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
                 raise
             skipped[label] = str(error)
     if not readings:
-        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in skipped.items()))
+        raise InvalidScoreError(
+            f"none of its {len(pieces):,} sequences can be read, the first since {skipped[f'{name}#1']}"
+        )
     return FileReadings(readings, skipped)
