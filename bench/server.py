@@ -72,6 +72,9 @@ def running_server(
         "models": bundle,
         "slots": slots,
         "queue-limit": queue_limit,
+        # All load comes over one connection, and what is measured is the queue.
+        "max-pieces-per-connection": slots + queue_limit,
+        "max-tokens-per-connection": 1 << 40,
         "provider": provider,
         "threads": threads,
         "precision": precision,

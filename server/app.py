@@ -17,6 +17,7 @@ from server.loading import load_models
 from server.metrics import Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
+from server.rpc.quota import ConnectionQuota
 from server.rpc.server import RpcServer
 from server.settings import Settings
 
@@ -51,6 +52,8 @@ class App:
         self._load = load
         self._metrics = Metrics(METHODS.values())
         self._stack = AsyncExitStack()
+        self.quota = ConnectionQuota(settings.max_pieces_per_connection, settings.max_tokens_per_connection)
+        """What connections have in flight."""
         self._catalogue: Catalogue
         self._rpc: RpcServer
         self.address = ""
@@ -115,6 +118,7 @@ class App:
             max_request_bytes=settings.max_request_bytes,
             limits=ConnectionLimits(connections=settings.max_connections, streams=settings.max_streams_per_connection),
             keepalive=self._keepalive,
+            quota=self.quota,
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()

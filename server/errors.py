@@ -6,6 +6,7 @@ FantasiaError
 ├── MalformedRequestError  bytes that are not the request that the method takes
 ├── InvalidRequestError    fields of a request are out of range; tells all of them
 ├── ModelNotFoundError     no model of that name is loaded
+├── ConnectionLimitError   a connection has as much in flight as it may; says when to come back
 ├── WrongLengthError       what a model wrote has not the length that was asked for: a fault of its bundle
 ├── TooManyStreamsError    a connection holds as many calls without an end as it may
 └── NotServingError        the server is starting or draining; says when to come back
@@ -81,6 +82,25 @@ class ModelNotFoundError(FantasiaError):
         self.field = field
         self.loaded = tuple(loaded)
         super().__init__(f"no model is called {self.name!r}; loaded: {', '.join(loaded)}")
+
+
+class ConnectionLimitError(FantasiaError):
+    """A connection has as much in flight as it may.
+
+    Args:
+        unit: what is bounded, `pieces` or `tokens`.
+        in_flight: how many of them the connection has.
+        more: how many of them the refused call would add.
+        limit: the most that it may have.
+        retry_after_seconds: when there is likely room again.
+    """
+
+    def __init__(self, unit: str, in_flight: int, more: int, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"this connection has {in_flight} {unit} in flight, and {more} more would exceed the server's limit of "
+            f"{limit} {unit} for each connection: try again in {retry_after_seconds:.1f} s"
+        )
+        self.retry_after_seconds = retry_after_seconds
 
 
 class WrongLengthError(FantasiaError):

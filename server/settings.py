@@ -75,6 +75,15 @@ class Settings(BaseSettings):
         default=64, ge=1, le=4096, description="pieces that take a step together on a CPU; those in hand take turns"
     )
     queue_limit: int = Field(default=64, ge=0, le=100_000, description="calls that may wait for a slot of each model")
+    max_pieces_per_connection: int = Field(
+        default=256, ge=1, le=100_000, description="pieces that one connection may have in flight"
+    )
+    max_tokens_per_connection: int = Field(
+        default=1 << 20,
+        ge=1,
+        le=1 << 40,
+        description="tokens that the pieces of one connection may take together, counted before they are written",
+    )
     max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
     max_connections: int = Field(default=64, ge=1, le=65535, description="connections that may be open at once")
     max_streams_per_connection: int = Field(

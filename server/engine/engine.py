@@ -130,7 +130,7 @@ class Engine:
                         self._runner.resume(0, opened.states[0])
             began = time.perf_counter()
             self._runner.decode(batch.chunk(steps))  # again: the first run of a size takes longer
-            self._estimate.ran(self._runner.width, steps, time.perf_counter() - began)
+            self._estimate.warmed_up(steps, time.perf_counter() - began)
             self._runner.reset(0, request.clock_row)
             read = sum(self._runner.prefill(0, np.zeros(SLICE_TOKENS, np.int64), SLICE_TOKENS))
             assert read == SLICE_TOKENS, f"{read} tokens of a primer were read"

@@ -8,8 +8,11 @@ from server.engine.request import EngineRequest
 
 MIN_RETRY_SECONDS: Final = 0.1
 MAX_RETRY_SECONDS: Final = 600.0
-_STEPS_REMEMBERED: Final = 256
-"""About so many of the latest steps decide what a step takes."""
+_STEPS_REMEMBERED: Final = 1024
+"""About so many of the latest steps decide what a step takes: a few seconds of them, since a flood of calls takes the
+processor away for a moment."""
+_WARM_UP_STEPS: Final = 256
+"""So many steps does the run count for that was measured at the start."""
 _PIECES_REMEMBERED: Final = 16
 _ESTIMATE_SECONDS: Final = 0.02
 """Calls that are refused within this time share an estimate: in a flood there are thousands in a second."""
@@ -39,6 +42,10 @@ class FinishEstimate:
         self._steps.add(seconds / steps, steps)
         if width == self._width:
             self._full_steps.add(seconds / steps, steps)
+
+    def warmed_up(self, steps: int, seconds: float) -> None:
+        """Learn what a run of full width takes, before anything else runs."""
+        self._full_steps.add(seconds / steps, _WARM_UP_STEPS)
 
     def finished(self, request: EngineRequest, tokens: int) -> None:
         """Learn how many tokens a sequence took."""

@@ -15,6 +15,7 @@ from server.rpc.interceptor import SERVICE
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.observer import CallObserver
 from server.rpc.parsing import Parsing
+from server.rpc.quota import ConnectionQuota
 from server.rpc.service import GenerationService
 from server.rpc.streams import StreamLimiter
 from server.rpc.translation import ErrorTranslation
@@ -38,6 +39,7 @@ class RpcServer:
         max_request_bytes: longer messages are refused with RESOURCE_EXHAUSTED.
         limits: what peers may open.
         keepalive: how a lost peer is noticed.
+        quota: what one connection may have in flight.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RpcServer:
         max_request_bytes: int,
         limits: ConnectionLimits,
         keepalive: Keepalive,
+        quota: ConnectionQuota,
     ) -> None:
         self._gate = Gate()
         self._health = health.aio.HealthServicer()
@@ -69,7 +72,7 @@ class RpcServer:
                 *keepalive.options(),
             ],
         )
-        pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer), self._server)
+        pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer, quota), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

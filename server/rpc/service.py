@@ -15,6 +15,7 @@ from server.errors import WrongLengthError
 from server.rpc.messages import FINISH_REASONS, add_notes, described, meter_message, timing_message
 from server.rpc.observer import CallObserver
 from server.rpc.plan import Plan, plan_piece
+from server.rpc.quota import ConnectionQuota
 
 _WRITTEN_AT_ONCE_TOKENS: Final = 1024
 """Pieces up to this length are written down in the event loop, which takes 2 ms at most: a thread of its own would cost
@@ -28,10 +29,11 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         StartupError: a model cannot be described; found here, since a server that serves must be able to list it.
     """
 
-    def __init__(self, catalogue: Catalogue, observer: CallObserver) -> None:
+    def __init__(self, catalogue: Catalogue, observer: CallObserver, quota: ConnectionQuota) -> None:
         self._catalogue = catalogue
         self._observer = observer
         self._descriptions = {model.name: described(model) for model in catalogue}
+        self._quota = quota
 
     async def Generate(
         self,
@@ -41,14 +43,15 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         """See the contract."""
         model = self._catalogue.get(request.model)
         plan = plan_piece(request, model.bundle)
-        ticket = model.engine.submit(plan.engine_request)
-        # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
-        # the ticket's future, and with it the sequence.
-        completion = await asyncio.wrap_future(ticket.future)
-        if len(completion.tokens) <= _WRITTEN_AT_ONCE_TOKENS:
-            response = _response(model, plan, completion)
-        else:  # the longest piece takes tens of milliseconds: meanwhile the loop serves others
-            response = await asyncio.to_thread(_response, model, plan, completion)
+        with self._quota.hold(context.peer(), plan.engine_request.max_tokens, model.engine) as piece:
+            ticket = piece.ticket = model.engine.submit(plan.engine_request)
+            # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
+            # the ticket's future, and with it the sequence.
+            completion = await asyncio.wrap_future(ticket.future)
+            if len(completion.tokens) <= _WRITTEN_AT_ONCE_TOKENS:
+                response = _response(model, plan, completion)
+            else:  # the longest piece takes tens of milliseconds: meanwhile the loop serves others
+                response = await asyncio.to_thread(_response, model, plan, completion)
         self._observer.wrote(model.name, len(response.notes))
         return response
 

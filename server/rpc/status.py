@@ -20,6 +20,7 @@ from server.engine.errors import (
     QueueFullError,
 )
 from server.errors import (
+    ConnectionLimitError,
     InvalidRequestError,
     MalformedRequestError,
     ModelNotFoundError,
@@ -92,11 +93,7 @@ def _model_not_found(error: ModelNotFoundError) -> Status:
     return _status(grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, allowed))])
 
 
-def _queue_full(error: QueueFullError) -> Status:
-    return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [_retry(error.retry_after_seconds)])
-
-
-def _too_many_streams(error: TooManyStreamsError) -> Status:
+def _exhausted(error: QueueFullError | ConnectionLimitError | TooManyStreamsError) -> Status:
     return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [_retry(error.retry_after_seconds)])
 
 
@@ -116,9 +113,10 @@ _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     # meter is the only thing of a score that a caller chooses.
     InvalidScoreError: _invalid_meter,
     UnsupportedMeterError: _invalid_meter,
-    QueueFullError: _queue_full,
+    QueueFullError: _exhausted,
+    ConnectionLimitError: _exhausted,
     EngineStoppedError: _engine_stopped,
-    TooManyStreamsError: _too_many_streams,
+    TooManyStreamsError: _exhausted,
     NotServingError: _not_serving,
 }
 _OURS: Final[frozenset[type]] = frozenset(

@@ -1,0 +1,129 @@
+"""What one connection may have in flight."""
+
+from contextlib import ExitStack
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.completion import Completion
+from server.engine.engine import Engine
+from server.engine.ticket import Ticket
+from server.errors import ConnectionLimitError
+from server.rpc.quota import ConnectionQuota
+
+
+class Estimates:
+    """An engine that knows when every piece finishes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Ticket, float] = {}
+        self.asked = 0
+
+    def ticket(self, seconds: float) -> Ticket:
+        ticket = Ticket(Completion)  # type: ignore[arg-type]  # only who it is matters
+        self.seconds[ticket] = seconds
+        return ticket
+
+    def seconds_left(self, ticket: Ticket) -> float:
+        self.asked += 1
+        return self.seconds[ticket]
+
+
+@pytest.fixture
+def estimates() -> Estimates:
+    return Estimates()
+
+
+@pytest.fixture
+def engine(estimates: Estimates) -> Engine:
+    return cast(Engine, estimates)
+
+
+ENGINE = cast(Engine, Estimates())
+
+
+def test_each_connection_has_its_own(engine: Engine) -> None:
+    quota = ConnectionQuota(max_pieces=2, max_tokens=100)
+    with quota.hold("a", 50, engine), quota.hold("a", 50, engine), quota.hold("b", 100, engine):
+        assert quota.pieces == 3
+        with pytest.raises(ConnectionLimitError, match=r"has 2 pieces in flight, and 1 more would exceed .* 2 pieces"):
+            quota.hold("a", 0, engine).__enter__()
+        with pytest.raises(
+            ConnectionLimitError, match=r"has 100 tokens in flight, and 1 more would exceed .* 100 tokens"
+        ):
+            quota.hold("b", 1, engine).__enter__()
+        assert quota.pieces == 3
+    with quota.hold("a", 100, engine):
+        pass
+    assert quota.pieces == 0
+
+
+def test_a_piece_alone_may_be_of_any_length(engine: Engine) -> None:
+    quota = ConnectionQuota(max_pieces=2, max_tokens=100)
+    with quota.hold("a", 10**6, engine), pytest.raises(ConnectionLimitError, match="tokens"):
+        quota.hold("a", 1, engine).__enter__()
+    with quota.hold("a", 1, engine), pytest.raises(ConnectionLimitError, match="tokens"):
+        quota.hold("a", 10**6, engine).__enter__()
+
+
+def test_an_error_gives_back_what_was_held(engine: Engine) -> None:
+    quota = ConnectionQuota(max_pieces=1, max_tokens=1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), quota.hold("a", 1, engine):
+            raise ZeroDivisionError
+    assert quota.pieces == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds"),
+    [
+        (1, 20.0),  # one of the three must finish: the first does so in 20 s
+        (40, 20.0),
+        (41, 30.0),
+        (100, 50.0),
+        (10**6, 50.0),  # alone, it may come
+    ],
+)
+def test_a_refused_call_learns_when_enough_has_finished(
+    estimates: Estimates, engine: Engine, tokens: int, seconds: float
+) -> None:
+    quota = ConnectionQuota(max_pieces=3, max_tokens=100)
+    with ExitStack() as stack:
+        for held, left in ((30, 50.0), (40, 20.0), (30, 30.0)):
+            stack.enter_context(quota.hold("a", held, engine)).ticket = estimates.ticket(left)
+        with pytest.raises(ConnectionLimitError) as caught:
+            quota.hold("a", tokens, engine).__enter__()
+        assert caught.value.retry_after_seconds == pytest.approx(seconds)
+        for _ in range(100):
+            with pytest.raises(ConnectionLimitError):
+                quota.hold("a", tokens, engine).__enter__()
+    assert estimates.asked == 3, "in a flood of refusals the estimate is shared"
+
+
+@given(
+    moves=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans(), st.integers(0, 9)), max_size=60)
+)
+def test_no_connection_ever_has_more_and_nothing_stays(moves: list[tuple[str, int, bool, int]]) -> None:
+    quota = ConnectionQuota(max_pieces=3, max_tokens=100)
+    held: dict[str, list[tuple[int, ExitStack]]] = {peer: [] for peer in "abc"}
+    for peer, tokens, comes, index in moves:
+        pieces = held[peer]
+        if comes:
+            stack = ExitStack()
+            fits = not pieces or (len(pieces) < 3 and sum(count for count, _ in pieces) + tokens <= 100)
+            try:
+                stack.enter_context(quota.hold(peer, tokens, ENGINE))
+            except ConnectionLimitError:
+                assert not fits
+            else:
+                assert fits
+                pieces.append((tokens, stack))
+        elif pieces:
+            pieces.pop(index % len(pieces))[1].close()
+        assert quota.pieces == sum(map(len, held.values()))
+    for pieces in held.values():
+        for _, stack in pieces:
+            stack.close()
+    assert quota.pieces == 0
