@@ -136,7 +136,8 @@ class TrackReader:
                     position += 1
                 elif running:
                     status = running
-                    self._oddities["running_status"] += interrupted
+                    if interrupted:
+                        self._oddities["running_status"] += 1
                 else:
                     raise InvalidScoreError(
                         f"byte 0x{status:02X} at offset {position} in track {self.track.number} has no status byte"

@@ -28,7 +28,8 @@ RICH = smf(
     track(program(0, 19), control(0, 64, 127), scale_of((60, 62, 64)), on(0, 60), control(480, 123)),
     track(on(0, 36, 80, 9), off(480, 36, 9), system_exclusive(0, b"\x7e\x7f\x09\x01\xf7"), on(0, 48, 80, 1)),
 )
-FILES = (RICH, write_midi(Score((Note(0, 480, 72), Note(0, 960, 48, 70, 1)), 1920, Meter(3, 4), 480)))
+CONTAINER = b"RIFF\x00\x00\x00\x00RMIDdata" + len(RICH).to_bytes(4, "little") + RICH
+FILES = (RICH, CONTAINER, write_midi(Score((Note(0, 480, 72), Note(0, 960, 48, 70, 1)), 1920, Meter(3, 4), 480)))
 
 
 def read_or_refuse(data: bytes) -> None:

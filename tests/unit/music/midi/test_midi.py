@@ -30,6 +30,16 @@ def test_a_score_survives_the_file_whole() -> None:
     assert read_midi(write_midi(PIECE)) == PIECE
 
 
+def test_the_bytes_of_a_file_stay_as_they_are() -> None:
+    """Answers are promised to be the same bytes for the same request."""
+    assert write_midi(PIECE) == bytes.fromhex(
+        "4d546864 00000006 0001 0002 01e0"
+        "4d54726b 00000049 00ff580401021808 00ff5902fe00 00ff51030a2c2b 00ff0307566f6963652031 00c013"
+        "0090485a 8360ff580403021808 0080485a 00904a5a 8170804a5a 8930ff0603656e64 01ff2f00"
+        "4d54726b 0000001b 00ff0307566f6963652032 00c113 00913046 8740813046 01ff2f00"
+    )
+
+
 @given(score=grid_scores(voices=1))
 def test_any_voice_survives_the_file(score: Score) -> None:
     if not score.notes:
