@@ -44,6 +44,9 @@ class Violation:
         """The violation in words, without the field."""
         return f"must be {self.allowed}, not {shortened(str(self.value))}"
 
+    def __str__(self) -> str:
+        return f"{self.field} {self.description}"
+
 
 class InvalidRequestError(FantasiaError):
     """Fields of a request are out of range.
@@ -53,7 +56,7 @@ class InvalidRequestError(FantasiaError):
     """
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(f"{violation.field} {violation.description}" for violation in violations))
+        super().__init__("; ".join(map(str, violations)))
         self.violations = tuple(violations)
 
 
@@ -75,13 +78,16 @@ class ModelNotFoundError(FantasiaError):
         name: what was asked for; of any length, since callers choose it.
         loaded: names that exist.
         field: path of the request's field that holds the name.
+        others: what else is wrong with the request, as far as that does not depend on the model.
     """
 
-    def __init__(self, name: str, loaded: Sequence[str], field: str) -> None:
+    def __init__(self, name: str, loaded: Sequence[str], field: str, others: Sequence[Violation] = ()) -> None:
         self.name = shortened(name)
         self.field = field
         self.loaded = tuple(loaded)
-        super().__init__(f"no model is called {self.name!r}; loaded: {', '.join(loaded)}")
+        self.others = tuple(others)
+        found = f"no model is called {self.name!r}; loaded: {', '.join(loaded)}"
+        super().__init__("; ".join([found, *map(str, self.others)]))
 
 
 class ConnectionLimitError(FantasiaError):

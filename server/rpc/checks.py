@@ -33,6 +33,11 @@ class Checks:
         self._violations.append(Violation(field, allowed, value))
         return False
 
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """What was found so far."""
+        return tuple(self._violations)
+
     def finish(self) -> None:
         """Everything is checked.
 

@@ -10,9 +10,11 @@ import numpy as np
 from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
 from music.errors import InvalidScoreError
+from music.manifest import Defaults
 from music.score import TICKS_PER_QUARTER, Meter
 from music.tokenizers import Setting
 from server.engine.request import EngineRequest, SamplingParams
+from server.errors import Violation
 from server.rpc.checks import Checks
 
 MIN_TEMPERATURE: Final = float(np.float32(0.01))  # the wire's float is single: 0.01 arrives as a little less
@@ -46,11 +48,9 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
         InvalidRequestError: fields are out of range; tells all of them.
     """
     checks = Checks()
-    sampling = _sampling(request.sampling, bundle, checks)
-    tempo_bpm = request.tempo_bpm if request.HasField("tempo_bpm") else bundle.defaults.tempo_bpm
-    tempo_known = checks.between("tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM)
-    program = request.program if request.HasField("program") else bundle.defaults.program
-    checks.between("program", program, 0, 127)
+    sampling = _sampling(request.sampling, bundle.defaults, checks)
+    tempo_bpm, tempo_known = _tempo_bpm(request, bundle.defaults, checks)
+    program = _program(request, bundle.defaults, checks)
     meter = _meter(request, bundle, checks)
     steps = _steps(request, bundle, meter, tempo_bpm if tempo_known else None, checks)
     checks.finish()
@@ -74,9 +74,44 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
     return Plan(engine_request, setting, length_ticks)
 
 
-def _sampling(asked: pb.Sampling, bundle: Bundle, checks: Checks) -> SamplingParams:
+def contract_violations(request: pb.GenerateRequest) -> tuple[Violation, ...]:
+    """What is wrong with a request for any model; for a caller whose model is not there, who learns of both at once."""
+    checks, defaults = Checks(), Defaults()
+    _sampling(request.sampling, defaults, checks)
+    _tempo_bpm(request, defaults, checks)
+    _program(request, defaults, checks)
+    if request.HasField("meter"):
+        asked = request.meter
+        try:
+            Meter(asked.numerator, asked.denominator)
+        except InvalidScoreError:
+            allowed = "1 to 64 beats of a whole note, half, quarter, 8th, 16th or 32nd, such as 4/4"
+            checks.fail("meter", allowed, f"{asked.numerator}/{asked.denominator}")
+    match request.WhichOneof("length"):
+        case "steps":
+            checks.at_least("steps", request.steps, 1)
+        case "bars":
+            checks.at_least("bars", request.bars, 1)
+        case "seconds":
+            checks.above_zero("seconds", request.seconds)
+    return checks.violations
+
+
+def _tempo_bpm(request: pb.GenerateRequest, defaults: Defaults, checks: Checks) -> tuple[float, bool]:
+    """The tempo asked for, or the default, and whether it is one."""
+    tempo_bpm = request.tempo_bpm if request.HasField("tempo_bpm") else defaults.tempo_bpm
+    return tempo_bpm, checks.between("tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM)
+
+
+def _program(request: pb.GenerateRequest, defaults: Defaults, checks: Checks) -> int:
+    """The program asked for, or the default."""
+    program = request.program if request.HasField("program") else defaults.program
+    checks.between("program", program, 0, 127)
+    return program
+
+
+def _sampling(asked: pb.Sampling, default: Defaults, checks: Checks) -> SamplingParams:
     """The sampling parameters; the model's where a field is unset or wrong."""
-    default = bundle.defaults
     temperature, top_k, top_p = default.temperature, default.top_k, default.top_p
     if asked.HasField("temperature") and checks.between(
         "sampling.temperature", asked.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE

@@ -11,10 +11,10 @@ from music.midi import write_midi
 from music.score import TICKS_PER_QUARTER
 from server.catalogue import Catalogue, ServedModel
 from server.engine.completion import Completion, FinishReason
-from server.errors import WrongLengthError
+from server.errors import ModelNotFoundError, WrongLengthError
 from server.rpc.messages import FINISH_REASONS, add_notes, described, meter_message, timing_message
 from server.rpc.observer import CallObserver
-from server.rpc.plan import Plan, plan_piece
+from server.rpc.plan import Plan, contract_violations, plan_piece
 from server.rpc.quota import ConnectionQuota
 
 _WRITTEN_AT_ONCE_TOKENS: Final = 1024
@@ -41,7 +41,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse],
     ) -> pb.GenerateResponse:
         """See the contract."""
-        model = self._catalogue.get(request.model)
+        model = self._asked(request)
         plan = plan_piece(request, model.bundle)
         with self._quota.hold(context.peer(), plan.engine_request.max_tokens, model.engine) as piece:
             ticket = piece.ticket = model.engine.submit(plan.engine_request)
@@ -54,6 +54,18 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
                 response = await asyncio.to_thread(_response, model, plan, completion)
         self._observer.wrote(model.name, len(response.notes))
         return response
+
+    def _asked(self, request: pb.GenerateRequest) -> ServedModel:
+        """The model that the request names, or the default one.
+
+        Raises:
+            ModelNotFoundError: there is none; tells, too, what else is wrong with the request.
+        """
+        try:
+            return self._catalogue.get(request.model)
+        except ModelNotFoundError as error:
+            others = contract_violations(request)
+            raise ModelNotFoundError(request.model, error.loaded, error.field, others) from None
 
     async def ListModels(
         self,

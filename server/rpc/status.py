@@ -90,7 +90,8 @@ def _invalid_meter(error: FantasiaError) -> Status:
 def _model_not_found(error: ModelNotFoundError) -> Status:
     allowed = f"must be empty or one of {', '.join(error.loaded)}, not {error.name!r}"
     resource = ResourceInfo(resource_type=MODEL_TYPE, resource_name=error.name, description=str(error))
-    return _status(grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, allowed))])
+    others = ((violation.field, violation.description) for violation in error.others)
+    return _status(grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, allowed), *others)])
 
 
 def _exhausted(error: QueueFullError | ConnectionLimitError | TooManyStreamsError) -> Status:

@@ -55,6 +55,33 @@ async def test_an_unknown_model_is_not_found(stub: Stub) -> None:
         assert "quartet" in bad_request.field_violations[0].description
 
 
+async def test_an_unknown_model_does_not_hide_what_else_is_wrong(stub: Stub) -> None:
+    request = pb.GenerateRequest(
+        model="nemo",
+        seconds=-1.0,
+        program=128,
+        tempo_bpm=9.0,
+        meter=pb.Meter(numerator=4, denominator=3),
+        sampling=pb.Sampling(temperature=0.0, top_k=-1, top_p=2.0),
+    )
+    code, status = await failure(stub.Generate(request))
+    resource, bad_request = ResourceInfo(), BadRequest()
+
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert status.details[0].Unpack(resource)
+    assert status.details[1].Unpack(bad_request)
+    assert [violation.field for violation in bad_request.field_violations] == [
+        "model",
+        "sampling.temperature",
+        "sampling.top_k",
+        "sampling.top_p",
+        "tempo_bpm",
+        "program",
+        "meter",
+        "seconds",
+    ]
+
+
 async def test_a_name_of_any_length_gets_an_answer(stub: Stub) -> None:
     code, _ = await failure(stub.Generate(pb.GenerateRequest(model="ä\n" * 100_000)))
 

@@ -85,13 +85,17 @@ async def test_violations_name_fields(server: "ScriptedServer", connect: "Connec
 
 async def test_a_missing_model_is_named(server: "ScriptedServer", connect: "Connect") -> None:
     resource = ResourceInfo(resource_type="fantasia.v1.Model", resource_name="opera")
-    answer = server.fail(StatusCode.NOT_FOUND, "no model 'opera'", BadRequest(), resource)
+    wrong = [("model", "must be empty or chorales, not 'opera'"), ("program", "must be 0 to 127, not 200")]
+    bad = BadRequest(field_violations=[BadRequest.FieldViolation(field=f, description=text) for f, text in wrong])
+    answer = server.fail(StatusCode.NOT_FOUND, "no model 'opera'; program must be 0 to 127, not 200", bad, resource)
     server.script.extend([answer, answer])
     client = connect(server.address)
     for call in (client("generate", model="opera"), client("get_model", "opera")):
         with pytest.raises(ModelNotFoundError, match="no model 'opera'") as caught:
             await call
         assert caught.value.model == "opera"
+        assert caught.value.violations == tuple(FieldViolation(field, text) for field, text in wrong)
+        assert "program must be 0 to 127, not 200" in str(caught.value)
 
 
 @pytest.mark.parametrize(

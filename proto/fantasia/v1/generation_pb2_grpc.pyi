@@ -31,8 +31,13 @@ class GenerationServiceStub:
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
     invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND), RetryInfo where
+    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
+    field and all others that are invalid for any model), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+
+    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
+    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
+    the server made instead, goes back in the trailing metadata.
     """
 
     @_typing.overload
@@ -56,8 +61,13 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
     invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND), RetryInfo where
+    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
+    field and all others that are invalid for any model), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+
+    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
+    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
+    the server made instead, goes back in the trailing metadata.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -77,8 +87,13 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors carry google.rpc.Status details: BadRequest with one violation per
     invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND), RetryInfo where
+    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
+    field and all others that are invalid for any model), RetryInfo where
     trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+
+    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
+    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
+    the server made instead, goes back in the trailing metadata.
     """
 
     @_abc_1.abstractmethod

@@ -2,7 +2,7 @@
 
 FantasiaClientError
 ├── InvalidRequestError       the server, or the client before it, refused a field: see `violations`
-├── ModelNotFoundError        the server has no model of that name: see `model`
+├── ModelNotFoundError        the server has no model of that name: see `model` and `violations`
 ├── AccessDeniedError         credentials are missing, or do not allow the call
 ├── MessageTooLargeError      the request or the answer is over a limit: see `limit_bytes`
 ├── ServerBusyError           the server has no room for more work: see `retry_after_seconds`
@@ -55,12 +55,21 @@ class InvalidRequestError(FantasiaClientError):
 
 
 class ModelNotFoundError(FantasiaClientError):
-    """The server has no model of that name."""
+    """The server has no model of that name; `violations` tells what else is wrong with the request."""
 
-    def __init__(self, message: str, *, model: str | None = None, code: grpc.StatusCode | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+        code: grpc.StatusCode | None = None,
+    ) -> None:
         super().__init__(message, code=code)
         self.model = model
         """The name that was not found; None where the server did not repeat it."""
+        self.violations = violations
+        """One entry for each field refused, the model's name first; empty where the server named none."""
 
 
 class AccessDeniedError(FantasiaClientError):

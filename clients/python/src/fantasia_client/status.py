@@ -60,6 +60,10 @@ class _Failure:
                 return detail
         return None
 
+    def violations(self) -> tuple[FieldViolation, ...]:
+        bad = self.detail(BadRequest)
+        return tuple(FieldViolation(found.field, found.description) for found in (bad.field_violations if bad else ()))
+
     def retry_after_seconds(self) -> float | None:
         info = self.detail(RetryInfo)
         return None if info is None else info.retry_delay.ToTimedelta().total_seconds()
@@ -96,10 +100,7 @@ def _rich_status(error: grpc.RpcError) -> Status | None:
 
 
 def _invalid_request(failure: _Failure) -> FantasiaClientError:
-    bad = failure.detail(BadRequest)
-    violations = tuple(
-        FieldViolation(violation.field, violation.description) for violation in (bad.field_violations if bad else ())
-    )
+    violations = failure.violations()
     sentence = "; ".join(map(_sentence, violations)) or failure.text or "the server refused the request"
     return InvalidRequestError(sentence, violations=violations, code=failure.code)
 
@@ -115,6 +116,7 @@ def _model_not_found(failure: _Failure) -> FantasiaClientError:
     return ModelNotFoundError(
         failure.text or "the server has no such model",
         model=resource.resource_name if resource else None,
+        violations=failure.violations(),
         code=failure.code,
     )
 

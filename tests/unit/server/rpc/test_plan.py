@@ -4,6 +4,8 @@ import math
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
@@ -11,7 +13,7 @@ from music.score import Meter
 from music.tokenizers import EventsTokenizer, Setting
 from server.engine.request import SamplingParams
 from server.errors import InvalidRequestError
-from server.rpc.plan import plan_piece
+from server.rpc.plan import contract_violations, plan_piece
 
 
 def violations(request: pb.GenerateRequest, bundle: Bundle) -> dict[str, str]:
@@ -233,3 +235,42 @@ def test_a_piece_that_may_end_stops_at_the_models_maximum(piano: Bundle) -> None
     assert plan.engine_request.stop_count == 11  # ten bars and two thirds
     assert violations(pb.GenerateRequest(bars=11), piano)["bars"] == "must be 1 to 10, not 11"
     assert violations(pb.GenerateRequest(steps=513), piano)["steps"] == "must be 1 to 512, not 513"
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (pb.GenerateRequest(), []),
+        (pb.GenerateRequest(bars=2**31 - 1), []),
+        (pb.GenerateRequest(bars=0), ["bars"]),
+        (pb.GenerateRequest(steps=-1), ["steps"]),
+        (pb.GenerateRequest(seconds=math.inf), ["seconds"]),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=17, denominator=16)), []),  # some other model may count it
+        (pb.GenerateRequest(meter=pb.Meter(numerator=0, denominator=4)), ["meter"]),
+        (pb.GenerateRequest(meter=pb.Meter(numerator=65, denominator=4)), ["meter"]),
+        (pb.GenerateRequest(tempo_bpm=math.nan, program=-1), ["tempo_bpm", "program"]),
+        (
+            pb.GenerateRequest(sampling=pb.Sampling(temperature=11, top_k=1025, top_p=0)),
+            ["temperature", "top_k", "top_p"],
+        ),
+    ],
+)
+def test_what_is_wrong_for_any_model_is_found_without_one(request_: pb.GenerateRequest, fields: list[str]) -> None:
+    assert [violation.field.removeprefix("sampling.") for violation in contract_violations(request_)] == fields
+
+
+@given(
+    st.builds(
+        pb.GenerateRequest,
+        bars=st.integers(-(2**31), 2**31 - 1),
+        tempo_bpm=st.floats(),
+        program=st.integers(-200, 200),
+        meter=st.builds(pb.Meter, numerator=st.integers(-1, 70), denominator=st.integers(-1, 70)),
+        sampling=st.builds(pb.Sampling, temperature=st.floats(width=32), top_k=st.integers(-2, 2000)),
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_wrong_for_any_model_is_wrong_for_this_one(bundle: Bundle, request_: pb.GenerateRequest) -> None:
+    found = {violation.field for violation in contract_violations(request_)}
+    if found:
+        assert found <= violations(request_, bundle).keys()

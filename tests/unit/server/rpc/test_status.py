@@ -79,6 +79,22 @@ def test_an_unknown_model_is_a_resource_not_found() -> None:
     assert "quartet, duo" in bad_request.field_violations[0].description
 
 
+def test_an_unknown_model_is_told_with_all_else_that_is_wrong() -> None:
+    others = [Violation("program", "0 to 127", 200), Violation("bars", "at least 1", -1)]
+    error = ModelNotFoundError("nemo", ["quartet"], "model", others)
+    bad_request, resource, _ = details(status_of(error))
+
+    assert resource.resource_name == "nemo"
+    assert [(v.field, v.description) for v in bad_request.field_violations] == [
+        ("model", "must be empty or one of quartet, not 'nemo'"),
+        ("program", "must be 0 to 127, not 200"),
+        ("bars", "must be at least 1, not -1"),
+    ]
+    assert str(error) == (
+        "no model is called 'nemo'; loaded: quartet; program must be 0 to 127, not 200; bars must be at least 1, not -1"
+    )
+
+
 def test_what_passes_says_when_to_come_back() -> None:
     for error, code, milliseconds in [
         (QueueFullError("quartet", 2.5), grpc.StatusCode.RESOURCE_EXHAUSTED, 2500),
