@@ -4,7 +4,6 @@ from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.catalogue import Catalogue
@@ -16,6 +15,7 @@ from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.observer import CallObserver
 from server.rpc.parsing import Parsing
 from server.rpc.quota import ConnectionQuota
+from server.rpc.reflection import add_reflection
 from server.rpc.service import GenerationService
 from server.rpc.streams import StreamLimiter
 from server.rpc.translation import ErrorTranslation
@@ -74,8 +74,7 @@ class RpcServer:
         )
         pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer, quota), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection((SERVICE.full_name, health.SERVICE_NAME), self._server)
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
 

@@ -9,7 +9,6 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import server.rpc.service
 from fantasia.v1 import generation_pb2 as pb
@@ -62,15 +61,6 @@ async def test_serving_is_said_only_after_the_model_really_ran(
         assert await health(channel) == {SERVING}
         await app.__aexit__(None, None, None)
     assert runner.closed
-
-
-async def test_reflection_names_the_services(channel: grpc.aio.Channel) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    (answer,) = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
-
-    names = {service.name for service in answer.list_services_response.service}
-    assert {SERVICE, "grpc.health.v1.Health"} <= names
 
 
 async def test_a_cancelled_call_frees_its_slot(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
