@@ -33,7 +33,7 @@ $(VENV)/base:
 
 # What serving and calling takes: neither torch nor music21.
 $(VENV)/served: $(VENV)/base requirements/demo.txt pyproject.toml clients/python/pyproject.toml
-	@$(INSTALL) "what serving and calling need (150 MB, a minute or two)" -r requirements/demo.txt
+	@$(INSTALL) "what serving and calling need (100 MB, a few minutes)" -r requirements/demo.txt
 	@$(INSTALL) "Fantasia itself" --no-deps -e . -e clients/python
 	@touch $@
 

@@ -46,6 +46,8 @@ def main() -> int:
                 piece = client.generate(bars=BARS, seed=SEED)
             piece.save(MIDI)
             save_piano_roll(piece, PICTURE)
+        except KeyboardInterrupt:
+            return 130
         finally:
             server.terminate()
             _, rest = server.communicate(timeout=_STOP_SECONDS)

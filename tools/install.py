@@ -124,4 +124,7 @@ def _told(line: str, count: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # pip got it too
+        sys.exit(130)

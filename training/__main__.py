@@ -15,6 +15,12 @@ from training.commands.study import study
 from training.commands.train import train
 
 
+class _Interrupted(click.ClickException):
+    """Ctrl-C, with the exit code that shells give it: 128 and the number of the signal."""
+
+    exit_code = 130
+
+
 class _Commands(click.Group):
     """Turns our own errors, and the system's, into one sentence and exit code 1."""
 
@@ -23,6 +29,8 @@ class _Commands(click.Group):
             return super().invoke(context)
         except FantasiaError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise _Interrupted("interrupted") from error
         except BrokenPipeError:
             raise  # whoever read the output has heard enough
         except OSError as error:  # a full disk, a folder that nobody may read: the system's sentence is clear enough

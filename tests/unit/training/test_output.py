@@ -37,6 +37,15 @@ def test_a_dash_is_no_file(arguments: list[str], tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_ends_with_130_and_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.corpus.Corpus.load", interrupted)
+    result = run(["roundtrip", "smoke", "--corpus", "a.npz"], tmp_path, monkeypatch)
+    assert (result.exit_code, result.output) == (130, "Error: interrupted\n")
+
+
 def test_a_file_called_dash_can_be_written(small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(["draw", str(small_bundle), "--out", "./-.png"], tmp_path, monkeypatch)
     assert result.exit_code == 0, result.output
