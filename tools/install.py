@@ -1,6 +1,6 @@
-"""`python tools/install.py WHAT PIP-ARGUMENTS...`: `pip install` that shows how far it is, in a line a package.
+"""`python tools/install.py WHAT PIP-ARGUMENTS...`: install with pip and show how far it is, in a line a package.
 
-pip alone says either nothing for minutes or hundreds of lines. On a terminal this keeps to one line; elsewhere, as in
+Alone, pip says either nothing for minutes or hundreds of lines. On a terminal this keeps to one line; elsewhere, as in
 a log, each package is a line of its own, and a long silence is broken every half minute.
 """
 
