@@ -1,21 +1,228 @@
-"""Scores in Humdrum's **kern, through music21."""
+"""Scores in Humdrum's **kern.
 
-import warnings
+Read here and not by music21, which loses notes and shifts the rest where spines split inside a bar, and knows no
+expansion lists.
+"""
+
+import re
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
+from music.errors import InvalidScoreError
 from training.readers.files import read_bytes
-from training.readers.music21_score import written_score
+from training.readers.kern_spines import Line, Spine, pieces, spine_lines
+from training.readers.kern_tokens import (
+    is_note_head,
+    parse_bar_line,
+    parse_key,
+    parse_meter,
+    parse_note,
+    parse_tempo,
+)
+from training.readers.play_order import BarMarks
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.text import decode_text
-from training.readers.written import reading_of
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, reading_of
+
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_KERN: Final = "**kern"
+_COUNTED_SPINES: Final = {
+    "**dynam": "dynamics", "**text": "lyrics", "**silbe": "lyrics", "**mxhm": "chord_symbols",
+    "**harm": "chord_symbols", "**fb": "figured_bass",
+}  # fmt: skip
+_PROGRAMS: Final = {
+    "*Ipiano": 0, "*Iforte": 0, "*Icemba": 6, "*Iorgan": 19, "*Iguitr": 24, "*Ivioln": 40, "*Iviola": 41,
+    "*Icello": 42, "*Icbass": 43, "*Iharp": 46, "*Itromp": 56, "*Itromb": 57, "*Ituba": 58, "*Icor": 60,
+    "*Ioboe": 68, "*Ifagot": 70, "*Iclars": 71, "*Iflt": 73,
+    **dict.fromkeys(("*Icant", "*Isoprn", "*Imezzo", "*Ialto", "*Icalto", "*Itenor", "*Ibarit", "*Ibass", "*Ivox"), 52),
+}  # fmt: skip
+"""General MIDI programs of the instrument codes that are most in use."""
 
 
 def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
-    """Read it."""
-    from music21 import converter
+    """Read every piece of a Humdrum file; most files hold one.
 
-    text = decode_text(read_bytes(path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        score = converter.parseData(text, format="humdrum")
-        return FileReadings([reading_of(written_score(score), name, options)])
+    Raises:
+        InvalidScoreError: the file holds no **kern spine or no pitched note, or none of its pieces can be read.
+        OSError: the file cannot be read.
+    """
+    found = pieces(_LINE_END.split(decode_text(read_bytes(path))))
+    if not found:
+        raise InvalidScoreError("no Humdrum file: no line in it begins with **")
+    file = FileReadings([])
+    for index, numbered in enumerate(found):
+        label = name if len(found) == 1 else f"{name}#{index + 1}"
+        try:
+            reading = reading_of(_PieceReader().read(numbered), label, options)
+            if not reading.score.notes:
+                raise InvalidScoreError("no pitched note in it")
+        except InvalidScoreError as error:
+            if len(found) == 1:
+                raise
+            file.skipped[label] = str(error)
+        else:
+            file.readings.append(reading)
+    if not file.readings:
+        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in list(file.skipped.items())[:3]))
+    return file
+
+
+class _PieceReader:
+    """Reads the lines of one piece."""
+
+    def __init__(self) -> None:
+        self._time = self._start = Fraction()
+        self._starts = [Fraction()]
+        self._marks = [BarMarks()]
+        self._parts: dict[int, WrittenPart] = {}
+        self._percussion: set[int] = set()
+        self._meters: list[tuple[int, int]] = []
+        self._tempos: list[float] = []
+        self._labels: dict[str, int] = {}
+        self._expansion: list[str] | None = None
+        self._other: Counter[str] = Counter()
+
+    def read(self, numbered: list[tuple[int, str]]) -> WrittenScore:
+        """Read a piece.
+
+        Raises:
+            InvalidScoreError: its spines do not fit its lines, or none is **kern.
+        """
+        kinds = numbered[0][1].split("\t")
+        end = Fraction()
+        for line in spine_lines(numbered):
+            first = line.fields[0]
+            if first.startswith("="):
+                self._read_bar_line(next((t for t in line.fields if t.startswith("=") and ":" in t), first))
+            elif first.startswith("*"):
+                for cell, spine in zip(line.fields, line.spines, strict=True):
+                    self._read_interpretation(cell, spine)
+            else:
+                self._read_data(line)
+            end = max([end, *(spine.next_time for spine in line.spines)])
+        if not self._parts:
+            if _KERN in kinds:
+                raise InvalidScoreError("no pitched note in it")
+            raise InvalidScoreError(f"no **kern spine in it, but {', '.join(dict.fromkeys(kinds))[:80]}")
+        if len(self._starts) > 1 and self._starts[-1] >= end:  # the last bar line closes the piece
+            self._starts.pop()
+            self._marks.pop()
+        for part in self._parts.values():
+            del part.bars[len(self._starts) :]
+            part.bars += [WrittenBar() for _ in range(len(self._starts) - len(part.bars))]
+        ends = [*self._starts[1:], max(end, self._starts[-1])]
+        return WrittenScore(
+            parts=[part for _, part in sorted(self._parts.items(), reverse=True)],  # the lowest is on the left
+            lengths=[after - start for start, after in zip(self._starts, ends, strict=True)],
+            marks=self._marks,
+            meters=self._meters,
+            tempo_bpm=next(iter(self._tempos), None),
+            other=self._other,
+            order=self._stated_order(),
+        )
+
+    def _part(self, spine: Spine) -> WrittenPart:
+        return self._parts.setdefault(spine.column, WrittenPart("", []))
+
+    def _bar(self, spine: Spine) -> WrittenBar:
+        bars = self._part(spine).bars
+        bars += [WrittenBar() for _ in range(len(self._starts) - len(bars))]
+        return bars[-1]
+
+    def _begin_bar(self) -> None:
+        if self._time > self._starts[-1]:
+            self._starts.append(self._time)
+            self._marks.append(BarMarks())
+
+    def _read_bar_line(self, cell: str) -> None:
+        line = parse_bar_line(cell)
+        if self._time > self._starts[-1] and line.ends_repeat:
+            self._marks[-1].repeat_times = 2
+        self._begin_bar()
+        if line.starts_repeat:
+            self._marks[-1].repeat_start = True
+
+    def _read_interpretation(self, cell: str, spine: Spine) -> None:
+        if cell.startswith("*>"):
+            self._read_label(cell[2:])
+        if (bpm := parse_tempo(cell)) is not None:
+            if self._tempos and self._tempos[-1] != bpm:
+                self._other["tempo_changes"] += 1
+            self._tempos.append(bpm)
+        if spine.kind != _KERN:
+            return
+        part = self._part(spine)
+        if (meter := parse_meter(cell)) is not None:
+            self._meters.append(meter)
+        elif (key := parse_key(cell)) is not None:
+            part.key_sharps = key if part.key_sharps is None else part.key_sharps
+        elif cell.startswith('*I"'):
+            part.name = part.name or cell[3:].strip()
+        elif cell in _PROGRAMS and part.program is None:
+            part.program = _PROGRAMS[cell]
+        elif cell.startswith("*clefX"):
+            self._percussion.add(spine.column)
+        elif cell.startswith("*clef"):
+            self._percussion.discard(spine.column)
+
+    def _read_label(self, label: str) -> None:
+        if label.startswith("["):
+            if self._expansion is None:
+                self._expansion = [name.strip() for name in label.strip("[]").split(",") if name.strip()]
+        elif "[" not in label and label not in self._labels:  # other versions, such as `norep[A,B]`, are not played
+            self._begin_bar()
+            self._labels[label] = len(self._starts) - 1
+
+    def _read_data(self, line: Line) -> None:
+        passes = False
+        for cell, spine in zip(line.fields, line.spines, strict=True):
+            if spine.kind == _KERN:
+                self._part(spine)
+                passes |= self._read_token(cell, spine)
+            elif cell != "." and spine.kind in _COUNTED_SPINES:
+                self._other[_COUNTED_SPINES[spine.kind]] += 1
+        if passes:  # a line of grace notes or dynamics alone takes no time
+            later = [s.next_time for s in line.spines if s.kind == _KERN and s.next_time > self._time]
+            self._time = min(later, default=self._time)
+
+    def _read_token(self, cell: str, spine: Spine) -> bool:
+        """Read the notes that begin in a spine at a line; whether it says how long something lasts."""
+        if cell == ".":
+            return False
+        bar, passes = self._bar(spine), False
+        if spine.next_time > self._time and any(not parse_note(one).grace for one in cell.split()):
+            self._other["rhythm_errors"] += 1
+        for one in cell.split():
+            bar.note_heads += is_note_head(one)
+            note = parse_note(one)
+            if not note.grace and note.duration:
+                spine.next_time, passes = self._time + note.duration, True
+            if note.rest or not is_note_head(one):
+                continue
+            if note.grace:
+                bar.left_out["grace"] += 1
+            elif note.unpitched or spine.column in self._percussion:
+                bar.left_out["percussion"] += 1
+            elif note.pitch is None:
+                bar.left_out["unreadable"] += 1
+            elif not note.duration:
+                bar.left_out["no_duration"] += 1
+            else:
+                offset = self._time - self._starts[-1]
+                bar.notes.append(WrittenNote(offset, note.duration, note.pitch, 0, note.ends_tie, note.starts_tie))
+        return passes
+
+    def _stated_order(self) -> list[int] | None:
+        """The order of bars that the expansion list states; None where there is none, or none that can be followed."""
+        if self._expansion is None or not self._labels:
+            return None
+        begins = sorted({*self._labels.values(), len(self._starts)})
+        order = list(range(begins[0]))
+        for name in self._expansion:
+            first = self._labels.get(name)
+            if first is None:
+                return None
+            order += range(first, next(place for place in begins if place > first))
+        return order

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from music.errors import InvalidScoreError
 from music.note_counts import NoteCounts
 from music.score import IN_ORDER, MAX_LENGTH_TICKS, TICKS_PER_QUARTER, Meter, Note, Score, require_length
-from training.readers.play_order import BarMarks, play_order
+from training.readers.play_order import MAX_PLAYED_BARS, BarMarks, play_order
 from training.readers.reading import Reading, ReadOptions
 
 DEFAULT_VELOCITY: Final = 80
@@ -72,6 +72,8 @@ class WrittenScore:
     tempo_bpm: float | None = None
     changed: Counter[str] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
+    order: list[int] | None = None
+    """The order in which the source says that its bars are played; None where only `marks` say so."""
 
 
 def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Reading:
@@ -120,7 +122,9 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
 
 
 def _with_repeats(written: WrittenScore, once: "_Performance", counts: NoteCounts) -> "_Performance":
-    order = play_order(written.marks)
+    order = play_order(written.marks) if written.order is None else written.order
+    if order is not None and (len(set(order)) < len(written.lengths) or len(order) > MAX_PLAYED_BARS):
+        order = None
     if order is not None and len(order) == len(written.lengths):
         return once
     if order is not None and _ticks(sum((written.lengths[bar] for bar in order), Fraction())) <= MAX_LENGTH_TICKS:
