@@ -8,6 +8,7 @@ import pytest
 
 from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
+from music.midi import read_midi, write_midi
 from music.score import TICKS_PER_QUARTER, Meter, Score
 from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer, Setting, Tokenizer
 from server.engine.completion import Completion, FinishReason
@@ -101,7 +102,7 @@ def test_every_length_is_exact(bundle: Bundle, tokenizer: Tokenizer, max_steps: 
     completions = written(tokenizer, [plan.engine_request for plan in plans])
 
     reasons: Counter[FinishReason] = Counter()
-    for made, plan, completion in zip(requests, plans, completions, strict=True):
+    for index, (made, plan, completion) in enumerate(zip(requests, plans, completions, strict=True)):
         score = score_of(tokenizer, completion, plan.setting, plan.length_ticks)
         reasons[completion.finish_reason] += 1
         assert len(completion.tokens) <= plan.engine_request.max_tokens
@@ -110,6 +111,8 @@ def test_every_length_is_exact(bundle: Bundle, tokenizer: Tokenizer, max_steps: 
             assert 0 < score.length_ticks <= plan.length_ticks
         else:
             assert score.length_ticks == plan.length_ticks, made
+        if index < 100 and score.notes:
+            assert read_midi(write_midi(score)).length_ticks == score.length_ticks
         match made.WhichOneof("length"):
             case "bars":
                 assert score.length_ticks == made.bars * made.meter.numerator * 1920 // made.meter.denominator
