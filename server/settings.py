@@ -51,30 +51,32 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all")
-    port: int = Field(default=50051, ge=0, le=65535, description="port of the gRPC service; 0 takes a free one")
-    metrics_port: int = Field(default=9464, ge=0, le=65535, description="port of the metrics; 0 takes a free one")
+    port: int = Field(default=50051, ge=0, le=65535, description="port of the gRPC service; 0 for any free port")
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="port of the metrics; 0 for any free port")
     models: Annotated[Path, BeforeValidator(_folder)] = Field(
-        default=Path("models"), description="folder of bundles, all of which are served"
+        default=Path("models"), description="folder of model bundles; all of them are served"
     )
     default_model: str = Field(
         default="",
         description="model for calls that name none; if empty: chorales where it is loaded, else the only model",
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="what runs the models: cuda fails where there is none, auto then takes the CPU"
+        default="auto", description="execution provider; auto takes CUDA where it works, else the CPU"
     )
     precision: Literal["auto", "float32", "int8"] = Field(
-        default="auto", description="arithmetic of the models: auto takes int8 on CPUs where it is faster"
+        default="auto", description="precision of the models; auto takes int8 on CPUs where it is faster"
     )
-    tf32: bool = Field(default=False, description="let CUDA round factors to 10 bits of mantissa, which is faster")
+    tf32: bool = Field(default=False, description="TF32 matrix products on CUDA: faster, with 10 bits of mantissa")
     threads: int = Field(
-        default=0, ge=0, le=256, description="CPU threads of each model; 0 chooses by the CPU limit and its size"
+        default=0, ge=0, le=256, description="CPU threads per model; 0 chooses them by CPU limit and model size"
     )
-    slots: int = Field(default=256, ge=1, le=4096, description="pieces that each model has in hand at once")
+    slots: int = Field(default=256, ge=1, le=4096, description="maximum number of concurrent sequences per model")
     width: int = Field(
-        default=64, ge=1, le=4096, description="pieces that take a step together on a CPU; those in hand take turns"
+        default=64, ge=1, le=4096, description="maximum batch size of one run on a CPU; more sequences take turns"
     )
-    queue_limit: int = Field(default=64, ge=0, le=100_000, description="calls that may wait for a slot of each model")
+    queue_limit: int = Field(
+        default=64, ge=0, le=100_000, description="maximum number of sequences per model that wait for a slot"
+    )
     max_pieces_per_connection: int = Field(
         default=256, ge=1, le=100_000, description="pieces that one connection may have in flight"
     )
@@ -84,13 +86,19 @@ class Settings(BaseSettings):
         le=1 << 40,
         description="tokens that the pieces of one connection may take together, counted before they are written",
     )
-    max_request_bytes: int = Field(default=1 << 20, ge=1 << 10, le=1 << 28, description="longest message accepted")
+    max_request_bytes: int = Field(
+        default=1 << 20, ge=1 << 10, le=1 << 28, description="maximum size of a request message"
+    )
     max_connections: int = Field(default=64, ge=1, le=65535, description="connections that may be open at once")
     max_streams_per_connection: int = Field(
         default=400, ge=1, le=65535, description="calls that one connection may have open at once"
     )
-    drain_seconds: float = Field(default=25.0, ge=0, le=3600, description="how long SIGTERM waits for running calls")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level to log")
+    drain_seconds: float = Field(
+        default=25.0, ge=0, le=3600, description="maximum time that running calls get after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="lowest level that is logged"
+    )
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:

@@ -57,6 +57,8 @@ class MetricsEndpoint:
             self._listener = _listen(host, port)
         except OSError as error:
             raise StartupError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+        except (TypeError, UnicodeError) as error:  # such as a label of more than 63 characters
+            raise StartupError(f"cannot listen on {host!a} for metrics: it is no host name") from error
         self._port = int(self._listener.getsockname()[1])
         self._exposition = Exposition(registry)
         self._open: dict[asyncio.Task[None], float] = {}  # with when it was accepted, the oldest first

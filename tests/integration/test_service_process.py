@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("FANTASIA_", "GRPC_"))}
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "server", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
     )
 
 
@@ -126,6 +126,16 @@ def test_a_wrong_setting_ends_with_one_sentence_and_code_2() -> None:
     assert ended.returncode == 2
     assert ended.stderr == (
         "python -m server: error: --port (or FANTASIA_PORT) must be a whole number from 0 to 65535, not 'x'\n"
+    )
+
+
+def test_a_variable_that_is_no_setting_ends_with_one_sentence_and_code_2() -> None:
+    ended = run(FANTASIA_QUEUE_LIMT="5")
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "python -m server: error: the variable FANTASIA_QUEUE_LIMT is no setting of this server: "
+        "did you mean FANTASIA_QUEUE_LIMIT?\n"
     )
 
 

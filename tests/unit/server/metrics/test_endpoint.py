@@ -290,6 +290,12 @@ def test_an_address_of_elsewhere_is_told_in_a_sentence(registry: CollectorRegist
         MetricsEndpoint(registry, host, 0)
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "\udcff"])
+def test_a_host_that_is_no_name_is_told_in_a_sentence(registry: CollectorRegistry, host: str) -> None:
+    with pytest.raises(StartupError, match="for metrics: it is no host name"):
+        MetricsEndpoint(registry, host, 0)
+
+
 def test_a_taken_port_is_told_in_a_sentence(registry: CollectorRegistry, endpoint: MetricsEndpoint) -> None:
     with pytest.raises(StartupError, match=f"127.0.0.1:{endpoint.port} for metrics: Address already in use"):
         MetricsEndpoint(registry, "127.0.0.1", endpoint.port)
