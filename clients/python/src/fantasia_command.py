@@ -4,6 +4,7 @@ The gRPC library reads GRPC_VERBOSITY once, as it loads, and writes its own line
 a command wants our one sentence there; who wants more sets the variable.
 """
 
+import io
 import os
 import sys
 
@@ -11,6 +12,9 @@ import sys
 def main() -> None:
     """Run the `fantasia` command."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a description may hold what the terminal cannot show
     try:
         from fantasia_client.cli import main as command
     except KeyboardInterrupt:  # loading takes a moment

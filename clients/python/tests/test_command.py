@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from clients.python.tests.conftest import MIDI
+from clients.python.tests.conftest import MIDI, model_message
 
 if TYPE_CHECKING:
     from clients.python.tests.conftest import ScriptedServer
@@ -179,3 +179,14 @@ def test_exit_codes_are_told_in_the_help(server: "ScriptedServer", tmp_path: Pat
     server.script.append(server.fail(grpc.StatusCode.INTERNAL))
     codes = [run(server, *arguments, folder=tmp_path).returncode for arguments in (["models"], ["models"], ["model"])]
     assert codes == [1, 0, 2]
+
+
+def test_what_the_terminal_cannot_show_is_replaced(server: "ScriptedServer", tmp_path: Path) -> None:
+    from fantasia.v1 import generation_pb2 as pb
+
+    model = model_message()
+    model.description = "Ch\u00f4rales \u266b"
+    server.script.append(lambda *_: pb.ListModelsResponse(models=[model]))
+    result = shell(server, "PYTHONIOENCODING=ascii; export PYTHONIOENCODING; fantasia models", tmp_path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.startswith(b"chorales (default): Ch?rales ?\n")

@@ -208,6 +208,22 @@ def test_calls_that_fail_by_the_hundred_look_once() -> None:
     assert len(accepted) == 1
 
 
+@pytest.mark.parametrize(
+    ("server", "text", "expected"),
+    [
+        ("localhost:1", "Connection refused", True),
+        ("127.0.0.1:1", "Connection refused", False),  # of one address, that is all there is to know
+        ("[::1]:1", "Connection refused", False),
+        ("127.0.0.1:1", "Socket closed", True),
+        ("localhost:1", "CERTIFICATE_VERIFY_FAILED: certificate has expired", False),
+        ("unix:/run/music", "Socket closed", False),
+        ("ipv4:127.0.0.1:1,127.0.0.2:1", "Connection refused", False),
+    ],
+)
+def test_addresses_are_looked_at_where_that_could_tell_more(server: str, text: str, expected: bool) -> None:
+    assert Diagnosis(server, None).needs_look(text) is expected
+
+
 async def test_looking_does_not_hold_up_the_event_loop(idle_server: "ScriptedServer", authority: trustme.CA) -> None:
     from fantasia_client import AsyncClient
 

@@ -100,7 +100,7 @@ class AsyncClient:
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> Piece:
-        """Have one piece written. What is None is the server's or the model's to decide.
+        """Ask for one piece. The server or the model decides what is None.
 
         Args:
             bars: length in bars of the meter; at most one of `bars`, `steps` and `seconds`.

@@ -123,18 +123,18 @@ def _meter(_context: click.Context, _option: click.Parameter, value: str | None)
     metavar="SECONDS",
     default=DEFAULT_TIMEOUT_SECONDS,
     show_default=True,
-    help="Seconds that the answer may take, 0.01 or more; inf for no limit.",
+    help="Longest wait for the answer, in seconds, 0.01 or more; inf for no limit.",
 )
-@click.option("--wait", is_flag=True, help="Wait, within the timeout, for a server that is not up yet.")
+@click.option("--wait", is_flag=True, help="If the server is not up yet, wait for it within the timeout.")
 @click.option("--tls", is_flag=True, help="Encrypt the connection.")
 @click.option(
     "--ca",
     type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
-    help="Authorities to trust, a PEM file; implies --tls.",
+    help="PEM file of the authorities to trust; implies --tls.",
 )
 @click.pass_context
 def main(context: click.Context, server: str, timeout: float, wait: bool, tls: bool, ca: Path | None) -> None:
-    """Have music written by a Fantasia server."""
+    """Ask a Fantasia server for music."""
     try:
         trust = TLS.from_files(ca) if ca else TLS() if tls else None
     except (OSError, ValueError) as error:
@@ -152,7 +152,7 @@ def main(context: click.Context, server: str, timeout: float, wait: bool, tls: b
     help="Seed of the random stream: the same request and seed give the same bytes.",
 )
 @click.option("--model", help="Name of the model, as `fantasia models` lists it.")
-@click.option("--temperature", type=float, help="Divides the logits: below 1 tamer, above 1 wilder.")
+@click.option("--temperature", type=float, help="Divides the logits: below 1 more predictable, above 1 less.")
 @click.option("--top-k", type=int, help="Only the k likeliest tokens may be drawn; 0 for no limit.")
 @click.option("--top-p", type=float, help="Only the likeliest tokens whose probabilities sum to this; 1: all.")
 @click.option("--tempo", type=float, metavar="BPM", help="Quarter notes a minute.")
@@ -191,9 +191,9 @@ def generate(
     plot: Output | None,
     as_json: bool,
 ) -> None:
-    """Have one piece written.
+    """Ask the server for one piece.
 
-    What is not given, the model decides, the length too.
+    The model decides what is not given, the length included: ask for a length.
 
     Example: fantasia generate --bars 8 --seed 7 -o a.mid --plot a.png
     """

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from enum import Enum, auto
+from ipaddress import ip_address
 from threading import Lock
 from urllib.parse import unquote
 
@@ -102,7 +103,9 @@ class Diagnosis:
         Args:
             text: the details of the failed call.
         """
-        return self._place is not None and self.proxy is None and bool(_VAGUE.search(text))
+        if self._place is None or self.proxy is not None or not _VAGUE.search(text):
+            return False
+        return not ("refused" in text and _is_numeric(self.host))  # of one address, that is all there is to know
 
     def look(self, text: str, seconds: float) -> str:
         """Look at the server's addresses; what tells most, as gRPC would put it, or `text`.
@@ -113,11 +116,16 @@ class Diagnosis:
             text: the details of the failed call.
             seconds: how long this may take.
         """
-        with self._lock:
+        until = time.monotonic() + min(seconds, LOOK_SECONDS)
+        if not self._lock.acquire(timeout=until - time.monotonic()):
+            return text
+        try:
             if time.monotonic() >= self._expires:
-                self._found = self._telling(time.monotonic() + min(seconds, LOOK_SECONDS))
+                self._found = self._telling(until)
                 self._expires = time.monotonic() + LOOK_SECONDS
             return self._found or text
+        finally:
+            self._lock.release()
 
     def cause(self, text: str) -> str:
         """The cause in words.
@@ -172,6 +180,14 @@ class Diagnosis:
             except grpc.RpcError as error:
                 return error.details() or error.code().name
         return ""
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _look(host: str, port: int, seconds: float) -> _Look:
