@@ -54,10 +54,11 @@ class MetricsEndpoint:
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         try:
+            host.encode("idna")  # what the socket will do; it would tell of a failure in another way each time
             self._listener = _listen(host, port)
         except OSError as error:
             raise StartupError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
-        except (TypeError, UnicodeError) as error:  # such as a label of more than 63 characters
+        except UnicodeError as error:  # such as a label of more than 63 characters
             raise StartupError(f"cannot listen on {host!a} for metrics: it is no host name") from error
         self._port = int(self._listener.getsockname()[1])
         self._exposition = Exposition(registry)
