@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 # For what is left when nothing is to be waited for any more: answers on their way out, and health watches,
 # which never end by themselves.
 _GRACE_SECONDS: Final = 0.5
+# Calls that came before the clients learned that we stop are still being read.
+_ARRIVAL_SECONDS: Final = 0.1
 _PULSE_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -129,9 +131,11 @@ class App:
         await self._rpc.open()
 
     async def _drain(self) -> None:
-        """Refuse what is new and finish what runs; what is left when time is up is told that we stop."""
-        await self._rpc.close()
+        """Send clients elsewhere and finish what runs; what is left when time is up is told that we stop."""
         until = time.monotonic() + self._settings.drain_seconds
+        await self._rpc.close()
+        await asyncio.sleep(_ARRIVAL_SECONDS)
+        await self._rpc.empty(max(until - time.monotonic(), 0.0))
         for engine in [model.engine for model in self._catalogue]:
             if not await asyncio.to_thread(engine.drain, max(until - time.monotonic(), 0.0)):
                 left = engine.running + engine.waiting

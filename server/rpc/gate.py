@@ -9,22 +9,18 @@ from server.rpc.interceptor import Context, Handler, UnaryInterceptor
 
 
 class Gate(UnaryInterceptor):
-    """Closed at first. While it is closed, new calls are refused; those inside are left alone."""
+    """Closed at first. While it is closed, calls are refused."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._closed_because: str | None = "starting"
+        self._serving = False
         self._inside = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
     def open(self) -> None:
         """Let calls in."""
-        self._closed_because = None
-
-    def close(self, state: str) -> None:
-        """Refuse calls, saying that the server is `state`."""
-        self._closed_because = state
+        self._serving = True
 
     async def empty(self, timeout_seconds: float) -> bool:
         """Wait until nobody is inside; whether that came about in time."""
@@ -40,8 +36,8 @@ class Gate(UnaryInterceptor):
         Raises:
             NotServingError: the gate is closed.
         """
-        if self._closed_because is not None:
-            raise NotServingError(self._closed_because)
+        if not self._serving:
+            raise NotServingError("starting")
         self._inside += 1
         self._empty.clear()
         try:

@@ -1,5 +1,7 @@
 """The gRPC server: generation, health and reflection on one port."""
 
+import asyncio
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -23,6 +25,8 @@ from server.rpc.translation import ErrorTranslation
 _HEALTH_NAMES: Final = ("", SERVICE.full_name)
 _STREAMS: Final = 8
 """Most health watches and reflection calls of one connection."""
+_LONGEST_SECONDS: Final = 24 * 60 * 60.0
+_NOTICE_SECONDS: Final = 1.0
 
 
 class RpcServer:
@@ -77,6 +81,7 @@ class RpcServer:
         add_reflection((SERVICE.full_name, health.SERVICE_NAME), self._server)
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -104,9 +109,14 @@ class RpcServer:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
-        """Say that no calls are wanted, then refuse them; those inside go on."""
-        await self._health.enter_graceful_shutdown()
-        self._gate.close("shutting down")
+        """Send every client elsewhere: GOAWAY on all connections, and no new ones. Calls inside go on until `stop`.
+
+        Watches of health are told NOT_SERVING on their streams; other questions for health cannot reach us any more.
+        """
+        # Not awaited: it ends with the last call, health watches included, or with `stop`.
+        self._stopping = asyncio.create_task(self._server.stop(_LONGEST_SECONDS))
+        with suppress(TimeoutError):  # a watcher that takes in nothing may hold this up
+            await asyncio.wait_for(self._health.enter_graceful_shutdown(), _NOTICE_SECONDS)
 
     async def empty(self, timeout_seconds: float) -> bool:
         """Wait until every call inside is answered; whether that came about in time."""
@@ -115,6 +125,8 @@ class RpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Stop listening; calls that are still inside are cancelled after the grace period."""
         await self._server.stop(grace_seconds)
+        if self._stopping is not None:
+            await self._stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in _HEALTH_NAMES:

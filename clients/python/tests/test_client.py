@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,6 +15,7 @@ import pytest
 import trustme
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2
+from hyperframe.frame import SettingsFrame
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia_client import (
@@ -266,6 +269,28 @@ async def test_nothing_else_is_tried_again(
     assert len(server.requests) == 1
 
 
+async def test_a_call_that_a_stopping_server_cancelled_is_tried_again(
+    server: "ScriptedServer", connect: "Connect"
+) -> None:
+    server.script.extend([server.fail(grpc.StatusCode.CANCELLED)] * 2)
+    assert (await connect(server.address, retry=QUICK)("generate", bars=2)).bars == 2
+    assert len(server.requests) == 3
+
+
+async def test_a_replica_that_fails_does_not_switch_retries_off(
+    server: "ScriptedServer", idle_server: "ScriptedServer", connect: "Connect"
+) -> None:
+    idle_server.start()
+    server.script.extend([server.fail(grpc.StatusCode.UNAVAILABLE)] * 1000)
+    addresses = ",".join(each.address.replace("localhost", "127.0.0.1") for each in (server, idle_server))
+    client = connect(f"ipv4:{addresses}", retry=QUICK)
+
+    for _ in range(100):
+        await client("generate")
+    assert len(idle_server.requests) == 100
+    assert len(server.requests) > 20
+
+
 async def test_the_deadline_covers_all_attempts(server: "ScriptedServer", connect: "Connect") -> None:
     server.script.extend([server.fail(grpc.StatusCode.UNAVAILABLE), server.hang])
     started = time.monotonic()
@@ -290,6 +315,28 @@ async def test_the_deadline_covers_all_attempts(server: "ScriptedServer", connec
 def test_a_retry_policy_that_grpc_would_not_follow_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         Retry(**wrong)  # type: ignore[arg-type]
+
+
+async def test_a_server_that_answers_no_ping_is_given_up(connect: "Connect") -> None:
+    """It takes in all that comes, as a stopped process does whose kernel goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.sendall(SettingsFrame(0).serialize() + SettingsFrame(0, flags=["ACK"]).serialize())
+                while connection.recv(1 << 16):
+                    pass
+
+        serving = threads.submit(serve)
+        client = connect(
+            f"127.0.0.1:{listener.getsockname()[1]}",
+            retry=Retry(attempts=1),
+            keepalive=Keepalive(interval_seconds=0.5, timeout_seconds=0.5),
+        )
+        with pytest.raises(ServerUnavailableError):  # gRPC's own timeout of a ping is a minute
+            await client("generate", timeout_seconds=30)
+        serving.result(20)
 
 
 @pytest.mark.parametrize("wrong", [{"interval_seconds": 0}, {"timeout_seconds": math.nan}])

@@ -22,8 +22,10 @@ ChannelOptions = Sequence[tuple[str, Any]]
 class Retry:
     """When a failed call is tried again, by gRPC itself and within the call's deadline.
 
-    Only UNAVAILABLE is retried. No call of the service leaves anything behind on the server, so to repeat one
-    is always safe, a piece with a seed of the server's drawing included: nobody has seen the first attempt.
+    UNAVAILABLE is retried, and CANCELLED where the server sent it. No call of the service leaves anything behind on
+    the server, so to repeat one is always safe, a piece with a seed of the server's drawing included: nobody has seen
+    the first attempt. gRPC's servers answer CANCELLED to a call that reaches them as they stop, before the client has
+    learned of it. What the caller cancels ends there.
     RESOURCE_EXHAUSTED is not retried, though it would be as safe: the server's queue is full and it says
     when to come back (`ServerBusyError.retry_after_seconds`), which a blind back-off would ignore while
     it made the crowd larger. A deadline that has passed covers all attempts, and an INTERNAL error
@@ -63,12 +65,14 @@ class Retry:
                         "initialBackoff": f"{self.initial_backoff_seconds:.9f}s",
                         "maxBackoff": f"{self.max_backoff_seconds:.9f}s",
                         "backoffMultiplier": self.multiplier,
-                        "retryableStatusCodes": ["UNAVAILABLE"],
+                        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                     },
                 }
             ]
-            # While most calls fail, stop repeating them: a server in trouble gets no multiplied load.
-            config["retryThrottling"] = {"maxTokens": 20, "tokenRatio": 0.5}
+            # Where more than two of three attempts fail, stop repeating them: a service in trouble gets no multiplied
+            # load. A failure takes one token, a success gives two back, and retries go on above half of them. A lost
+            # replica fails all of its calls together: 500 such failures leave the retries of the others as they were.
+            config["retryThrottling"] = {"maxTokens": 1000, "tokenRatio": 2}
         return json.dumps(config)
 
 
@@ -141,10 +145,13 @@ def channel_credentials(tls: TLS | None, credentials: grpc.ChannelCredentials | 
 
 def channel_options(retry: Retry, keepalive: Keepalive) -> ChannelOptions:
     """Arguments of the channel, alike for a sync and an asyncio one."""
+    timeout_ms = round(keepalive.timeout_seconds * 1000)
     return [
         ("grpc.primary_user_agent", f"fantasia-client/{VERSION}"),
         ("grpc.service_config", retry.service_config()),
         ("grpc.keepalive_time_ms", round(keepalive.interval_seconds * 1000)),
-        ("grpc.keepalive_timeout_ms", round(keepalive.timeout_seconds * 1000)),
+        # The first waits for any byte, the second for the answer to the ping, for which gRPC else waits a minute.
+        ("grpc.keepalive_timeout_ms", timeout_ms),
+        ("grpc.http2.ping_timeout_ms", timeout_ms),
         ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ]
