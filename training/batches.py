@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from training.corpus import Corpus, Split
 
 PADDING = -1
 """Target of positions that are no token."""
+_LENGTH_NOISE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class EncodedPiece:
     def note_steps(self, tokenizer: Tokenizer) -> int:
         """Tokens that stand for time: all but the end. Losses are divided by this."""
         return len(self.tokens) - int(self.tokens[-1] == tokenizer.end_token)
+
+    def windows(self, window: int) -> int:
+        """Windows of so many tokens that it fills, the last one in part."""
+        return -(-len(self.tokens) // window)
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[list[EncodedPiece], Counter[str]]:
@@ -69,7 +74,12 @@ class Window:
 
 
 class Lanes:
-    """Pieces placed end to end in `lanes` rows, each padded to whole windows so that it starts a window."""
+    """Pieces placed end to end in `lanes` rows, each padded to whole windows so that it starts a window.
+
+    Each piece goes to the row that is the shortest so far, in the order in which they are given: longest first, the
+    rows end nearly together (Graham, "Bounds on Multiprocessing Timing Anomalies", 1969). With `shuffled`, the pieces
+    of each row then change places among themselves, so that their length does not say when they come.
+    """
 
     def __init__(
         self,
@@ -79,6 +89,7 @@ class Lanes:
         lanes: int,
         window: int,
         starts: Sequence[int] | None = None,
+        shuffled: np.random.Generator | None = None,
     ) -> None:
         lanes = min(lanes, len(pieces))
         rows: list[list[int]] = [[] for _ in range(lanes)]
@@ -86,7 +97,10 @@ class Lanes:
         for index, piece in enumerate(pieces):
             shortest = fill.index(min(fill))
             rows[shortest].append(index)
-            fill[shortest] += -(-len(piece.tokens) // window)
+            fill[shortest] += piece.windows(window)
+        if shuffled is not None:
+            for row in rows:
+                shuffled.shuffle(row)
         self.windows = max(fill)
         length = self.windows * window
         self._targets = np.full((length, lanes), PADDING, np.int64)
@@ -105,7 +119,7 @@ class Lanes:
                 inputs = inputs or [np.zeros((length, lanes, *array.shape[1:]), array.dtype) for array in seen]
                 for array, part in zip(inputs, seen, strict=True):
                     array[offset : offset + count, lane] = part
-                offset += -(-count // window) * window
+                offset += piece.windows(window) * window
 
         self._inputs = tuple(inputs)
         self.width = lanes
@@ -127,16 +141,23 @@ class Lanes:
 
 
 def training_lanes(pieces: Sequence[EncodedPiece], tokenizer: Tokenizer, config: TrainingConfig, epoch: int) -> Lanes:
-    """The epoch's order, transpositions and hidden meters: a function of the seed and the epoch alone."""
+    """The epoch's order, transpositions and hidden meters: a function of the seed and the epoch alone.
+
+    Rows that end at different times leave the last windows of an epoch half empty, which costs time and makes steps of
+    few tokens. So pieces are placed longest first; but their lengths are taken up to `_LENGTH_NOISE` too long or too
+    short, anew in each epoch, so that each epoch puts other pieces side by side.
+    """
     random = np.random.default_rng([config.seed, epoch])
+    lengths = np.array([piece.windows(config.window) for piece in pieces])
+    noise = random.uniform(1 - _LENGTH_NOISE, 1 + _LENGTH_NOISE, len(pieces))
     low, high = config.transpose
     chosen: list[EncodedPiece] = []
     starts: list[int] = []
-    for index in random.permutation(len(pieces)):
+    for index in np.argsort(-lengths * noise, kind="stable").tolist():
         piece = pieces[index]
         shifts = tokenizer.shifts(piece.tokens)
         shift = int(random.integers(max(low, shifts.start), min(high, shifts.stop - 1) + 1))
         tokens = tokenizer.shifted(piece.tokens, shift)
         chosen.append(EncodedPiece(piece.name, tokens, piece.clock_start, piece.unmetered_start))
         starts.append(piece.unmetered_start if random.random() < config.unknown_meter else piece.clock_start)
-    return Lanes(chosen, tokenizer, lanes=config.lanes, window=config.window, starts=starts)
+    return Lanes(chosen, tokenizer, lanes=config.lanes, window=config.window, starts=starts, shuffled=random)

@@ -83,3 +83,46 @@ def test_the_meter_is_hidden_as_often_as_asked_for(share: float) -> None:
     item = EncodedPiece("x", np.array([4, 1], np.int32), GRID.clock.start(Meter(3, 4)), GRID.clock.start(None))
     starts = {int(next(iter(training_lanes([item], GRID, config, epoch))).inputs[1][0, 0]) for epoch in range(20)}
     assert starts == {item.unmetered_start if share else item.clock_start}
+
+
+def many(seed: int = 1, count: int = 74) -> list[EncodedPiece]:
+    """Pieces whose lengths differ as those of a folder of songs do: a few are ten times as long as most."""
+    lengths = np.random.default_rng(seed).lognormal(7.6, 0.9, count).astype(int) + 2
+    return [piece(int(length)) for length in lengths]
+
+
+def test_the_rows_of_an_epoch_end_nearly_together() -> None:
+    """In a random order, which was the order once, they need 20 to 60 % more windows than there is work for."""
+    config = load_config("smoke", {"training.lanes": "16", "training.window": "128"}).training
+    songs = many()
+    work = [-(-len(song.tokens) // 128) for song in songs]
+    least = max(max(work), -(-sum(work) // 16))
+    placed = [training_lanes(songs, GRID, config, epoch).windows for epoch in range(20)]
+    assert max(placed) <= 1.05 * least
+    random = np.random.default_rng(1)
+    at_random = [
+        Lanes([songs[index] for index in random.permutation(len(songs))], GRID, lanes=16, window=128).windows
+        for _ in range(20)
+    ]
+    assert np.mean(at_random) > 1.2 * least
+
+
+def test_length_does_not_say_when_a_piece_comes_or_beside_which() -> None:
+    config = load_config("smoke", {"training.lanes": "4", "training.window": "16", "training.transpose": "[0, 0]"})
+    songs = [piece(length) for length in range(20, 500, 20)]
+    places, partners = [], set()
+    for epoch in range(60):
+        windows = list(training_lanes(songs, GRID, config.training, epoch))
+        for lane in range(4):
+            column = np.concatenate([window.targets[:, lane] for window in windows])
+            lengths = [len(part) + 1 for part in np.split(column[column != PADDING], np.where(column == 1)[0])]
+            starts = [index for index, window in enumerate(windows) if window.fresh[lane]]
+            ends = [index for index, window in enumerate(windows) for t in window.targets[:, lane] if t == 1]
+            spans = [end - start + 1 for start, end in zip(starts, ends, strict=True)]
+            assert lengths
+            if max(spans) == 30:  # the longest piece
+                places.append(spans.index(30) / max(len(spans) - 1, 1))
+                partners.add(tuple(sorted(spans)))
+    assert len(places) == 60
+    assert 0.3 < np.mean(places) < 0.7, "neither always first nor always last in its row"
+    assert len(partners) > 20, "other pieces share its row in another epoch"
