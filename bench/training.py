@@ -29,6 +29,7 @@ from training.config import Config, NetworkConfig, TrainingConfig, load_config
 from training.corpus import Corpus, Split
 from training.devices import chosen_device
 from training.distributed import World
+from training.threads import use_threads
 from training.trainer import Trainer
 
 GOAL: Final = 0.80
@@ -190,7 +191,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("config", nargs="?", default="chorales", help="configuration or TOML file (%(default)s)")
     parser.add_argument("--corpus", type=Path, default=Path("data/chorales.npz"), help="what to learn (%(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for one a core")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 chooses as training does")
     parser.add_argument("--pieces", type=int, default=64, help="pieces of a round at most (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long (%(default)s); 3 rounds at least")
     parser.add_argument("--record", metavar="NAME", help="write bench/results/training/NAME.json")
@@ -205,11 +206,13 @@ def main(arguments: Sequence[str]) -> int:
         if options.render:
             options.render.write_text(rendered(REGION.read(options.render)))
             return 0
+        config = load_config(options.config)
+        use_threads(max(options.threads, 0), config)
         report = measure(
             options.config,
-            load_config(options.config),
+            config,
             Corpus.load(options.corpus),
-            device=chosen_device(options.device, threads=max(options.threads, 0)),
+            device=chosen_device(options.device),
             pieces=max(options.pieces, 1),
             seconds=options.seconds,
         )

@@ -41,6 +41,9 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def main() -> None:
     """Teach a network music from scores."""
+    from training.threads import sleep_between_operations
+
+    sleep_between_operations()
 
 
 for command in (pipeline, prepare, train, export, evaluate, draw, reproduce, study, card, roundtrip):

@@ -40,13 +40,17 @@ def calibrate(
     checkpoint = world.told(load_checkpoint(path) if world.leads else {})
     network.load_state_dict(checkpoint["model"])
     if "sharpness" not in checkpoint:
-        losses = _losses(network.eval(), tokenizer, pieces, world)
-        checkpoint["sharpness"] = FACTORS[int(losses.argmin())]
+        checkpoint["sharpness"] = best_factor(network, tokenizer, pieces, world)
         checkpoint["model"] = sharpened(network.state_dict(), checkpoint["sharpness"])
         network.load_state_dict(checkpoint["model"])
         if world.leads:
             save_checkpoint(path, checkpoint)
     return float(checkpoint["sharpness"])
+
+
+def best_factor(network: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece], world: World) -> float:
+    """The factor on the logits under which a network knows `pieces` best."""
+    return FACTORS[int(_losses(network.eval(), tokenizer, pieces, world).argmin())]
 
 
 def sharpened(weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Checkpoints of a run: what survives a kill, and what is exported."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ LAST: Final = "last.pt"
 """Everything that a resumed run needs."""
 BEST: Final = "best.pt"
 """The weights with the lowest validation loss."""
+_AVERAGED: Final = "module."
+"""What PyTorch's `AveragedModel` puts before the names of the weights."""
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -28,6 +31,34 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     except Exception as error:  # torch raises what its unpickler and zip reader meet
         raise CheckpointError(f"{path} is no checkpoint: {error}") from error
     return checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The weights that a run has to give, finished or not."""
+
+    weights: dict[str, Any]
+    epochs: float
+    """Epochs that they were trained for; not whole within the first."""
+    calibrated: bool
+    """Whether their logits were scaled on the validation pieces."""
+
+
+def load_reached(folder: Path) -> Reached:
+    """The best weights of a run, or the last ones where no epoch has been validated yet.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    if (folder / BEST).exists() or not (folder / LAST).exists():
+        best = load_checkpoint(folder / BEST)
+        return Reached(best["model"], best["epoch"], "sharpness" in best)
+    last = load_checkpoint(folder / LAST)
+    weights, average, partial = last["model"], last["average"], last["partial"]
+    if average is not None:
+        weights = {name.removeprefix(_AVERAGED): value for name, value in average.items() if name.startswith(_AVERAGED)}
+    done = 0.0 if partial is None else round(partial["windows"] / partial["of"], 3)
+    return Reached(weights, last["epoch"] + done, calibrated=False)
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,6 +11,12 @@ from music.invalid import problems
 from music.manifest import MAX_STEPS, Defaults, Description
 from music.tokenizers import TOKENIZERS
 from training.errors import ConfigurationError
+
+NOT_FOR_MUSIC: Final = {
+    "smoke": "configuration smoke is a network for tests, far too small to learn music: what it writes, its losses and "
+    "its accuracies say nothing of your scores. Train them with configuration auto."
+}
+"""Configurations that are not for a model to listen to, and what to say of each."""
 
 
 class _Table(BaseModel):

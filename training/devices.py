@@ -5,14 +5,12 @@ import torch
 from training.errors import ConfigurationError
 
 
-def chosen_device(device: str = "auto", *, threads: int = 0) -> str:
-    """`cpu` or `cuda`, CUDA where `auto` finds it; `threads` CPU threads from now on, 0 for one a core.
+def chosen_device(device: str = "auto") -> str:
+    """`cpu` or `cuda`, CUDA where `auto` finds it.
 
     Raises:
         ConfigurationError: CUDA was asked for and there is none.
     """
-    if threads:
-        torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("--device cuda: PyTorch finds no CUDA device here")
     if device == "auto":

@@ -61,6 +61,14 @@ class World:
         distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def gathered(self, value: T) -> list[T]:
+        """What each process holds, in the order of their ranks, in every process."""
+        if self.size == 1:
+            return [value]
+        values: list[T | None] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # every place is filled now
+
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are the mean over the processes."""
         if self.size == 1:

@@ -7,6 +7,7 @@ FantasiaError (music.errors)
     ├── DivergenceError       the loss is no number any more
     ├── CheckpointError       a run's checkpoint is missing or belongs to something else
     ├── OutOfMemoryError      the network and its lanes do not fit on the device
+    ├── StoppedError          a training was asked to stop, and has saved what it has reached
     ├── DistributedError      the processes that train together do not reach each other
     ├── CardError             the words for a model card cannot be read, or its samples not be made
     └── ExportError           the ONNX graphs do not agree with PyTorch
@@ -37,6 +38,15 @@ class CheckpointError(TrainingError):
 
 class OutOfMemoryError(TrainingError):
     """The network and its lanes do not fit into the device's memory."""
+
+
+class StoppedError(TrainingError):
+    """A training was asked to stop by a signal; what it has reached is saved."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+        """Number of the signal."""
 
 
 class DistributedError(TrainingError):

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,8 @@ from music.manifest import OLDEST_VERSION
 from music.tokenizers import Tokenizer, tokenizer_class, tokenizer_from_parameters
 from training.auto import AUTO, check_overrides, choose
 from training.batches import EncodedPiece, encode_corpus
-from training.calibration import calibrate
-from training.checkpoint import BEST, load_checkpoint, unwritable
+from training.calibration import best_factor, calibrate, sharpened
+from training.checkpoint import BEST, load_reached, unwritable
 from training.config import Config, config_of
 from training.corpus import Corpus, Split
 from training.curves import CURVES, draw_curves
@@ -28,6 +29,7 @@ from training.model import MusicLSTM
 from training.origin import Origin
 from training.restored import recipe, restored
 from training.targets import check_target
+from training.tokenization import tokenization_report
 from training.trainer import Trainer
 
 ABOUT: Final = "run.json"
@@ -92,6 +94,8 @@ class Trained:
     """What a finished run gave."""
 
     best: EpochRecord
+    epochs: int
+    """Epochs that it trained."""
     train_pieces: int
     valid_pieces: int
     dropped: Counter[str]
@@ -126,6 +130,7 @@ def train(
     device: str,
     progress: bool = True,
     reasons: tuple[str, ...] = (),
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train, or go on with a run that was killed; with others where `torchrun` has started several processes.
 
@@ -136,17 +141,19 @@ def train(
         device: `cpu` or `cuda`.
         progress: show how far it is.
         reasons: why the configuration is so, to be written down with it.
+        say: is told, a line at a time and before the first step, what there is to train on and what of it is lost.
 
     Raises:
         CorpusError: the corpus cannot be read or holds nothing for this tokenizer.
         CheckpointError: the folder holds another run, or a checkpoint cannot be written.
         ConfigurationError: there are more processes than lanes or cards.
         DistributedError: one of several processes is lost.
+        StoppedError: a signal asked for an end; what has been reached is saved.
         OutOfMemoryError: the network and its lanes do not fit on the device.
     """
     with joined(device) as world:
         try:
-            return _train(config, corpus_path, folder, world, progress, reasons)
+            return _train(config, corpus_path, folder, world, progress, reasons, say if world.leads else None)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemoryError(
                 f"training ran out of memory: set training.lanes below {config.training.lanes}, or training.window "
@@ -155,7 +162,13 @@ def train(
 
 
 def _train(
-    config: Config, corpus_path: Path, folder: Path, world: World, progress: bool, reasons: tuple[str, ...]
+    config: Config,
+    corpus_path: Path,
+    folder: Path,
+    world: World,
+    progress: bool,
+    reasons: tuple[str, ...],
+    say: Callable[[str], None] | None,
 ) -> Trained:
     corpus = Corpus.load(corpus_path)
     train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # one at a time: all of them are many
@@ -165,6 +178,9 @@ def _train(
         raise CorpusError(f"{corpus_path} and this configuration do not fit: {error}") from error
     pieces, dropped = _encode(corpus, tokenizer, Split.TRAIN)
     held_out, dropped_held_out = _encode(corpus, tokenizer, Split.VALID)
+    if say is not None:
+        for line in tokenization_report(corpus, tokenizer, (pieces, held_out), dropped + dropped_held_out):
+            say(line)
     trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
     if world.leads:
         Run(folder, config, tokenizer, corpus_path.resolve(), reasons, corpus.origin).save()
@@ -177,11 +193,13 @@ def _train(
             draw_curves(read_history(folder / HISTORY), folder / CURVES)
         except OSError as error:
             raise unwritable(folder / CURVES, error) from error
-    return Trained(best, len(pieces), len(held_out), dropped + dropped_held_out, sharpness)
+    return Trained(best, trainer.epochs, len(pieces), len(held_out), dropped + dropped_held_out, sharpness)
 
 
 def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:
     """Write a run's best checkpoint as a bundle, with its measurements on the held-out pieces.
+
+    The run need not be finished. Before its first epoch is, there is no best checkpoint, and the last one is taken.
 
     Raises:
         CheckpointError: the folder is no run, or has no checkpoint.
@@ -191,10 +209,14 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
     check_target(target, name)  # before the corpus is read; `export`, which replaces the target, makes sure again
     run = Run.load(folder)
     corpus = Corpus.load(corpus_path or run.corpus_path)
-    checkpoint = load_checkpoint(folder / BEST)
+    reached = load_reached(folder)
     model = MusicLSTM(run.config.network, run.tokenizer)
-    model.load_state_dict(checkpoint["model"])
-    provenance = {"corpus": _about(corpus), "epoch": checkpoint["epoch"]}
+    model.load_state_dict(reached.weights)
+    if run.config.training.calibrate and not reached.calibrated:  # a finished run did it at its end
+        pieces, _ = _encode(corpus, run.tokenizer, Split.VALID)
+        factor = best_factor(model, run.tokenizer, pieces, World(torch.device("cpu")))
+        model.load_state_dict(sharpened(model.state_dict(), factor))
+    provenance = {"corpus": _about(corpus), "epoch": reached.epochs}
     return _export(model.eval(), target, name, run.config, run.tokenizer, corpus, folder / HISTORY, provenance)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from training.commands.interruption import interruptible
 from training.commands.output import OutputPath
 
 
@@ -22,7 +23,7 @@ from training.commands.output import OutputPath
     help="Folder of the page that shows the results.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 chooses by size and machine.")
 @click.option("--network", help="Train only this one, and write nothing down: original, by-song or events.")
 @click.option("--renew", is_flag=True, help="With --network: write it down among the results that DOCS holds.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -41,6 +42,7 @@ def reproduce(
     MIDI is a folder of MIDI files. Without it, page and figures are made again from the results that DOCS holds.
     """
     from training.errors import ConfigurationError, CorpusError
+    from training.files import check_writable
     from training.reproduce.figures import draw
     from training.reproduce.page import IMAGES, render
     from training.reproduce.results import Results
@@ -58,11 +60,13 @@ def reproduce(
         from training.devices import chosen_device
         from training.reproduce.experiment import NETWORKS, Experiment
 
-        device = chosen_device(device, threads=threads)
         if network is not None and network not in NETWORKS:
             raise ConfigurationError(f"--network {network}: known are {', '.join(NETWORKS)}")
-        experiment = Experiment(midi, work, device=device, progress=not quiet)
-        try:
+        device = chosen_device(device)
+        check_writable(work)
+        check_writable(recorded.parent)
+        experiment = Experiment(midi, work, device=device, threads=threads, progress=not quiet)
+        with interruptible(work):
             if network is None:
                 results = experiment.results()
             elif earlier is None:
@@ -70,8 +74,6 @@ def reproduce(
                 return
             else:
                 results = experiment.renewed(earlier, network)
-        except KeyboardInterrupt:
-            raise click.ClickException(f"stopped; the same command goes on from the last epoch in {work}") from None
         results.save(recorded)
     if results is not None:
         draw(results, docs / IMAGES)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from training.commands.interruption import interruptible
 from training.commands.output import OutputPath
 
 
@@ -21,7 +22,7 @@ from training.commands.output import OutputPath
     default=Path("docs"),
     help="Folder of the page that shows the results.",
 )
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 chooses by size and machine.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def study(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: bool) -> None:
     """Train the chorales' recipe with one thing left out at a time, and write down what came of it.
@@ -41,11 +42,17 @@ def study(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: bool
         results = Results.load(recorded)
     else:
         from training.devices import chosen_device
+        from training.files import check_writable
         from training.study.experiment import run_study
         from training.study.variants import load_study
+        from training.threads import use_threads
 
-        device = chosen_device(threads=threads)
-        results = run_study(load_study(), corpus, work, device=device, progress=not quiet)
+        for folder in (work, recorded.parent):
+            check_writable(folder)
+        plan = load_study()
+        use_threads(threads, plan.config(plan.variants[0]))
+        with interruptible(work):
+            results = run_study(plan, corpus, work, device=chosen_device(), progress=not quiet)
         results.save(recorded)
     draw(results, docs / FIGURE)
     render(page, results)

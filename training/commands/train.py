@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from music.manifest import NAME_PATTERN
+from training.commands.interruption import interruptible
 from training.commands.output import OutputPath
 from training.commands.overrides import parsed
 
@@ -20,38 +21,44 @@ def exported(folder: Path) -> str:
 def run_training(
     config: str, corpus: Path, folder: Path, *, device: str, threads: int, changes: dict[str, str], quiet: bool
 ) -> None:
-    """Train as the command does, and say what came of it.
+    """Train as the command does, and say what came of it. Ends the command where a signal asked for that.
 
     Raises:
-        click.ClickException: it was interrupted.
         FantasiaError: as of `automatic` and `train`.
     """
     from training.auto import AUTO
-    from training.config import load_config
+    from training.config import NOT_FOR_MUSIC, load_config
     from training.devices import chosen_device
     from training.distributed import leading
     from training.run import automatic, train
+    from training.threads import use_threads
 
-    device = chosen_device(device, threads=threads)
-    try:
+    device = chosen_device(device)
+    then = (
+        ", with more epochs if you add --set training.epochs=N (make train: EPOCHS=N)\n"
+        f"write the model as it is:  {exported(folder)}"
+    )
+    with interruptible(folder, then):
         if config == AUTO:
             chosen, reasons = automatic(corpus, folder, changes, device=device)
         else:
             chosen, reasons = load_config(config, changes), ()
+        used = use_threads(threads, chosen)
         if leading():
             for reason in reasons:
                 click.echo(f"auto: {reason}")
-        trained = train(chosen, corpus, folder, device=device, progress=not quiet, reasons=reasons)
-    except KeyboardInterrupt:
-        raise click.ClickException(f"stopped; the same command goes on from the last epoch in {folder}") from None
+            if config in NOT_FOR_MUSIC:
+                click.echo(f"WARNING: {NOT_FOR_MUSIC[config]}")
+            click.echo(f"training on {device}, {used} CPU thread{'s' if used > 1 else ''}")
+        trained = train(chosen, corpus, folder, device=device, progress=not quiet, reasons=reasons, say=click.echo)
     if not leading():
         return
-    best = trained.best
-    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(trained.dropped.items())) or "none"
-    click.echo(f"pieces: {trained.train_pieces} train, {trained.valid_pieces} valid; notes dropped or moved: {dropped}")
+    best, settings = trained.best, chosen.training
     click.echo(f"best epoch {best.epoch}: {best.valid_loss:.4f} nats per note-step, accuracy {best.valid_accuracy:.2%}")
+    if trained.epochs < settings.epochs:
+        click.echo(f"ended after {trained.epochs} epochs: {settings.patience} without progress (training.patience)")
     if trained.sharpness is not None:
-        click.echo(f"logits times {trained.sharpness:.2f}, with which the validation pieces are known best")
+        click.echo(f"logit scale {trained.sharpness:.2f} (lowest validation loss)")
 
 
 @click.command()
@@ -59,18 +66,21 @@ def run_training(
 @click.option("--corpus", type=click.Path(path_type=Path), required=True, help="What `prepare` wrote.")
 @click.option("--run", "folder", type=OutputPath(file_okay=False, path_type=Path), required=True, help="Run folder.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 chooses by size and machine.")
 @click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change the configuration.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def train(
     config: str, corpus: Path, folder: Path, device: str, threads: int, overrides: tuple[str, ...], quiet: bool
 ) -> None:
-    """Train a network, or go on where a killed run stopped.
+    """Train a network, or go on where a run stopped.
 
-    CONFIG is a named configuration (`chorales`, `origin`, `smoke`), a TOML file, or `auto`, which looks at the
-    corpus and chooses tokenizer, sizes and schedule for it.
+    CONFIG is a named configuration (`chorales`, `folk`, `piano`, `origin`), a TOML file, or `auto`, which looks at the
+    corpus and chooses tokenizer, sizes and schedule for it. `smoke` is a network for tests.
 
-    Under torchrun several processes share each step's lanes: torchrun --nproc-per-node 2 -m -- training train ...
+    Ctrl-C, or SIGTERM, saves what the training has reached and stops; the same command goes on from there, with more
+    epochs if you --set training.epochs. `export` writes the model as it is at any time.
+
+    Under torchrun several processes share the rows of each step: torchrun --nproc-per-node 2 -m -- training train ...
     """
     from training.distributed import leading
 

@@ -52,10 +52,18 @@ class Experiment:
     """
 
     def __init__(
-        self, midi: Path, work: Path, *, device: str, progress: bool = True, overrides: dict[str, str] | None = None
+        self,
+        midi: Path,
+        work: Path,
+        *,
+        device: str,
+        threads: int = 0,
+        progress: bool = True,
+        overrides: dict[str, str] | None = None,
     ) -> None:
         self._work = work
         self._device = device
+        self._threads = threads
         self._progress = progress
         self._overrides = overrides or {}
         listing = folder_sources(midi)
@@ -164,7 +172,15 @@ class Experiment:
     ) -> Run:
         folder = self._work / name
         return train_network(
-            config, tokenizer, train, valid, watched, folder, device=self._device, progress=self._progress
+            config,
+            tokenizer,
+            train,
+            valid,
+            watched,
+            folder,
+            device=self._device,
+            threads=self._threads,
+            progress=self._progress,
         )
 
     def _kept(self) -> dict[str, Kept]:

@@ -16,7 +16,9 @@ from training.errors import CheckpointError
 from training.files import replace_file
 from training.history import HISTORY, EpochRecord, read_history
 from training.reproduce.results import Curve, Measure, Run
-from training.trainer import Score, Trainer
+from training.score import Score
+from training.threads import use_threads
+from training.trainer import Trainer
 
 WATCHED: Final = "watched.jsonl"
 FINISHED: Final = "finished.json"
@@ -47,6 +49,7 @@ def train_network(
     folder: Path,
     *,
     device: str,
+    threads: int,
     progress: bool,
 ) -> Run:
     """Train in `folder`, or go on with what a killed run left there; a run that was finished is read again.
@@ -59,6 +62,7 @@ def train_network(
     finished = _finished(folder / FINISHED, identity)
     if finished is not None:
         return finished
+    use_threads(threads, config)
     with joined(device) as world:
         trainer = Trainer(config, tokenizer, train, valid, folder, world=world, progress=progress)
 

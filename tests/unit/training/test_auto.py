@@ -111,6 +111,8 @@ def test_a_run_that_nobody_chose_is_not_taken_for_one(small_corpus: Path, small_
     assert not Run.load(small_run).reasons
     config, reasons = automatic(small_corpus, small_run, device="cpu")
     assert reasons
-    with pytest.raises(CheckpointError, match="holds a run with another corpus or configuration"):
+    with pytest.raises(
+        CheckpointError, match=r"another configuration \(network.dropout_between was 0.1, is 0.6, .* and 8 more\)"
+    ):
         train(config, small_corpus, small_run, device="cpu", progress=False)
     assert json.loads((small_run / ABOUT).read_text())["chosen_because"] == []

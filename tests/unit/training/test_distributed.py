@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from training.config import Config, load_config
 from training.distributed import World, own_device
 from training.errors import ConfigurationError
 from training.history import HISTORY, read_history
+from training.model import State
+from training.partial import PartialEpoch
 from training.run import train
 from training.trainer import Trainer
 
@@ -87,11 +90,12 @@ def test_two_processes_stop_with_one_sentence_and_go_on_from_what_one_has_left(
     run = tmp_path / "run"
 
     def dying(path: Path, checkpoint: dict[str, Any]) -> None:
-        if checkpoint["epoch"] == 3:
-            raise KeyboardInterrupt
         save_checkpoint(path, checkpoint)
+        if checkpoint["epoch"] == 2 and (checkpoint.get("partial") or {}).get("windows") == 2:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "SAVE_SECONDS", 0.0)  # within the third epoch
         patch.setattr(trainer_module, "save_checkpoint", dying)
         with pytest.raises(KeyboardInterrupt):
             train(settings(), small_corpus, run, device="cpu", progress=False)
@@ -105,6 +109,46 @@ def test_two_processes_stop_with_one_sentence_and_go_on_from_what_one_has_left(
     result = two_processes(small_corpus, run)
     assert result.returncode == 0, result.stderr
     same_curves(run, alone)
+
+
+@dataclass(frozen=True, slots=True)
+class Told(World):
+    """One of several processes that has been told what the others hold."""
+
+    parts: tuple[tuple[Any, ...], ...] = ()
+
+    def total(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers * self.size
+
+    def gathered(self, value: Any) -> list[Any]:
+        column = 0 if isinstance(value, dict) and "cpu" in value else 1
+        return [part[column] for part in self.parts]
+
+
+@pytest.mark.parametrize("others", [1, 2, 3, 5])
+def test_the_state_within_an_epoch_goes_to_any_number_of_processes(others: int) -> None:
+    width, size = 5, 3
+    h, c = torch.arange(2 * width * 4).reshape(2, width, 4).float(), torch.rand(2, width, 4)
+    randoms = [torch.full((3,), rank, dtype=torch.uint8) for rank in range(size)]
+    parts = tuple(
+        ({"cpu": randoms[rank]}, {"h": h[:, rank::size].contiguous(), "c": c[:, rank::size].contiguous()})
+        for rank in range(size)
+    )
+    world = Told(torch.device("cpu"), 1, size, parts)
+    partial = PartialEpoch.begun(world, of=9)
+    partial.windows, partial.seconds, partial.state = 4, 2.5, State(parts[1][1]["h"], parts[1][1]["c"])
+    partial.totals += torch.tensor([3.0, 2.0])
+    entry = partial.entry(world)
+    assert torch.equal(entry["state"]["h"], h)
+    assert torch.equal(entry["state"]["c"], c)
+
+    resumed = [PartialEpoch.from_entry(entry, World(torch.device("cpu"), rank, others)) for rank in range(others)]
+    for rank, item in enumerate(resumed):
+        assert (item.windows, item.of, item.seconds) == (4, 9, 2.5)
+        assert item.state is not None
+        assert torch.equal(item.state.h, h[:, rank::others])
+        assert item.random == ({"cpu": randoms[rank]} if rank < size else {})
+    assert torch.equal(sum((item.totals for item in resumed), torch.zeros(2)), torch.tensor([9.0, 6.0]).double())
 
 
 def test_more_processes_than_lanes_are_refused(tmp_path: Path) -> None:

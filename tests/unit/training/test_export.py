@@ -1,5 +1,7 @@
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,11 +19,11 @@ from training import export as export_module
 from training.__main__ import main
 from training.batches import model_inputs
 from training.card import MARK
-from training.checkpoint import BEST, load_checkpoint
+from training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from training.config import load_config
 from training.corpus import Corpus, Split
 from training.decoded import DecodeScorer
-from training.errors import CheckpointError, ConfigurationError, CorpusError, ExportError
+from training.errors import CheckpointError, ConfigurationError, CorpusError, ExportError, StoppedError
 from training.evaluation import ClockMode, evaluate_folder
 from training.export import CHUNK_SIZES
 from training.graphs import ARITHMETIC
@@ -268,3 +270,53 @@ def test_what_is_missing_is_named(small_run: Path, tmp_path: Path) -> None:
         export_run(tmp_path, tmp_path / "out", name="x")
     with pytest.raises(CorpusError, match="there is no corpus"):
         export_run(small_run, tmp_path / "out", name="x", corpus_path=tmp_path / "gone.npz")
+
+
+@pytest.mark.parametrize("changes", [{}, {"training.average": "0.9", "training.calibrate": "true"}])
+def test_a_run_that_was_stopped_in_its_first_epoch_can_be_exported(
+    changes: dict[str, str], small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config("smoke", {"tokenizer.parameters.voices": "2", **changes})
+    forward, count = MusicLSTM.forward, 0
+
+    def signalling(self: MusicLSTM, *inputs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, *inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MusicLSTM, "forward", signalling)
+        with pytest.raises(StoppedError):
+            train(config, small_corpus, tmp_path / "run", device="cpu", progress=False)
+    assert not (tmp_path / "run" / BEST).exists()
+    bundle = export_run(tmp_path / "run", tmp_path / "early", name="early")
+    last = load_checkpoint(tmp_path / "run" / LAST)
+    assert last["partial"]["windows"] == 2
+    assert bundle.manifest.provenance["epoch"] == round(2 / last["partial"]["of"], 3)
+    averaged = last["average"]
+    weights = restored(bundle).state_dict()["lstm.0.weight_hh_l0"]
+    assert torch.equal(
+        weights, last["model"]["lstm.0.weight_hh_l0"] if averaged is None else averaged["module.lstm.0.weight_hh_l0"]
+    )
+
+    done = train(config, small_corpus, tmp_path / "run", device="cpu", progress=False)
+    assert (
+        export_run(tmp_path / "run", tmp_path / "early", name="early").manifest.provenance["epoch"] == done.best.epoch
+    )
+
+
+def test_a_run_between_its_epochs_is_exported_as_sharp_as_it_will_be(small_corpus: Path, tmp_path: Path) -> None:
+    config = load_config("smoke", {"tokenizer.parameters.voices": "2", "training.calibrate": "true"})
+    train(config, small_corpus, tmp_path / "run", device="cpu", progress=False)
+    finished = export_run(tmp_path / "run", tmp_path / "a" / "same", name="same")
+    checkpoint = load_checkpoint(tmp_path / "run" / BEST)
+    factor = checkpoint.pop("sharpness")
+    assert factor != 1.0
+    for name in ("output.weight", "output.bias", "voices.output.weight", "voices.output.bias"):
+        checkpoint["model"][name] = checkpoint["model"][name] / factor
+    save_checkpoint(tmp_path / "run" / BEST, checkpoint)
+    unfinished = export_run(tmp_path / "run", tmp_path / "b" / "same", name="same")
+    for name, value in finished.metrics.items():
+        assert unfinished.metrics[name] == pytest.approx(value, abs=1e-4)

@@ -1,5 +1,7 @@
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from training.batches import EncodedPiece
 from training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from training.config import Config, load_config
 from training.distributed import World
-from training.errors import CheckpointError, DivergenceError
+from training.errors import CheckpointError, DivergenceError, StoppedError
 from training.history import HISTORY, read_history
+from training.model import MusicLSTM
 from training.run import Run, train
 from training.trainer import Trainer
 
@@ -65,12 +68,89 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
         with pytest.raises(KilledError):
             make(tmp_path / "killed", settings).run()
     assert make(tmp_path / "killed", settings).run().valid_loss == best.valid_loss
+    same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("saves", [2, 5, 9, 10, 15])  # nine windows an epoch, and a tenth checkpoint at its end
+def test_a_run_that_is_killed_within_an_epoch_goes_on_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    settings = config(epochs=2, patience=2, average=0.9)
+    make(tmp_path / "whole", settings).run()
+    monkeypatch.setattr(trainer_module, "SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        kill_after(patch, saves)
+        with pytest.raises(KilledError):
+            make(tmp_path / "killed", settings).run()
+    last = load_checkpoint(tmp_path / "killed" / LAST)
+    windows = 0 if last["partial"] is None else last["partial"]["windows"]
+    assert 10 * last["epoch"] + windows == saves - 1
+    make(tmp_path / "killed", settings).run()
+    same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("window", [1, 7, 9, 11], ids=["first", "middle", "last", "in validation"])
+def test_a_signal_saves_what_was_reached_and_the_run_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, window: int
+) -> None:
+    settings = config(epochs=2, patience=2)
+    make(tmp_path / "whole", settings).run()
+    handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        signalled_at(patch, window, number)
+        with pytest.raises(StoppedError, match=r"stopped in epoch 1 of 2, (11|78|100)% through") as stopped:
+            make(tmp_path / "stopped", settings).run()
+    assert stopped.value.signal == number
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert load_checkpoint(tmp_path / "stopped" / LAST)["partial"]["windows"] == min(window, 9)
+    make(tmp_path / "stopped", settings).run()
+    same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signalled_at(monkeypatch, 2, signal.SIGINT, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, config(epochs=2)).run()
+    assert not (tmp_path / LAST).exists()
+
+
+def test_no_checkpoint_within_an_epoch_holds_weights_that_are_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "SAVE_SECONDS", 0.0)
+    trainer = make(tmp_path, config())
+    with torch.no_grad():
+        trainer.model.output.bias[0] = float("nan")
+    with pytest.raises(DivergenceError, match="the training loss is no number; lower the learning rate"):
+        trainer.run()
+    assert not (tmp_path / LAST).exists()
+
+
+def signalled_at(monkeypatch: pytest.MonkeyPatch, window: int, number: signal.Signals, *, times: int = 1) -> None:
+    """The process gets a signal while it computes its `window`-th window."""
+    forward, count = MusicLSTM.forward, 0
+
+    def signalling(self: MusicLSTM, *inputs: Any) -> Any:
+        nonlocal count
+        count += 1
+        for _ in range(times if count == window else 0):
+            signal.raise_signal(number)
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(MusicLSTM, "forward", signalling)
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Two folders hold the same weights, bit by bit, and the same history."""
     for name in (LAST, BEST):
-        whole, resumed = (load_checkpoint(tmp_path / run / name)["model"] for run in ("whole", "killed"))
-        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    whole_history, history = (read_history(tmp_path / run / HISTORY) for run in ("whole", "killed"))
-    assert [r.epoch for r in history] == [1, 2, 3, 4]
-    assert [r.train_loss for r in history] == [r.train_loss for r in whole_history]
+        ours, theirs = (load_checkpoint(run / name)["model"] for run in (one, other))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    histories = [read_history(run / HISTORY) for run in (one, other)]
+    for name in ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate"):
+        ours, theirs = ([getattr(record, name) for record in history] for history in histories)
+        assert ours == theirs
 
 
 def test_the_average_of_the_weights_is_what_is_judged_kept_and_resumed(tmp_path: Path) -> None:
@@ -159,10 +239,36 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert not (tmp_path / LAST).exists()
 
 
-def test_another_run_in_the_folder_is_not_resumed(tmp_path: Path) -> None:
+def test_another_run_in_the_folder_is_not_resumed_and_what_differs_is_named(tmp_path: Path) -> None:
     make(tmp_path, config(epochs=1)).run()
-    with pytest.raises(CheckpointError, match="another corpus or configuration"):
-        make(tmp_path, config(epochs=2))
+    with pytest.raises(CheckpointError, match=r"another configuration \(training.lanes was 4, is 3\)"):
+        make(tmp_path, config(epochs=1, lanes=3))
+    with pytest.raises(CheckpointError, match=r"training.transpose was \[-2, 2\], is \[0, 0\]"):
+        make(tmp_path, config(epochs=1, transpose=[0, 0]))
+    with pytest.raises(CheckpointError, match="was begun with another corpus; choose another --run"):
+        Trainer(config(epochs=1), GRID, pieces(12, 5), pieces(4, 2), tmp_path, world=ALONE)
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    save_checkpoint(tmp_path / LAST, checkpoint | {"identity": "as an earlier version wrote it"})
+    with pytest.raises(CheckpointError, match="was begun by another version of Fantasia"):
+        make(tmp_path, config(epochs=1))
+
+
+def test_epochs_and_patience_may_be_raised_when_a_run_goes_on(tmp_path: Path) -> None:
+    constant = {"schedule": '"constant"', "learning_rate": 0.05}  # so that the rate does not depend on the epochs
+    make(tmp_path / "whole", config(epochs=4, patience=4, **constant)).run()
+    make(tmp_path / "raised", config(epochs=1, patience=1, **constant)).run()
+    assert len(read_history(tmp_path / "raised" / HISTORY)) == 1
+    make(tmp_path / "raised", config(epochs=4, patience=4, **constant)).run()
+    same_run(tmp_path / "whole", tmp_path / "raised")
+
+
+def test_a_checkpoint_that_will_not_fit_on_the_disk_is_known_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    with pytest.raises(CheckpointError, match=r"0 MB are free, and the checkpoints of this network take about \d MB"):
+        make(tmp_path, config())
 
 
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path) -> None:

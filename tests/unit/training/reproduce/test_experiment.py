@@ -139,7 +139,7 @@ def test_a_killed_run_ends_with_the_results_of_one_that_was_not(
 def test_another_configuration_in_the_folder_is_not_mistaken_for_this_one(
     midi: Path, work: Path, results: Results
 ) -> None:
-    with pytest.raises(CheckpointError, match="another corpus or configuration"):
+    with pytest.raises(CheckpointError, match=r"another configuration \(training.learning_rate was 0.002, is 0.5\)"):
         experiment(midi, work, learning_rate="0.5").results()
 
 

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from music.score import Note, Score
+from music.tokenizers import tokenizer_class
+from training.__main__ import main
+from training.batches import encode_corpus
+from training.config import load_config
+from training.corpus import CompactScore, Corpus, Split
+from training.tokenization import kept_share, tokenization_report
+
+
+def chords(count: int = 16) -> Score:
+    """Chords of three in one voice, of which a grid keeps the highest note."""
+    return Score(tuple(Note(i * 480, 480, 60 + k, 80, 0) for i in range(count) for k in (0, 4, 7)), count * 480)
+
+
+def corpus(score: Score) -> Corpus:
+    names = [f"{index}" for index in range(6)]
+    return Corpus(names, np.array([0, 0, 0, 0, 1, 2], np.uint8), [CompactScore.of(score)] * 6, "made up")
+
+
+def report(music: Corpus, config: str) -> list[str]:
+    table = load_config(config).tokenizer
+    scores = [piece.score for piece in music.pieces(Split.TRAIN)]
+    tokenizer = tokenizer_class(table.name).fit(table.parameters, scores)
+    train, dropped = encode_corpus(music, tokenizer, Split.TRAIN)
+    valid, more = encode_corpus(music, tokenizer, Split.VALID)
+    return tokenization_report(music, tokenizer, (train, valid), dropped + more)
+
+
+def test_a_note_is_kept_where_its_pitch_begins_within_a_64th() -> None:
+    grid = tokenizer_class("grid").fit({"voices": 1}, [chords()])
+    assert kept_share(grid, [chords()]) == pytest.approx(1 / 3)
+    near = Score((Note(20, 460, 60, 80, 0), Note(480 + 50, 400, 62, 80, 0)), 960)  # 20 ticks off, and 50
+    assert kept_share(tokenizer_class("grid").fit({"voices": 1}, [near]), [near]) == 0.5
+    twice = Score((Note(0, 240, 60, 80, 0), Note(0, 240, 60, 80, 1)), 480)  # one note cannot stand for both
+    assert kept_share(tokenizer_class("grid").fit({"voices": 1}, [twice]), [twice]) == 0.5
+    assert kept_share(grid, [Score((), 480)]) == 0.0
+
+
+def test_a_large_loss_is_said_aloud_with_the_configuration_that_keeps_more() -> None:
+    first, second, warning, hint = report(corpus(chords()), "smoke")
+    assert first.startswith("pieces: 4 train, 1 valid; 240 notes, ")
+    assert second == "  the tokenizer leaves out or moves: 160 simultaneous"
+    assert warning.startswith("WARNING: grid tokens keep only 33% of the notes where they are.")
+    assert hint == "  configuration auto keeps 100% of them: CONFIG=auto of make train"
+
+
+def test_nothing_is_said_aloud_where_little_is_lost() -> None:
+    assert len(report(corpus(chords()), "piano")) == 2
+
+
+def test_where_nothing_keeps_more_no_other_configuration_is_named() -> None:
+    thrice = Score(tuple(Note(i * 480, length, 60, 80, 0) for i in range(8) for length in (120, 240, 480)), 8 * 480)
+    first, second, warning = report(corpus(thrice), "piano")
+    assert first.startswith("pieces: 4 train, 1 valid; 120 notes, ")
+    assert "40 doubled" in second
+    assert warning.startswith("WARNING: events tokens keep only 67% of the notes where they are.")
+
+
+def test_the_command_says_it_before_it_trains_and_what_smoke_is_not_for(tmp_path: Path) -> None:
+    corpus(chords()).save(tmp_path / "chords.npz")
+    command = ["train", "smoke", "--corpus", str(tmp_path / "chords.npz"), "--run", str(tmp_path / "run"), "--quiet"]
+    result = CliRunner().invoke(main, [*command, "--device", "cpu", "--set", "training.epochs=1"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("WARNING: configuration smoke is a network for tests")
+    warned = next(index for index, line in enumerate(lines) if "keep only 33%" in line)
+    assert warned < next(index for index, line in enumerate(lines) if line.startswith("best epoch"))
