@@ -8,7 +8,6 @@ from music.errors import InvalidScoreError
 from training.readers.abc import read_abc_file
 from training.readers.formats import (
     ABC_SUFFIXES,
-    CAPELLA_SUFFIXES,
     HUMDRUM_SUFFIXES,
     MEI_SUFFIXES,
     MIDI_SUFFIXES,
@@ -18,9 +17,8 @@ from training.readers.formats import (
 )
 from training.readers.humdrum import read_humdrum_file
 from training.readers.midi import read_midi_file
-from training.readers.musicxml import read_musicxml_file
-from training.readers.notation import read_notation_file
 from training.readers.reading import FileReadings, Reading, ReadOptions, printable, printable_text
+from training.readers.xml_files import read_xml_file
 
 __all__ = [
     "CHORALE_PARTS", "MIDI_SUFFIXES", "SUFFIXES", "UNREADABLE", "FileReadings", "ReadOptions", "Reading", "printable",
@@ -32,9 +30,8 @@ CHORALE_PARTS: Final = ("Soprano", "Alto", "Tenor", "Bass")
 _READERS: Final[Mapping[str, Callable[[Path, str, ReadOptions], FileReadings]]] = {
     **dict.fromkeys(MIDI_SUFFIXES, read_midi_file),
     **dict.fromkeys(ABC_SUFFIXES, read_abc_file),
-    **dict.fromkeys(MUSICXML_SUFFIXES, read_musicxml_file),
+    **dict.fromkeys(MUSICXML_SUFFIXES | MEI_SUFFIXES, read_xml_file),
     **dict.fromkeys(HUMDRUM_SUFFIXES, read_humdrum_file),
-    **dict.fromkeys(MEI_SUFFIXES | CAPELLA_SUFFIXES, read_notation_file),
 }
 
 

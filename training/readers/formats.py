@@ -8,8 +8,7 @@ ABC_SUFFIXES: Final = frozenset((".abc",))
 MUSICXML_SUFFIXES: Final = frozenset((".mxl", ".xml", ".musicxml"))
 HUMDRUM_SUFFIXES: Final = frozenset((".krn", ".kern"))
 MEI_SUFFIXES: Final = frozenset((".mei",))
-CAPELLA_SUFFIXES: Final = frozenset((".capx",))
-SUFFIXES: Final = MIDI_SUFFIXES | ABC_SUFFIXES | MUSICXML_SUFFIXES | HUMDRUM_SUFFIXES | MEI_SUFFIXES | CAPELLA_SUFFIXES
+SUFFIXES: Final = MIDI_SUFFIXES | ABC_SUFFIXES | MUSICXML_SUFFIXES | HUMDRUM_SUFFIXES | MEI_SUFFIXES
 """Everything that is read."""
 
 _EXPORT_MUSICXML: Final = "export it as MusicXML"
@@ -26,7 +25,7 @@ UNREADABLE: Final[Mapping[str, str]] = {
     **dict.fromkeys((".mus", ".musx"), f"a Finale file; {_EXPORT_MUSICXML}"),
     ".dorico": f"a Dorico file; {_EXPORT_MUSICXML}",
     ".enc": f"an Encore file; {_EXPORT_MUSICXML}",
-    ".cap": f"a capella file of an old format; {_EXPORT_MUSICXML}",
+    **dict.fromkeys((".cap", ".capx"), f"a capella file; {_EXPORT_MUSICXML}"),
     **dict.fromkeys((".nwc", ".nwctxt"), f"a NoteWorthy file; {_EXPORT_MUSICXML}"),
     **dict.fromkeys((".gp", ".gp3", ".gp4", ".gp5", ".gpx", ".gtp"), f"a Guitar Pro file; {_EXPORT_MUSICXML}"),
     **dict.fromkeys((".ly", ".ily"), r"a LilyPond file; write MIDI from it with \midi { }"),

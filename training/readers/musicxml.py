@@ -1,4 +1,4 @@
-"""Scores in MusicXML, plain or compressed.
+"""Scores in MusicXML.
 
 Read here and not by music21, which shifts parts against each other where one bar is overfull, leaves notes out without
 a count, and takes about four times as long.
@@ -6,29 +6,17 @@ a count, and takes about four times as long.
 
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from music.errors import InvalidScoreError
-from training.readers.archive import Archive, is_archive
-from training.readers.files import read_bytes
 from training.readers.musicxml_attributes import midi_instruments
 from training.readers.musicxml_bars import bar_length
 from training.readers.musicxml_marks import bar_marks
 from training.readers.musicxml_part import PartReader
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.written import WrittenPart, WrittenScore, reading_of
-from training.readers.xml_tree import parse_xml
 
-_CONTAINER: Final = "META-INF/container.xml"
-_MAX_CONTAINER_BYTES: Final = 1 << 16
-_FOREIGN_ROOTS: Final = {
-    "opus": "a MusicXML opus, which only names other files; read those",
-    "container": "the container file of a compressed score, without the score",
-    "museScore": "MuseScore's own format; export MusicXML from MuseScore",
-    "html": "an HTML page, not a score",
-}
 _COUNTED: Final = {
     "harmony": "chord_symbols", "figured-bass": "figured_bass", "lyric": "lyrics", "wedge": "hairpins",
     "pedal": "pedal_marks", "fermata": "fermatas", "arpeggiate": "arpeggios", "tremolo": "tremolos",
@@ -40,25 +28,6 @@ _COUNTED: Final = {
 }  # fmt: skip
 
 
-def read_musicxml_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
-    """Read the score of a MusicXML file, by what the file holds: XML, or a zip archive with it.
-
-    Raises:
-        InvalidScoreError: the file is no such score, exceeds a bound, or holds no pitched note.
-        OSError: the file cannot be read.
-    """
-    return read_musicxml(score_xml(read_bytes(path)), name, options)
-
-
-def score_xml(data: bytes) -> Element:
-    """The tree of an XML score, plain or compressed.
-
-    Raises:
-        InvalidScoreError: there is none, or it exceeds a bound.
-    """
-    return parse_xml(_root_file(Archive(data)) if is_archive(data) else data)
-
-
 def read_musicxml(root: Element, name: str, options: ReadOptions) -> FileReadings:
     """Read a score from its tree.
 
@@ -68,27 +37,11 @@ def read_musicxml(root: Element, name: str, options: ReadOptions) -> FileReading
     if root.tag == "score-timewise":
         root = _partwise(root)
     if root.tag != "score-partwise":
-        raise InvalidScoreError(_FOREIGN_ROOTS.get(root.tag, f"XML, but no score: it begins with <{root.tag[:40]}>"))
+        raise InvalidScoreError(f"XML, but no score: it begins with <{root.tag[:40]}>")
     reading = reading_of(_written(root), name, options)
     if not reading.score.notes:
         raise InvalidScoreError("no pitched note in it")
     return FileReadings([reading])
-
-
-def _root_file(archive: Archive) -> bytes:
-    if _CONTAINER in archive.names:
-        container = parse_xml(archive.read(_CONTAINER, _MAX_CONTAINER_BYTES))
-        rootfile = next(container.iter("rootfile"), None)  # the first is the score
-        full_path = rootfile.get("full-path") if rootfile is not None else None
-        if not full_path:
-            raise InvalidScoreError(f"{_CONTAINER} in the archive names no score")
-        return archive.read(full_path)
-    scores = [name for name in archive.names if name.lower().endswith((".xml", ".musicxml"))]
-    if any(name.lower().endswith((".mscx", ".mscz")) for name in archive.names):
-        raise InvalidScoreError(_FOREIGN_ROOTS["museScore"])
-    if len(scores) != 1:
-        raise InvalidScoreError(f"an archive without {_CONTAINER}, which would name the score in it")
-    return archive.read(scores[0])
 
 
 def _partwise(root: Element) -> Element:

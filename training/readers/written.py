@@ -72,6 +72,8 @@ class WrittenScore:
     tempo_bpm: float | None = None
     changed: Counter[str] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    """Note heads of the source that stand in no bar of `parts`, by reason."""
     order: list[int] | None = None
     """The order in which the source says that its bars are played; None where only `marks` say so."""
 
@@ -94,8 +96,9 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
     played = once
     if options.play_repeats:
         played = _with_repeats(written, once, counts)
-    counts.struck = once.note_heads - once.tied
-    counts.repeated = played.note_heads - played.tied - counts.struck
+    counts.struck = once.note_heads - once.tied + written.unread.total()
+    counts.left_out.update(written.unread)
+    counts.repeated = (played.note_heads - played.tied) - (once.note_heads - once.tied)
     counts.left_out.update(played.left_out)
     if played.loose_ties:
         counts.changed["tie_without_start"] += played.loose_ties
