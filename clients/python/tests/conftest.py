@@ -30,10 +30,10 @@ Answer = Callable[[Any, grpc.ServicerContext], Any]
 MIDI = b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\4\0\xff\x2f\0"
 
 
-def piece_message() -> pb.GenerateResponse:
+def piece_message(midi: bytes = MIDI) -> pb.GenerateResponse:
     """Two bars of 3/4 with two voices."""
     return pb.GenerateResponse(
-        midi=MIDI,
+        midi=midi,
         notes=[
             pb.Note(onset_ticks=0, duration_ticks=480, pitch=72, velocity=80, voice=0),
             pb.Note(onset_ticks=0, duration_ticks=1440, pitch=48, velocity=70, voice=1),

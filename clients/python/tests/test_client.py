@@ -17,6 +17,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2
 from hyperframe.frame import SettingsFrame
 
+from clients.python.tests.conftest import piece_message
 from fantasia.v1 import generation_pb2 as pb
 from fantasia_client import (
     TLS,
@@ -115,9 +116,37 @@ async def test_what_is_not_given_is_left_to_the_server(server: "ScriptedServer",
 
 
 async def test_a_finish_reason_of_the_future_is_no_error(server: "ScriptedServer", connect: "Connect") -> None:
-    server.script.append(lambda *_: pb.GenerateResponse(finish_reason=77))  # type: ignore[arg-type]
+    message = piece_message()
+    message.finish_reason = 77  # type: ignore[assignment]
+    server.script.append(lambda *_: message)
     piece = await connect(server.address)("generate")
     assert piece.finish_reason is FinishReason.OTHER
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("ticks_per_quarter", 0, "its ticks_per_quarter is 0"),
+        ("tempo_bpm", 0, r"its tempo_bpm is 0\.0"),
+        ("tempo_bpm", math.nan, "its tempo_bpm is nan"),
+        ("meter", pb.Meter(numerator=3), "its meter is 3/0"),
+    ],
+)
+async def test_a_piece_that_makes_no_sense_is_the_servers_fault(
+    server: "ScriptedServer", connect: "Connect", field: str, value: object, words: str
+) -> None:
+    message = piece_message()
+    message.ClearField(field)  # type: ignore[arg-type]
+    message.MergeFrom(pb.GenerateResponse(**{field: value}))  # type: ignore[arg-type]
+    server.script.append(lambda *_: message)
+    with pytest.raises(ServerError, match=f"the server's answer makes no sense: {words}"):
+        await connect(server.address)("generate")
+
+
+async def test_a_model_that_makes_no_sense_is_the_servers_fault(server: "ScriptedServer", connect: "Connect") -> None:
+    server.script.append(lambda *_: pb.ListModelsResponse(models=[pb.Model(name="chorales")]))
+    with pytest.raises(ServerError, match="its steps_per_quarter is 0"):
+        await connect(server.address)("list_models")
 
 
 async def test_models_are_listed_in_the_servers_order(server: "ScriptedServer", connect: "Connect") -> None:
@@ -151,7 +180,7 @@ async def test_health_is_the_servers_word(
 
 
 async def test_a_large_piece_fits(server: "ScriptedServer", connect: "Connect") -> None:
-    large = pb.GenerateResponse(midi=bytes(6 * 2**20))  # gRPC's own limit is 4 MiB
+    large = piece_message(bytes(6 * 2**20))  # gRPC's own limit is 4 MiB
     server.script.append(lambda *_: large)
     assert len((await connect(server.address)("generate")).midi) == 6 * 2**20
 
@@ -187,7 +216,7 @@ async def test_the_server_is_told_the_deadline(server: "ScriptedServer", connect
 
     def measure(_request: object, context: grpc.ServicerContext) -> pb.GenerateResponse:
         remaining.append(context.time_remaining())
-        return pb.GenerateResponse()
+        return piece_message()
 
     server.script.extend([measure, measure])
     client = connect(server.address, timeout_seconds=29.5)  # gRPC sends tenths of a second, rounded up

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from clients.python.tests.conftest import MIDI, model_message
+from clients.python.tests.conftest import MIDI, model_message, piece_message
 
 if TYPE_CHECKING:
     from clients.python.tests.conftest import ScriptedServer
@@ -125,9 +125,7 @@ def test_a_full_disk_is_found_before_the_server_works(server: "ScriptedServer", 
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_no_half_file(server: "ScriptedServer", tmp_path: Path) -> None:
-    from fantasia.v1 import generation_pb2 as pb
-
-    server.script.append(lambda *_: pb.GenerateResponse(midi=bytes(2 << 20)))
+    server.script.append(lambda *_: piece_message(bytes(2 << 20)))
     result = shell(server, "ulimit -f 1024; fantasia generate -o a.mid", tmp_path)
     assert result.returncode == 1
     assert result.stderr == b"Error: cannot write a.mid: File too large\n"

@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, Re
 from grpc import StatusCode
 
 import fantasia_client
-from fantasia.v1 import generation_pb2 as pb
+from clients.python.tests.conftest import piece_message
 from fantasia_client import (
     AccessDeniedError,
     CallCancelledError,
@@ -142,12 +142,13 @@ async def test_a_request_over_the_servers_limit_is_too_large(server: "ScriptedSe
 
 
 async def test_an_answer_over_the_clients_limit_is_too_large(server: "ScriptedServer", connect: "Connect") -> None:
-    large = pb.GenerateResponse(midi=bytes(65 << 20))
+    large = piece_message(bytes(65 << 20))
     server.script.append(lambda *_: large)
-    with pytest.raises(MessageTooLargeError, match=r"^the answer is too large: 68,157,445 bytes; ") as caught:
+    size = large.ByteSize()
+    with pytest.raises(MessageTooLargeError, match=rf"^the answer is too large: {size:,} bytes; ") as caught:
         await connect(server.address)("generate")
     assert str(caught.value).endswith("; this client accepts at most 67,108,864 bytes")
-    assert (caught.value.size_bytes, caught.value.limit_bytes) == ((65 << 20) + 5, 64 << 20)
+    assert (caught.value.size_bytes, caught.value.limit_bytes) == (size, 64 << 20)
 
 
 async def test_headers_over_the_limit_are_too_large(server: "ScriptedServer", connect: "Connect") -> None:

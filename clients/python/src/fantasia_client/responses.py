@@ -1,6 +1,7 @@
 """Reads the messages that the server sends."""
 
 from fantasia.v1 import generation_pb2 as pb
+from fantasia_client.errors import ServerError
 from fantasia_client.meter import Meter
 from fantasia_client.model import ModelInfo
 from fantasia_client.piece import FinishReason, Note, Piece, Timing
@@ -13,7 +14,13 @@ _FINISH_REASONS = {
 
 
 def piece_from(message: pb.GenerateResponse) -> Piece:
-    """The piece in an answer to `Generate`."""
+    """The piece in an answer to `Generate`.
+
+    Raises:
+        ServerError: the answer makes no sense, as of something that is not Fantasia.
+    """
+    _check(message.ticks_per_quarter >= 1, "ticks_per_quarter", message.ticks_per_quarter)
+    _check(message.tempo_bpm > 0, "tempo_bpm", message.tempo_bpm)
     return Piece(
         midi=message.midi,
         notes=tuple(
@@ -38,12 +45,21 @@ def piece_from(message: pb.GenerateResponse) -> Piece:
 
 
 def models_from(message: pb.ListModelsResponse) -> tuple[ModelInfo, ...]:
-    """The models in an answer to `ListModels`, the default one first."""
+    """The models in an answer to `ListModels`, the default one first.
+
+    Raises:
+        ServerError: the answer makes no sense.
+    """
     return tuple(map(model_from, message.models))
 
 
 def model_from(message: pb.Model) -> ModelInfo:
-    """One model."""
+    """One model.
+
+    Raises:
+        ServerError: the answer makes no sense.
+    """
+    _check(message.steps_per_quarter >= 1, "steps_per_quarter", message.steps_per_quarter)
     return ModelInfo(
         name=message.name,
         digest=message.digest,
@@ -64,7 +80,9 @@ def model_from(message: pb.Model) -> ModelInfo:
 
 
 def _meter_from(message: pb.Meter) -> Meter:
-    return Meter(message.numerator, message.denominator)
+    meter = Meter(message.numerator, message.denominator)
+    _check(min(message.numerator, message.denominator) >= 1, "meter", meter)
+    return meter
 
 
 def _sampling_from(message: pb.Sampling) -> Sampling:
@@ -74,3 +92,8 @@ def _sampling_from(message: pb.Sampling) -> Sampling:
         top_k=message.top_k if message.HasField("top_k") else None,
         top_p=float(f"{message.top_p:.7g}") if message.HasField("top_p") else None,
     )
+
+
+def _check(sound: bool, field: str, value: object) -> None:
+    if not sound:
+        raise ServerError(f"the server's answer makes no sense: its {field} is {value}")
