@@ -24,7 +24,7 @@ class DecodeScorer:
         self._bundle = bundle
         graphs = decode_graphs(bundle, precision)
         self._steps = max(graphs)
-        model = onnx.load(bundle.file(graphs[self._steps]))
+        model = onnx.load_model_from_string(bundle.read(graphs[self._steps]))
         shape = ("batch", bundle.network.vocabulary)
         self._outputs = [_LOGITS.format(step) for step in range(self._steps)]
         model.graph.output.extend(

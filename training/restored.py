@@ -12,6 +12,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from music.bundle import Bundle
 from music.manifest import MANIFEST
@@ -70,7 +71,17 @@ def restored(bundle: Bundle) -> MusicLSTM:
 
 def read_arrays(bundle: Bundle) -> Arrays:
     """The initializers of the graph that scores whole pieces, by their names."""
-    model = onnx.load(bundle.file(bundle.manifest.graphs.score))
+    model = onnx.load_model_from_string(bundle.read(bundle.manifest.graphs.score))
+    files: dict[str, bytes] = {}
+    for tensor in filter(uses_external_data, model.graph.initializer):
+        # Not onnx's own reading, which refuses files that are links into a store.
+        stored = ExternalDataInfo(tensor)
+        if stored.location not in files:
+            files[stored.location] = bundle.read(stored.location)
+        start = stored.offset or 0
+        end = None if stored.length is None else start + stored.length
+        tensor.raw_data = files[stored.location][start:end]
+        tensor.data_location = onnx.TensorProto.DEFAULT
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 

@@ -3,6 +3,8 @@
 import gzip
 import http.client
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -299,3 +301,36 @@ def test_a_host_that_is_no_name_is_told_in_a_sentence(registry: CollectorRegistr
 def test_a_taken_port_is_told_in_a_sentence(registry: CollectorRegistry, endpoint: MetricsEndpoint) -> None:
     with pytest.raises(StartupError, match=f"127.0.0.1:{endpoint.port} for metrics: Address already in use"):
         MetricsEndpoint(registry, "127.0.0.1", endpoint.port)
+
+
+CHILD = """
+import resource, sys
+from prometheus_client import CollectorRegistry
+from server.metrics import MetricsEndpoint
+resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+endpoint = MetricsEndpoint(CollectorRegistry(), "127.0.0.1", 0)
+print(endpoint.port, flush=True)
+sys.stdin.read()
+endpoint.close()
+"""
+
+
+def test_a_process_without_descriptors_answers_again_once_it_has_some() -> None:
+    arguments = [sys.executable, "-c", CHILD]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+        assert child.stdin is not None
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        with ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
+            until = time.monotonic() + PATIENCE_SECONDS
+            while psutil.Process(child.pid).num_fds() < 24 and time.monotonic() < until:
+                time.sleep(0.01)
+            assert psutil.Process(child.pid).num_fds() == 24
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+        connection.close()
+        child.stdin.close()
+        assert child.wait(PATIENCE_SECONDS) == 0
