@@ -9,16 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from training.__main__ import main
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = sorted(
     [ROOT / "README.md", ROOT / "clients/python/README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("models/*/README.md")]
 )
 SOURCES: Final = ("music", "server", "training", "bench", "tools", "clients/python/src")
-TRAINING_COMMANDS: Final = frozenset(
-    path.stem
-    for path in (ROOT / "training/commands").glob("*.py")
-    if path.stem not in ("__init__", "output", "overrides")
-)
+TRAINING_COMMANDS: Final = frozenset(main.commands)
 """Names that stand for `python -m training NAME` in help texts and pages."""
 
 _PROGRAMS = r"make|fantasia|python|pip|podman|docker|kubectl|helm|torchrun|tensorboard|qemu-x86_64"

@@ -73,3 +73,15 @@ def test_a_terminal_has_one_line_that_is_written_over(wheels: Path) -> None:
         os.close(outer)
     assert text.count("\n") == 2
     assert "\r\x1b[K  unpacking 2 packages (" in text
+
+
+def test_nothing_is_installed_in_silence() -> None:
+    steps = subprocess.run(
+        ["make", "--dry-run", "--always-make", "--no-print-directory", "setup"],  # noqa: S607
+        capture_output=True, text=True, check=True, cwd=SCRIPT.parents[1],
+    ).stdout.splitlines()  # fmt: skip
+    installs = [step for step in steps if "requirements/" in step or "clients/python" in step]
+    assert len(installs) == 4
+    assert all(step.startswith('.venv/bin/python tools/install.py "') for step in installs)
+    assert not any("pip" in step for step in steps)
+    assert "next: make demo" in steps[-1]
