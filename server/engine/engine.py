@@ -1,6 +1,7 @@
 """One thread that owns a model: schedule, run, postprocess, over and over."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -177,6 +178,10 @@ class Engine:
             self._scheduler.enqueue(sequence)
             self._call_in()
         return Ticket(sequence.future)
+
+    def expected_tokens(self, request: EngineRequest) -> int:
+        """Estimate the tokens of a request: `max_tokens`, or fewer where only the model decides how many it takes."""
+        return math.ceil(self._estimate.tokens(request))
 
     def seconds_left(self, ticket: Ticket) -> float:
         """Estimate when a request's sequence finishes, once it runs; 0 if it is finished or cancelled."""

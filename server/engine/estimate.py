@@ -18,6 +18,8 @@ _ESTIMATE_SECONDS: Final = 0.02
 """Calls that are refused within this time share an estimate: in a flood there are thousands in a second."""
 _FIRST_GUESS_SECONDS: Final = 0.001
 """A step's time while none was measured."""
+_FIRST_GUESS_SHARE: Final = 0.25
+"""Share of `max_tokens` that sequences of unknown length take, while none has finished: more than most of them do."""
 
 
 class FinishEstimate:
@@ -54,7 +56,7 @@ class FinishEstimate:
 
     def tokens(self, request: EngineRequest) -> float:
         """Tokens that a sequence will probably have when it finishes."""
-        return request.max_tokens * (1.0 if _is_exact(request) else self._share.value(1.0))
+        return request.max_tokens * (1.0 if _is_exact(request) else self._share.value(_FIRST_GUESS_SHARE))
 
     def seconds(self, tokens: float, sequences: int) -> float:
         """Time in which a sequence takes so many tokens while `sequences` of them run or wait, itself included."""

@@ -20,7 +20,7 @@ class PieceInFlight:
     """A piece that a connection has in flight."""
 
     tokens: int
-    """The most tokens that it may take."""
+    """Tokens that it will probably take."""
     engine: Engine
     """Writes it."""
     ticket: Ticket | None = None
@@ -45,8 +45,8 @@ class _Connection:
 class ConnectionQuota:
     """Bounds the pieces that one connection has in flight, and their tokens. The event loop's alone.
 
-    A piece counts with the most tokens that it may take, from its acceptance until its call is over, however that
-    ends. A connection that has nothing in flight may always have one piece, whatever its length.
+    A piece counts from its acceptance until its call is over, however that ends. A connection that has nothing in
+    flight may always have one piece, whatever its length.
 
     Args:
         max_pieces: most pieces of one connection, at least 1.
@@ -69,7 +69,7 @@ class ConnectionQuota:
 
         Args:
             peer: the connection, as gRPC names it: address and port of the other side.
-            tokens: the most tokens that the piece may take.
+            tokens: that the piece will probably take.
             engine: writes it.
 
         Raises:

@@ -43,7 +43,8 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         """See the contract."""
         model = self._asked(request)
         plan = plan_piece(request, model.bundle)
-        with self._quota.hold(context.peer(), plan.engine_request.max_tokens, model.engine) as piece:
+        tokens = model.engine.expected_tokens(plan.engine_request)
+        with self._quota.hold(context.peer(), tokens, model.engine) as piece:
             ticket = piece.ticket = model.engine.submit(plan.engine_request)
             # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
             # the ticket's future, and with it the sequence.

@@ -93,6 +93,19 @@ async def test_tokens_beyond_the_bound_are_refused(app: App, connect: Connect, r
     await until_nothing_is_held(app)
 
 
+async def test_a_piece_without_a_length_counts_with_what_such_pieces_took(
+    app: App, connect: Connect, runner: ArithmeticRunner
+) -> None:
+    one = connect()
+    lengths = [(await one.Generate(pb.GenerateRequest(seed=seed))).token_count for seed in range(6)]
+    assert max(lengths) < 10 * TOKENS_A_BAR  # of the 32 bars that it might take
+    runner.go.clear()
+    running = [start(one.Generate(pb.GenerateRequest(seed=seed))) for seed in range(3)]
+    await scrape_until(app, "fantasia_sequences_in_flight", 3)
+    runner.go.set()
+    await asyncio.gather(*running)
+
+
 async def test_nothing_stays_held_however_a_call_ends(app: App, connect: Connect, runner: ArithmeticRunner) -> None:
     stub = connect()
     await stub.Generate(pb.GenerateRequest(bars=1))  # finished

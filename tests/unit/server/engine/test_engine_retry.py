@@ -184,3 +184,17 @@ def test_what_is_left_of_one_request(make_engine: MakeEngine, clock: Clock) -> N
     long.future.result(10)
     engine.drain(10)
     assert engine.seconds_left(short) == engine.seconds_left(long) == 0.0
+
+
+def test_tokens_that_a_request_will_take(make_engine: MakeEngine) -> None:
+    engine = make_engine(FakeRunner())
+    exact_request = EngineRequest(seed=1, max_tokens=1000, end_token=5, may_end=False)
+    open_ended = EngineRequest(seed=1, max_tokens=1000, end_token=5)
+    (counted,) = stopped(1, stops=10)
+    assert engine.expected_tokens(exact_request) == 1000
+    assert engine.expected_tokens(open_ended) == 250, "nothing is known yet"
+    engine.start()
+    lengths = [len(engine.submit(request).future.result(10).tokens) for request in stopped(8, stops=10)]
+    mean = sum(lengths) / len(lengths)
+    assert engine.expected_tokens(counted) == pytest.approx(mean, abs=1)
+    assert engine.expected_tokens(exact_request) == 1000
