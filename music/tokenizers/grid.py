@@ -25,6 +25,8 @@ FIRST_PITCH: Final = 4
 
 VELOCITY: Final = 80
 MAX_VOICES: Final = 8
+MAX_CLOCK_ROWS: Final = 65_536
+"""Positions that the clock tells apart: of all meters' bars, for each voice."""
 
 
 class GridTokenizer(Tokenizer):
@@ -79,6 +81,12 @@ class GridTokenizer(Tokenizer):
         for meter in self.meters:
             if meter.bar_ticks % self.step_ticks:
                 raise ValueError(f"a bar of {meter} is no whole number of steps")
+        steps = sum(meter.bar_ticks // self.step_ticks for meter in self.meters) + steps_per_quarter
+        if voices * steps > MAX_CLOCK_ROWS:
+            raise ValueError(
+                f"{voices} voices, {steps_per_quarter} steps_per_quarter and {len(self.meters)} meters make "
+                f"{voices * steps} positions in the bar, more than {MAX_CLOCK_ROWS}"
+            )
         self.tokens_per_step = voices
         self.vocabulary_size = FIRST_PITCH + highest_pitch - lowest_pitch + 1
         self.start_token = START

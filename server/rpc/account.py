@@ -55,17 +55,18 @@ class Account(UnaryInterceptor):
         finally:
             seconds = time.perf_counter() - start
             self._observer.finished(method, code.name, seconds)
-            fields: dict[str, object] = {
-                "method": method,
-                "code": code.name,
-                "seconds": round(seconds, 6),
-                "peer": _address(context.peer()),
-                "request_id": request_id,
-                **self._asked(method, request),
-            }
-            if reason:
-                fields["reason"] = reason[:_REASON_CHARACTERS]
-            _log.info("call", extra={"fields": fields})
+            if _log.isEnabledFor(logging.INFO):
+                fields: dict[str, object] = {
+                    "method": method,
+                    "code": code.name,
+                    "seconds": round(seconds, 6),
+                    "peer": _address(context.peer()),
+                    "request_id": request_id,
+                    **self._asked(method, request),
+                }
+                if reason:
+                    fields["reason"] = reason[:_REASON_CHARACTERS]
+                _log.info("call", extra={"fields": fields})
 
     def _asked(self, method: str, data: bytes) -> dict[str, str]:
         """Model and length that a request asks for, as far as it can be read.

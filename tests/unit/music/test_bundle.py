@@ -239,6 +239,13 @@ def test_a_manifest_made_to_harm_is_refused_in_a_sentence(copy: Path, data: byte
         ({"tokenizer.name": "\ud800"}, "tokenizer.name"),
         ({"tokenizer.version": 2**31}, "tokenizer.version"),
         ({"tokenizer.parameters.voices": 10**12}, "voices"),
+        (
+            {
+                "tokenizer.parameters.meters": [f"{beats}/1" for beats in range(1, 65)],
+                "tokenizer.parameters.steps_per_quarter": 480,
+            },
+            "positions in the bar, more than 65536",
+        ),
         ({"tokenizer.parameters.voices": 10**12, "tokenizer.parameters.voice_order": None}, "voices"),
         ({"defaults.temperature": 1e999}, "defaults.temperature"),
         ({"defaults.tempo_bpm": float("nan")}, "defaults.tempo_bpm"),
