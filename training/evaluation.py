@@ -22,6 +22,7 @@ from training.errors import CorpusError
 from training.judge.onsets import onset_tokens
 from training.readers import MIDI_SUFFIXES, read_file
 from training.sources import folder_sources
+from training.threads import usable_threads
 
 _TOKENS_AT_ONCE = 32_768
 
@@ -106,7 +107,7 @@ def evaluate(
         bundle: what charges.
         scores: the music.
         clock: what the network is told of the meter.
-        threads: CPU threads; 0 for one a core.
+        threads: CPU threads; 0 for as many as the process may use cores.
         precision: whose decode graphs charge, token by token as they serve; by default the graph made for it does,
             which reads whole pieces in float32.
 
@@ -114,6 +115,7 @@ def evaluate(
         CorpusError: the tokenizer keeps nothing of any piece.
     """
     tokenizer = bundle.tokenizer
+    threads = threads or usable_threads()  # ONNX Runtime itself would take every core, and keep it busy while it waits
     scorer = (
         OnnxScorer(bundle, threads=threads) if precision is None else DecodeScorer(bundle, precision, threads=threads)
     )

@@ -29,6 +29,7 @@ from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.history import HISTORY, read_history
 from training.model import MusicLSTM
 from training.targets import check_target
+from training.threads import usable_threads
 
 CHUNK_SIZES: Final = (1, 4, 8, 16)
 _SAMPLED_ROWS: Final = 4
@@ -178,7 +179,8 @@ def check_agreement(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, piec
     Raises:
         ExportError: they differ by more than `TOLERANCE`.
     """
-    scorers = OnnxScorer(bundle), DecodeScorer(bundle, "float32")
+    threads = usable_threads()
+    scorers = OnnxScorer(bundle, threads=threads), DecodeScorer(bundle, "float32", threads=threads)
     worst = 0.0
     for piece in pieces:
         inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)

@@ -21,6 +21,11 @@ def sleep_between_operations() -> None:
     os.environ.setdefault(_WAIT, "passive")
 
 
+def usable_threads() -> int:
+    """Threads that this process's share of the machine is good for, for work that divides well."""
+    return max(1, math.floor(read_cpu().share))
+
+
 def use_threads(asked: int, config: Config) -> int:
     """Set how many threads an operation of PyTorch takes from now on, and return the number.
 

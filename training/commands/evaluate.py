@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from training.commands.output import OutputPath
+from training.threads import usable_threads
 
 _GATE_SAMPLES = 1000
 _SWEEP_SAMPLES = 200
@@ -46,7 +47,12 @@ _SWEEP_SAMPLES = 200
     type=click.Choice(["float32", "int8"]),
     help="Charge with the decode graphs of that arithmetic, token by token as they serve.",
 )
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a core.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one a usable core.")
+@click.option(
+    "--baselines/--no-baselines",
+    default=True,
+    help="Compare the likelihood of held-out pieces of a corpus with copying and an 8-gram.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     bundle: Path,
@@ -62,6 +68,7 @@ def evaluate(
     record: Path | None,
     precision: Any,
     threads: int,
+    baselines: bool,
     as_json: bool,
 ) -> None:
     """Charge a bundle for every token of music it has not written; with --samples, judge what it writes.
@@ -73,13 +80,24 @@ def evaluate(
     """  # noqa: D301  # click wants the character itself
     if (midi is None) == (corpus is None):
         raise click.UsageError("give either --midi or --corpus")
+    threads = threads or usable_threads()
     if samples is None:
         samples = _GATE_SAMPLES if gate else _SWEEP_SAMPLES if sweep else 0
     if samples == 0:
         for option, given in (("--gate", gate), ("--sweep", sweep), ("--record", record), ("--thresholds", thresholds)):
             if given:
                 raise click.UsageError(f"{option} needs --samples above 0")
-        _charge(bundle, midi, corpus, split, clock, precision=precision, threads=threads, as_json=as_json)
+        _charge(
+            bundle,
+            midi,
+            corpus,
+            split,
+            clock,
+            precision=precision,
+            threads=threads,
+            baselines=baselines,
+            as_json=as_json,
+        )
         return
     if precision is not None:
         raise click.UsageError("--precision goes without --samples: what is written is written as it is served")
@@ -113,24 +131,29 @@ def _charge(
     *,
     precision: Any,
     threads: int,
+    baselines: bool,
     as_json: bool,
 ) -> None:
-    """Likelihood alone."""
+    """Likelihood alone, or beside that of baselines."""
     from music.bundle import load_bundle
     from training.corpus import Corpus, Split
     from training.evaluation import ClockMode, evaluate_folder, evaluate_split
+    from training.judge.verdict import verdict
 
+    compared = None
     mode = ClockMode(clock or ("mixture" if midi else "stated"))
     bundle = load_bundle(path)
     if midi is not None:
         result = evaluate_folder(bundle, midi, mode, threads=threads, precision=precision)
     else:
         assert corpus is not None
-        result = evaluate_split(
-            bundle, Corpus.load(corpus), Split[split.upper()], mode, threads=threads, precision=precision
-        )
+        side, music = Split[split.upper()], Corpus.load(corpus)
+        result = evaluate_split(bundle, music, side, mode, threads=threads, precision=precision)
+        if baselines and side is not Split.TRAIN:  # what an n-gram knows of the training pieces says nothing
+            compared = verdict(bundle, music, side, result)
     if as_json:
-        _print_json({"model": bundle.name, "digest": bundle.digest, "clock": mode.value, **result.as_json()})
+        found = result.as_json() | ({} if compared is None else compared.as_json())
+        _print_json({"model": bundle.name, "digest": bundle.digest, "clock": mode.value, **found})
         return
     for name, reason in sorted(result.skipped.items()):
         click.echo(f"skipped {name}: {reason}")
@@ -143,6 +166,8 @@ def _charge(
         f"{result.nats:.1f} nats, {result.nats_per_note_step:.4f} nats per note-step, "
         f"accuracy {result.accuracy:.2%}{onsets}"
     )
+    if compared is not None:
+        click.echo(compared.as_text(), nl=False)
 
 
 def _judge(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from music.bundle import Bundle
-from music.tokenizers import GridTokenizer, Tokenizer
+from music.tokenizers import Encoding, GridTokenizer, Tokenizer
 from server.engine.request import SamplingParams
 from training.corpus import Corpus, Split
 from training.evaluation import ClockMode, Evaluation, evaluate_split
@@ -69,8 +69,15 @@ def judge(
         corpus=corpus.source,
         pieces={side.name.lower(): corpus.count(side) for side in Split},
         split=split.name.lower(),
-        likelihood=_likelihood(evaluation),
-        baselines=tuple(baseline_rows(bundle.tokenizer, reference, evaluation)),
+        likelihood=likelihood_of(evaluation),
+        baselines=tuple(
+            baseline_rows(
+                bundle.tokenizer,
+                [piece.encoding for piece in reference.training],
+                [piece.encoding for piece in reference.held_out],
+                evaluation,
+            )
+        ),
         sampling=Sampling(temperature=defaults.temperature, top_k=defaults.top_k, top_p=defaults.top_p),
         samples=samples,
         seed=seed,
@@ -83,10 +90,10 @@ def judge(
     )
 
 
-def baseline_rows(tokenizer: Tokenizer, reference: Reference, evaluation: Evaluation) -> list[BaselineRow]:
+def baseline_rows(
+    tokenizer: Tokenizer, training: Sequence[Encoding], held_out: Sequence[Encoding], evaluation: Evaluation
+) -> list[BaselineRow]:
     """What copying and n-grams make of the same held-out pieces."""
-    held_out = [piece.encoding for piece in reference.held_out]
-    training = [piece.encoding for piece in reference.training]
     tokens, note_steps = evaluation.tokens, evaluation.steps * evaluation.tokens_per_step
 
     def row(name: str, prediction: baselines.Prediction) -> BaselineRow:
@@ -113,7 +120,8 @@ def baseline_rows(tokenizer: Tokenizer, reference: Reference, evaluation: Evalua
     return rows
 
 
-def _likelihood(evaluation: Evaluation) -> Likelihood:
+def likelihood_of(evaluation: Evaluation) -> Likelihood:
+    """An evaluation as a judgement records it."""
     return Likelihood(
         pieces=evaluation.pieces,
         steps=evaluation.steps,

@@ -1,10 +1,11 @@
 """A judgement for people: as text for a terminal, as Markdown for a page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from training.judge.features import FEATURES
-from training.judge.judgement import Judgement, Likelihood, Sweep
+from training.judge.judgement import BaselineRow, Judgement, Likelihood, Sweep
 
 _WORDS: Final = {feature.name: feature.words for feature in FEATURES}
 _FAULT_WORDS: Final = {
@@ -27,18 +28,21 @@ class Section:
 
 def as_text(judgement: Judgement) -> str:
     """The judgement in lines for a terminal."""
-    parts = ["\n".join(_setting(judgement))]
-    for section in _sections(judgement):
-        lines = [section.header, *section.rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
-            for cells in ([*zip(line, widths, strict=True)] for line in lines)
-        ]
-        parts.append("\n".join([section.title, *aligned]))
+    parts = ["\n".join(_setting(judgement)), *map(section_text, _sections(judgement))]
     if judgement.left_out:
         parts.append("\n".join(judgement.left_out))
     return "\n\n".join(parts) + "\n"
+
+
+def section_text(section: Section) -> str:
+    """One table in lines for a terminal."""
+    lines = [section.header, *section.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
+        for cells in ([*zip(line, widths, strict=True)] for line in lines)
+    ]
+    return "\n".join([section.title, *aligned])
 
 
 def as_markdown(judgement: Judgement) -> str:
@@ -63,7 +67,7 @@ def _setting(judgement: Judgement) -> list[str]:
 
 
 def _sections(judgement: Judgement) -> list[Section]:
-    sections = [_likelihood(judgement.likelihood, judgement), _ratios(judgement)]
+    sections = [likelihood_section(judgement.likelihood, judgement.baselines), _ratios(judgement)]
     if judgement.faults:
         sections.append(_faults(judgement))
     sections += [_copying(judgement), _collapse(judgement)]
@@ -72,9 +76,10 @@ def _sections(judgement: Judgement) -> list[Section]:
     return sections
 
 
-def _likelihood(likelihood: Likelihood, judgement: Judgement) -> Section:
+def likelihood_section(likelihood: Likelihood, baselines: Sequence[BaselineRow]) -> Section:
+    """What a model makes of held-out pieces, beside what baselines make of them."""
     own = ("the model", likelihood.nats_per_note_step, likelihood.accuracy, likelihood.onset_accuracy)
-    others = ((row.name, row.nats_per_note_step, row.accuracy, row.onset_accuracy) for row in judgement.baselines)
+    others = ((row.name, row.nats_per_note_step, row.accuracy, row.onset_accuracy) for row in baselines)
     rows = tuple(
         (name, _number(nats, 4), _percent(all_), _percent(onsets)) for name, nats, all_, onsets in (own, *others)
     )

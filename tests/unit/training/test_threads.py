@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from server.engine.threads import Cpu
+from training import threads as threads_module
 from training.config import Config, load_config
-from training.threads import choose_threads, use_threads
+from training.threads import choose_threads, usable_threads, use_threads
 
 
 def config(name: str = "chorales", **changes: str) -> Config:
@@ -60,3 +61,10 @@ def test_threads_sleep_while_they_wait_unless_somebody_has_decided(given: str | 
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
     )
     assert done.stdout.split() == [policy], done.stderr
+
+
+def test_an_evaluation_takes_the_cores_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, "read_cpu", lambda: Cpu(8, 2.5))
+    assert usable_threads() == 2
+    monkeypatch.setattr(threads_module, "read_cpu", lambda: Cpu(8, 0.5))
+    assert usable_threads() == 1
