@@ -50,7 +50,8 @@ class Bar:
 def read_tunes(path: Path, name: str) -> FileReadings:
     """Read every tune of an ABC file with music21; a tune is known as `name#number`.
 
-    Left out are grace notes and lower notes of chords (`chord`); changed are notes moved by `level` (`off_grid`).
+    Left out are grace notes, lower notes of chords (`chord`) and endings that another one follows
+    (`earlier_ending`); changed are notes moved by `level` (`off_grid`). Chord symbols are counted beside notes.
 
     Raises:
         InvalidScoreError: the file is no ABC.
@@ -169,8 +170,8 @@ def _read(parsed: Any, name: str) -> Reading:
     (part,) = parts
     meter = _meter(part)
     counts = NoteCounts()
-    bars = [_bar(measure, counts) for measure in _last_endings(part)]
-    bars = [bar for bar in bars if bar.ticks]
+    bars = [bar for bar in _last_endings(part, counts) if bar.ticks]
+    counts.struck += _begins(bars)
     if len(bars) < _FEWEST_BARS:
         raise InvalidScoreError(f"fewer than {_FEWEST_BARS} bars")
     notes, length, pickup = place(bars, meter)
@@ -189,7 +190,6 @@ def _read(parsed: Any, name: str) -> Reading:
         counts.changed["off_grid"] += moved
     length = -(-score.length_ticks // STEP_TICKS) * STEP_TICKS
     counts.kept = len(levelled)
-    counts.struck = counts.kept + counts.left_out.total()
     return Reading(name, replace(score, notes=tuple(levelled), length_ticks=length), counts)
 
 
@@ -200,8 +200,8 @@ def _meter(part: Any) -> Meter:
     return Meter(*signatures.pop())
 
 
-def _last_endings(part: Any) -> Iterator[Any]:
-    """The measures of a part without the endings that another one follows."""
+def _last_endings(part: Any, counts: NoteCounts) -> Iterator[Bar]:
+    """The bars of a part without the endings that another one follows."""
     brackets = list(part.recurse().getElementsByClass("RepeatBracket"))
     left_out = {
         id(measure)
@@ -209,28 +209,56 @@ def _last_endings(part: Any) -> Iterator[Any]:
         if int(later.number) > int(bracket.number)
         for measure in bracket.getSpannedElements()
     }
-    return (measure for measure in part.getElementsByClass("Measure") if id(measure) not in left_out)
+    for measure in part.getElementsByClass("Measure"):
+        if id(measure) in left_out:
+            own = NoteCounts()
+            own.struck += _begins([_bar(measure, own)])
+            counts.struck += own.struck
+            counts.left_out["earlier_ending"] += own.struck
+        else:
+            yield _bar(measure, counts)
 
 
 def _bar(measure: Any, counts: NoteCounts) -> Bar:
+    """The highest notes of a measure; the others are counted as struck and left out."""
     from music21 import chord, harmony
 
     tones: list[Tone] = []
     for element in measure.flatten().notes:
         if isinstance(element, harmony.ChordSymbol):
+            counts.other["chord_symbols"] += 1
             continue
         if element.duration.isGrace or not element.quarterLength:
-            counts.left_out["grace"] += 1
+            counts.left_out["grace"] += len(element.pitches)
+            counts.struck += len(element.pitches)
             continue
         tone = element
         if isinstance(element, chord.Chord):
             tone = max(element.notes, key=lambda note: int(note.pitch.midi))
-            counts.left_out["chord"] += len(element.notes) - 1
-        tie = tone.tie or element.tie
-        held = tie is not None and tie.type in ("continue", "stop")
+            lower = sum(not _held(note.tie or element.tie) for note in element.notes if note is not tone)
+            counts.left_out["chord"] += lower
+            counts.struck += lower
+        held = _held(tone.tie or element.tie)
         tones.append(Tone(_ticks(element.offset), _ticks(element.quarterLength), int(tone.pitch.midi), held))
     opens, closes = measure.leftBarline is not None, measure.rightBarline is not None
     return Bar(_ticks(measure.duration.quarterLength), tuple(tones), opens, closes)
+
+
+def _held(tie: Any) -> bool:
+    return tie is not None and tie.type in ("continue", "stop")
+
+
+def _begins(bars: Sequence[Bar]) -> int:
+    """How many notes begin in consecutive bars, a tied one once."""
+    count = 0
+    pitch: int | None = None  # of the note before
+    end = 0  # of the note before, counted from the beginning of the bar
+    for bar in bars:
+        for tone in bar.tones:
+            count += not (tone.held and (pitch, end) == (tone.pitch, tone.onset))
+            pitch, end = tone.pitch, tone.onset + tone.duration
+        end -= bar.ticks
+    return count
 
 
 def _sound(notes: list[Note], bar: Bar, start: int) -> None:
