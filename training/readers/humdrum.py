@@ -21,7 +21,7 @@ from training.readers.kern_tokens import (
     parse_note,
     parse_tempo,
 )
-from training.readers.play_order import BarMarks
+from training.readers.play_order import MAX_PLAYED_BARS, BarMarks
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.text import decode_text
 from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, reading_of
@@ -106,12 +106,14 @@ class _PieceReader:
             if _KERN in kinds:
                 raise InvalidScoreError("no pitched note in it")
             raise InvalidScoreError(f"no **kern spine in it, but {', '.join(dict.fromkeys(kinds))[:80]}")
-        if len(self._starts) > 1 and self._starts[-1] >= end:  # the last bar line closes the piece
+        for part in self._parts.values():
+            part.bars += [WrittenBar() for _ in range(len(self._starts) - len(part.bars))]
+        empty = all(not part.bars[-1].note_heads for part in self._parts.values())
+        if len(self._starts) > 1 and self._starts[-1] >= end and empty:  # the last bar line closes the piece
             self._starts.pop()
             self._marks.pop()
-        for part in self._parts.values():
-            del part.bars[len(self._starts) :]
-            part.bars += [WrittenBar() for _ in range(len(self._starts) - len(part.bars))]
+            for part in self._parts.values():
+                part.bars.pop()
         ends = [*self._starts[1:], max(end, self._starts[-1])]
         return WrittenScore(
             parts=[part for _, part in sorted(self._parts.items(), reverse=True)],  # the lowest is on the left
@@ -224,5 +226,7 @@ class _PieceReader:
             first = self._labels.get(name)
             if first is None:
                 return None
-            order += range(first, next(place for place in begins if place > first))
+            order += range(first, next((place for place in begins if place > first), first))
+            if len(order) > MAX_PLAYED_BARS:
+                break  # too many, which the caller counts
         return order

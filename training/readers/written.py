@@ -128,7 +128,7 @@ def _with_repeats(written: WrittenScore, once: "_Performance", counts: NoteCount
     order = play_order(written.marks) if written.order is None else written.order
     if order is not None and (len(set(order)) < len(written.lengths) or len(order) > MAX_PLAYED_BARS):
         order = None
-    if order is not None and len(order) == len(written.lengths):
+    if order == list(range(len(written.lengths))):
         return once
     if order is not None and _ticks(sum((written.lengths[bar] for bar in order), Fraction())) <= MAX_LENGTH_TICKS:
         return _Performance(written, order)

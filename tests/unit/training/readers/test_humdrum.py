@@ -165,6 +165,8 @@ def test_lines_of_graces_or_dynamics_alone_take_no_time(folder: Path) -> None:
         folder, "**kern | **kern | **dynam", "4C | 2c | .", "qD | . | .", ". | . | f", "4E | . | .", "*- | *- | *-"
     )
     assert heard(reading) == [(0, 2, 60), (0, 1, 48), (1, 1, 52)]
+    last = read(folder, *voice("4c", "=", "qd"))
+    assert (heard(last), last.counts.left_out) == ([(0, 1, 60)], Counter(grace=1))
 
 
 def test_durations_that_do_not_add_up_are_counted(folder: Path) -> None:
@@ -197,6 +199,13 @@ def test_expansion_lists_say_what_is_played(folder: Path, stated: str, pitches: 
     )
     assert [pitch for _, _, pitch in heard(reading)] == pitches
     assert reading.counts.other["repeats_not_played"] == counted
+
+
+def test_an_expansion_list_cannot_play_for_ever(folder: Path) -> None:
+    rows = ["*>A", *["4c", "="] * 300]
+    reading = read(folder, *voice(f"*>[{','.join('A' * 1000)}]", *rows))
+    assert (reading.counts.kept, reading.counts.repeated) == (300, 0)
+    assert heard(read(folder, *voice("*>[A,B]", "*>A", "4c", "*>B"))) == [(0, 1, 60)], "a section of nothing"
 
 
 def test_a_section_that_begins_inside_a_bar_is_played_from_there(folder: Path) -> None:
