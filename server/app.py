@@ -20,6 +20,8 @@ from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.quota import ConnectionQuota
 from server.rpc.server import RpcServer
 from server.settings import Settings
+from server.signals import SIGNALS, kill_on_signal
+from server.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +31,6 @@ _GRACE_SECONDS: Final = 0.5
 # Calls that came before the clients learned that we stop are still being read.
 _ARRIVAL_SECONDS: Final = 0.1
 _PULSE_SECONDS: Final = 1.0
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 LoadModels = Callable[[Settings, Metrics], list[ServedModel]]
 
@@ -41,15 +42,22 @@ class App:
         settings: what whoever starts it decided.
         load: makes the models, their engines not started yet; called on a thread.
         keepalive: how a lost peer is noticed.
+        on_opening: called when the models have run, right before calls are let in.
 
     Raises, on entering:
         FantasiaError: the server cannot start as it was asked to.
     """
 
     def __init__(
-        self, settings: Settings, load: LoadModels = load_models, *, keepalive: Keepalive | None = None
+        self,
+        settings: Settings,
+        load: LoadModels = load_models,
+        *,
+        keepalive: Keepalive | None = None,
+        on_opening: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._on_opening = on_opening
         self._keepalive = keepalive or Keepalive()
         self._load = load
         self._metrics = Metrics(METHODS.values())
@@ -128,6 +136,7 @@ class App:
         for model in models:
             await asyncio.to_thread(model.engine.warm_up)
             model.engine.start()
+        self._on_opening()
         await self._rpc.open()
 
     async def _drain(self) -> None:
@@ -145,8 +154,15 @@ class App:
         await self._rpc.empty(max(until - time.monotonic(), _GRACE_SECONDS))
 
 
-async def serve(settings: Settings, load: LoadModels = load_models) -> None:
+async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Watchdog | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    Until calls are let in, signals do what they did before: `end_on_signal` has them end the process.
+
+    Args:
+        settings: what whoever starts it decided.
+        load: makes the models.
+        watchdog: is told when the server serves, and when it stops.
 
     Raises:
         FantasiaError: the server cannot start as it was asked to.
@@ -154,23 +170,36 @@ async def serve(settings: Settings, load: LoadModels = load_models) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_signal(number: signal.Signals) -> None:
-        for either in _SIGNALS:
-            loop.remove_signal_handler(either)
+        forget_signals()
+        kill_on_signal()
         _log.info("signal", extra={"fields": {"signal": number.name}})
         stop.set()
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+    def forget_signals() -> None:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    def on_opening() -> None:
+        for number in SIGNALS:
+            loop.add_signal_handler(number, on_signal, number)
+        if watchdog is not None:
+            watchdog.started()
+
     try:
-        async with App(settings, load) as app:
+        async with App(settings, load, on_opening=on_opening) as app:
             while not stop.is_set() and not app.broken:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _PULSE_SECONDS)
             broken = app.broken
+            if watchdog is not None:
+                watchdog.stopping()
     finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        forget_signals()
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
     if broken:
         raise EngineFailedError(f"the engine of {', '.join(broken)} broke")

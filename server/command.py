@@ -11,6 +11,7 @@ from server.errors import SettingError
 from server.logs import log_to_stderr
 from server.memory import share_malloc_arena
 from server.settings import parse_settings
+from server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from server.app import LoadModels
@@ -42,13 +43,19 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     # gRPC reads this once, as it is imported, and writes its own lines among ours: what they say of a fault, our
     # sentence says. Who wants more sets the variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from server.app import serve  # only now: a wrong setting is told before ONNX Runtime is loaded
+    # Only now: a wrong setting is told before ONNX Runtime is loaded.
+    from server.app import serve
+    from server.loading import load_models
 
+    watchdog = Watchdog(settings.startup_timeout_seconds, settings.drain_seconds)
+    watchdog.starting()
     try:
-        asyncio.run(serve(settings) if load is None else serve(settings, load))
+        asyncio.run(serve(settings, load or load_models, watchdog))
     except FantasiaError as error:
         sys.stderr.write(f"python -m server: error: {error}\n")
         return 1
     except KeyboardInterrupt:  # a second signal, while draining
         return 130
+    finally:
+        watchdog.close()
     return 0

@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     max_streams_per_connection: int = Field(
         default=400, ge=1, le=65535, description="calls that one connection may have open at once"
     )
+    startup_timeout_seconds: float = Field(
+        default=300.0, ge=0.1, le=86400, description="how long the start may take before it is given up"
+    )
     drain_seconds: float = Field(
         default=25.0, ge=0, le=3600, description="maximum time that running calls get after SIGTERM"
     )

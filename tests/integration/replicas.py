@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+from tests.integration.arithmetic_model import HANGS
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("FANTASIA_", "GRPC_"))}
@@ -56,12 +58,25 @@ class Replica:
             self._lines.append(line)
 
 
-def start(models: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """The process of a server with the model that the folder's manifest describes; free ports unless told others."""
+def start(
+    models: Path, *arguments: str, hangs: str | None = None, within: Sequence[str] = ()
+) -> "subprocess.Popen[str]":
+    """The process of a server with the model that the folder's manifest describes; free ports unless told others.
+
+    Args:
+        models: the folder.
+        arguments: further flags.
+        hangs: what never ends; see `arithmetic_model`.
+        within: a command that runs another.
+    """
     command = [sys.executable, "-m", "tests.integration.arithmetic_server", "--models", str(models)]
     ports = ["--port", "0", "--metrics-port", "0"]
     return subprocess.Popen(  # noqa: S603
-        [*command, *ports, *arguments], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
+        [*within, *command, *ports, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=ENVIRONMENT if hangs is None else {**ENVIRONMENT, HANGS: hangs},
     )
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 import server.app
+from server.app import LoadModels
 from server.command import main
 from server.settings import Settings
+from server.watchdog import Watchdog
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +16,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This process stays as it is: its log, its environment, its threads' turns."""
     interval = sys.getswitchinterval()
     monkeypatch.setattr("server.command.log_to_stderr", lambda level: None)
+    monkeypatch.setattr("server.command.share_malloc_arena", lambda: None)
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     yield
     sys.setswitchinterval(interval)
@@ -22,7 +25,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_threads_that_compute_give_way_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[float] = []
 
-    async def serve(settings: Settings) -> None:
+    async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
         assert settings.models == tmp_path
         seen.append(sys.getswitchinterval())
 
@@ -32,7 +35,7 @@ def test_threads_that_compute_give_way_soon(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_second_signal_ends_with_the_shells_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    async def serve(settings: Settings) -> None:
+    async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(server.app, "serve", serve)
