@@ -2,7 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python tools/install.py
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+# Of pip's hundreds of lines, one for each package and each large download. Errors come on stderr, whole.
+define install
+@echo "installing $(1)"
+@PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(2) | awk ' \
+	/^ *(Collecting|Obtaining|Processing) / { print "  " $$2; fflush() } \
+	/^ *Downloading .* (MB|GB)\)/ { print "    downloading", $$3, $$4; fflush() } \
+	/^Installing collected packages/ { print "  unpacking"; fflush() }'
+endef
 
 MODELS ?= models
 RECORD ?= mine
@@ -33,14 +42,14 @@ $(VENV)/base:
 
 # What serving and calling takes: neither torch nor music21.
 $(VENV)/served: $(VENV)/base requirements/demo.txt pyproject.toml clients/python/pyproject.toml
-	@$(INSTALL) "what serving and calling need (100 MB, a few minutes)" -r requirements/demo.txt
-	@$(INSTALL) "Fantasia itself" --no-deps -e . -e clients/python
+	$(call install,what serving and calling need (100 MB),-r requirements/demo.txt)
+	$(call install,Fantasia itself,--no-deps -e . -e clients/python)
 	@touch $@
 
 # Everything: training, tests, linters.
 $(VENV)/developed: $(VENV)/served requirements/torch.in requirements/dev.txt
-	@$(INSTALL) "PyTorch (200 MB, or gigabytes with CUDA; some minutes)" -r requirements/torch.in
-	@$(INSTALL) "what training, tests and linters need (400 MB, some minutes)" -r requirements/dev.txt
+	$(call install,PyTorch (200 MB; gigabytes with CUDA),-r requirements/torch.in)
+	$(call install,what training and testing need (400 MB; some minutes),-r requirements/dev.txt)
 	@touch $@
 
 setup: $(VENV)/developed  ## install everything into .venv
@@ -118,7 +127,7 @@ reproduce: $(VENV)/developed  ## the original experiment on the MIDI files in MI
 	$(BIN)/python -m training reproduce $(call quoted,$(MIDI))
 
 lock: $(VENV)/base  ## resolve the locked requirements anew
-	@$(INSTALL) "pip-tools" pip-tools
+	$(call install,pip-tools,pip-tools)
 	$(COMPILE) --generate-hashes -o requirements/server.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt --extra plot pyproject.toml clients/python/pyproject.toml
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt --extra training --extra dev --extra plot --extra bench \
