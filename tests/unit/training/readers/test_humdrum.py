@@ -11,7 +11,7 @@ from music21 import corpus as music21_corpus
 from music.errors import InvalidScoreError
 from music.score import Meter
 from training.readers import read_file
-from training.readers.kern_tokens import parse_bar_line, parse_key, parse_meter, parse_note, parse_tempo
+from training.readers.humdrum.tokens import parse_bar_line, parse_key, parse_meter, parse_note, parse_tempo
 from training.readers.reading import FileReadings, Reading, ReadOptions
 
 

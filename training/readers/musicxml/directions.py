@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from training.readers.musicxml_attributes import number
+from training.readers.musicxml.attributes import number
 
 _FORTE_VELOCITY: Final = 90
 """MusicXML states loudness in percent of a MIDI velocity of 90."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, tostring
 
 from music.errors import InvalidScoreError
-from training.readers.mei_tree import MeiScore
-from training.readers.music21_score import written_score
+from training.readers.mei.music21_score import written_score
+from training.readers.mei.tree import MeiScore
 from training.readers.reading import FileReadings, Reading, ReadOptions
 from training.readers.written import reading_of
 

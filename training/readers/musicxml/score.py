@@ -10,10 +10,10 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from music.errors import InvalidScoreError
-from training.readers.musicxml_attributes import midi_instruments
-from training.readers.musicxml_bars import bar_length
-from training.readers.musicxml_marks import bar_marks
-from training.readers.musicxml_part import PartReader
+from training.readers.musicxml.attributes import midi_instruments
+from training.readers.musicxml.bars import bar_length
+from training.readers.musicxml.marks import bar_marks
+from training.readers.musicxml.part import PartReader
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.written import WrittenPart, WrittenScore, reading_of
 

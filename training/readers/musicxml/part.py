@@ -8,9 +8,9 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from music.errors import InvalidScoreError
-from training.readers.musicxml_attributes import Attributes, MidiInstruments, number
-from training.readers.musicxml_bars import BarExtent
-from training.readers.musicxml_directions import tempo_bpm, velocity_of, velocity_of_mark
+from training.readers.musicxml.attributes import Attributes, MidiInstruments, number
+from training.readers.musicxml.bars import BarExtent
+from training.readers.musicxml.directions import tempo_bpm, velocity_of, velocity_of_mark
 from training.readers.written import DEFAULT_VELOCITY, WrittenBar, WrittenNote
 
 _STEPS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

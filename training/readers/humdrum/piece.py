@@ -1,19 +1,12 @@
-"""Scores in Humdrum's **kern.
+"""One piece of **kern spines."""
 
-Read here and not by music21, which loses notes and shifts the rest where spines split inside a bar, and knows no
-expansion lists.
-"""
-
-import re
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
 from typing import Final
 
 from music.errors import InvalidScoreError
-from training.readers.files import read_bytes
-from training.readers.kern_spines import Line, Spine, pieces, spine_lines
-from training.readers.kern_tokens import (
+from training.readers.humdrum.spines import Line, Spine, spine_lines
+from training.readers.humdrum.tokens import (
     is_note_head,
     parse_bar_line,
     parse_key,
@@ -22,11 +15,8 @@ from training.readers.kern_tokens import (
     parse_tempo,
 )
 from training.readers.play_order import MAX_PLAYED_BARS, BarMarks
-from training.readers.reading import FileReadings, ReadOptions
-from training.readers.text import decode_text
-from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, reading_of
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore
 
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _KERN: Final = "**kern"
 _COUNTED_SPINES: Final = {
     "**dynam": "dynamics", "**text": "lyrics", "**silbe": "lyrics", "**mxhm": "chord_symbols",
@@ -41,35 +31,7 @@ _PROGRAMS: Final = {
 """General MIDI programs of the instrument codes that are most in use."""
 
 
-def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
-    """Read every piece of a Humdrum file; most files hold one.
-
-    Raises:
-        InvalidScoreError: the file holds no **kern spine or no pitched note, or none of its pieces can be read.
-        OSError: the file cannot be read.
-    """
-    found = pieces(_LINE_END.split(decode_text(read_bytes(path))))
-    if not found:
-        raise InvalidScoreError("no Humdrum file: no line in it begins with **")
-    file = FileReadings([])
-    for index, numbered in enumerate(found):
-        label = name if len(found) == 1 else f"{name}#{index + 1}"
-        try:
-            reading = reading_of(_PieceReader().read(numbered), label, options)
-            if not reading.score.notes:
-                raise InvalidScoreError("no pitched note in it")
-        except InvalidScoreError as error:
-            if len(found) == 1:
-                raise
-            file.skipped[label] = str(error)
-        else:
-            file.readings.append(reading)
-    if not file.readings:
-        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in list(file.skipped.items())[:3]))
-    return file
-
-
-class _PieceReader:
+class PieceReader:
     """Reads the lines of one piece."""
 
     def __init__(self) -> None:
