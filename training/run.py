@@ -23,7 +23,7 @@ from training.distributed import World, joined
 from training.errors import CheckpointError, CorpusError, OutOfMemoryError
 from training.evaluation import ClockMode, evaluate_split
 from training.export import check_agreement, export
-from training.files import replace_file
+from training.files import check_writable, replace_file
 from training.history import HISTORY, EpochRecord, read_history
 from training.model import MusicLSTM
 from training.origin import Origin
@@ -170,6 +170,11 @@ def _train(
     reasons: tuple[str, ...],
     say: Callable[[str], None] | None,
 ) -> Trained:
+    if world.leads:
+        try:
+            check_writable(folder)  # before the corpus is read
+        except OSError as error:
+            raise unwritable(folder, error) from error
     corpus = Corpus.load(corpus_path)
     train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # one at a time: all of them are many
     try:

@@ -37,7 +37,8 @@ from training.stopping import StopRequest
 SAVE_SECONDS: Final = 180.0
 """Time between two checkpoints within an epoch."""
 _VALIDATION_LANES: Final = 32
-_WINDOWS_BETWEEN_WORDS: Final = 32
+_WINDOWS_BETWEEN_MESSAGES: Final = 16
+"""How often several processes ask process 0 whether to save or to stop: a message makes them wait for each other."""
 _COPIES: Final = 10
 """Numbers on the disk for each parameter, at most: weights, their average and two moments, and the best weights, each
 of them beside what it replaces."""
@@ -94,6 +95,7 @@ class Trainer:
         self._records: list[EpochRecord] = []
         self._saved = time.monotonic()
         self._stop: StopRequest | None = None
+        self._pauses = 0
         self._identity = identity(config, tokenizer, train, valid)
         charged = [sum(len(piece.tokens) for piece in side) for side in (valid, train)]
         self._left = TimeLeft(config.training.epochs, validated_share=charged[0] / charged[1])
@@ -187,7 +189,7 @@ class Trainer:
                 partial.seconds = time.monotonic() - began
                 bar.set_postfix_str(self._left.words(epoch, partial.windows), refresh=False)
                 bar.update(count)
-                self._pause(partial.windows)
+                self._pause()
         score = self._scored(partial, lanes)  # which waits for the device
         partial.seconds = time.monotonic() - began
         if self._world.device.type == "cuda":
@@ -254,12 +256,13 @@ class Trainer:
         if self._average is not None:
             self._average.update_parameters(self.model)
 
-    def _pause(self, window: int = 0, *, due: bool = True) -> None:
+    def _pause(self, *, due: bool = True) -> None:
         """Between two windows: save what has been reached if that is due, and stop if a signal asked for it.
 
-        Process 0 decides for all, which takes a message: several processes ask it only now and then.
+        Process 0 decides for all.
         """
-        if self._stop is None or (self._world.size > 1 and window % _WINDOWS_BETWEEN_WORDS):
+        self._pauses += 1
+        if self._stop is None or (self._world.size > 1 and self._pauses % _WINDOWS_BETWEEN_MESSAGES):
             return
         asked = self._stop.signal
         due = asked is not None or (due and time.monotonic() - self._saved >= SAVE_SECONDS)

@@ -17,7 +17,7 @@ def card(bundle: Path, words: Path | None, judgement: Path | None) -> None:
     from music.bundle import load_bundle
     from training.card import CARD, card_files, load_prose, render_card
     from training.errors import CardError
-    from training.files import replace_file
+    from training.files import check_writable, replace_file
     from training.judge.judgement import load_judgement
     from training.judge.page import RESULTS
     from training.samples import write_samples
@@ -33,6 +33,7 @@ def card(bundle: Path, words: Path | None, judgement: Path | None) -> None:
             raise CardError(f"{path} judges another bundle: digest {record.digest}, not {loaded.digest}")
         click.echo(f"{path} judges another bundle and is left out", err=True)
         record = None
+    check_writable(bundle)  # before the samples are made
     samples = write_samples(bundle, prose.samples)
     replace_file(bundle / CARD, render_card(loaded, prose, samples, record).encode())
     click.echo(f"wrote {bundle / CARD} and {len(samples)} samples")

@@ -56,7 +56,10 @@ def run_training(
     best, settings = trained.best, chosen.training
     click.echo(f"best epoch {best.epoch}: {best.valid_loss:.4f} nats per note-step, accuracy {best.valid_accuracy:.2%}")
     if trained.epochs < settings.epochs:
-        click.echo(f"ended after {trained.epochs} epochs: {settings.patience} without progress (training.patience)")
+        click.echo(
+            f"ended after {trained.epochs} epochs, the last {settings.patience} of them without a better validation "
+            "loss; a greater --set training.patience=N (make train: PATIENCE=N) goes on"
+        )
     if trained.sharpness is not None:
         click.echo(f"logit scale {trained.sharpness:.2f} (lowest validation loss)")
 
