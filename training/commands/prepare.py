@@ -39,8 +39,8 @@ def prepare(source: str, out: Path, workers: int | None, file_seconds: float, no
     """Read a corpus into one array file.
 
     SOURCE is `chorales` (the Bach chorales that music21 brings, in their canonical split), `folk` (the dance tunes
-    and airs that it brings and that may be used, split by tune family), or a folder of MIDI, MusicXML, ABC or
-    Humdrum files, split by piece.
+    and airs that it brings and that may be used, split by tune family), or a folder of MIDI, MusicXML, ABC,
+    Humdrum or MEI files, split by piece.
     """
     from training.folk import folk_sources, prepare_folk
     from training.origin import Origin

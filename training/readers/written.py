@@ -111,6 +111,8 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
     counts.kept = len(notes)
     parts = [written.parts[index] for index in chosen]
     meter, pickup = _meter_and_pickup(written)
+    if meter is not None:
+        counts.other["irregular_bars"] += sum(_ticks(length) != meter.bar_ticks for length in written.lengths[1:-1])
     score = Score(
         notes=tuple(notes),
         length_ticks=max([played.length, options.least_quarters * TICKS_PER_QUARTER, *(note.end for note in notes)]),

@@ -100,7 +100,7 @@ def test_parts_run_side_by_side_and_the_rightmost_is_first(folder: Path) -> None
     assert [note.voice for note in reading.score.notes] == [0, 0, 1, 0, 0, 0, 1]
     piece = reading.score
     assert (piece.meter, piece.pickup_ticks, piece.key_sharps, piece.length_ticks) == (Meter(3, 4), 0, -1, 6 * 480)
-    assert reading.counts.other == Counter(lyrics=2, dynamics=2)
+    assert +reading.counts.other == Counter(lyrics=2, dynamics=2)
 
 
 def test_chosen_parts_are_named_by_the_instrument_s_name(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_chosen_parts_are_named_by_the_instrument_s_name(folder: Path) -> None:
 def test_a_pickup_a_tempo_and_a_change_of_tempo(folder: Path) -> None:
     reading = read(folder, *voice("*M4/4", "*MM60", "4g", "=1", "2c", "*MM90", "2c", "=2", "2.c", "=="))
     assert (reading.score.pickup_ticks, reading.score.tempo_bpm) == (480, 60)
-    assert reading.counts.other == Counter(tempo_changes=1)
+    assert +reading.counts.other == Counter(tempo_changes=1)
 
 
 def test_ties_are_joined_also_where_spines_split(folder: Path) -> None:
@@ -169,9 +169,26 @@ def test_lines_of_graces_or_dynamics_alone_take_no_time(folder: Path) -> None:
     assert (heard(last), last.counts.left_out) == ([(0, 1, 60)], Counter(grace=1))
 
 
+def test_pitch_sounds_as_it_is_written(folder: Path) -> None:
+    reading = read(folder, *voice("*ITrd-1c-2", "*Trd1c2", "*clefGv2", "*8va", "4c", "*X8va"))
+    assert heard(reading) == [(0, 1, 60)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("**dynam", "dynamics"), ("**text", "lyrics"), ("**silbe", "lyrics"), ("**mxhm", "chord_symbols"),
+        ("**harm", "chord_symbols"), ("**fb", "figured_bass"),
+    ],
+)  # fmt: skip
+def test_other_spines_are_counted(folder: Path, kind: str, name: str) -> None:
+    reading = read(folder, f"**kern | {kind}", "4c | a", "4d | .", "4e | b", "*- | *-")
+    assert (len(reading.score.notes), +reading.counts.other) == (3, Counter({name: 2}))
+
+
 def test_durations_that_do_not_add_up_are_counted(folder: Path) -> None:
     reading = read(folder, "**kern | **kern", "2C | 4c", "4D | 4d", "4E | 4e", "*- | *-")
-    assert reading.counts.other == Counter(rhythm_errors=1)
+    assert +reading.counts.other == Counter(rhythm_errors=1)
     assert [onset for onset, _, _ in heard(reading)] == [0, 0, 1, 1, 2, 2]
 
 

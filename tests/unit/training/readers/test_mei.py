@@ -150,6 +150,18 @@ def test_what_stands_beside_notes_is_counted(tmp_path: Path) -> None:
     assert +other == Counter(chord_symbols=1, fermatas=1, ornaments=1, dynamics=1)
 
 
+@pytest.mark.parametrize(
+    ("element", "name"),
+    [
+        ("harm", "chord_symbols"), ("fb", "figured_bass"), ("hairpin", "hairpins"), ("pedal", "pedal_marks"),
+        ("arpeg", "arpeggios"), ("turn", "ornaments"), ("mordent", "ornaments"), ("octave", "octave_signs"),
+    ],
+)  # fmt: skip
+def test_each_sign_is_counted_by_its_name(tmp_path: Path, element: str, name: str) -> None:
+    reading = read(tmp_path, measure(note("c4", 1), more=f'<{element} tstamp="1" staff="1"/>'))
+    assert (heard(reading), +reading.counts.other) == ([(0, 4, 60)], Counter({name: 1}))
+
+
 def test_each_movement_is_a_piece(tmp_path: Path) -> None:
     file = read_all(tmp_path, document(mdiv(BAR), mdiv(measure("<mRest/>")), mdiv(measure(note("g4", 1)))))
     assert [(reading.name, heard(reading)) for reading in file.readings] == [

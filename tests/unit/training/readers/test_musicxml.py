@@ -164,7 +164,14 @@ def test_hidden_notes_and_ornamented_notes_sound_as_written() -> None:
     reading = read(score([note("C4", 4, attributes=' print-object="no"') + note("D4", 4, after=trill)]))
     assert [(n.onset, n.duration, n.pitch) for n in reading.score.notes] == [(0, 960, 60), (960, 960, 62)]
     assert {**reading.counts.other} == Counter(
-        ornaments=1, tremolos=1, fermatas=1, arpeggios=1, tempo_changes=0, meter_changes=0, key_changes=0
+        ornaments=1,
+        tremolos=1,
+        fermatas=1,
+        arpeggios=1,
+        tempo_changes=0,
+        meter_changes=0,
+        key_changes=0,
+        irregular_bars=0,
     )
 
 
@@ -174,6 +181,42 @@ def test_chord_symbols_and_figured_bass_are_counted_and_are_no_notes() -> None:
     reading = read(score([symbol + figures + BAR]))
     assert (reading.counts.struck, reading.counts.kept) == (1, 1)
     assert (reading.counts.other["chord_symbols"], reading.counts.other["figured_bass"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("inside", "element", "name"),
+    [
+        ("note", "<lyric><text>la</text></lyric>", "lyrics"),
+        ("note", "<notations><slide type='start'/></notations>", "slides"),
+        ("note", "<notations><glissando type='start'/></notations>", "slides"),
+        ("note", "<notations><technical><bend><bend-alter>1</bend-alter></bend></technical></notations>", "bends"),
+        ("note", "<notations><technical><harmonic/></technical></notations>", "harmonics"),
+        ("note", "<notations><ornaments><turn/></ornaments></notations>", "ornaments"),
+        ("note", "<notations><ornaments><inverted-mordent/></ornaments></notations>", "ornaments"),
+        ("measure", "<direction><direction-type><wedge type='crescendo'/></direction-type></direction>", "hairpins"),
+        ("measure", "<direction><direction-type><pedal type='start'/></direction-type></direction>", "pedal_marks"),
+        (
+            "measure",
+            "<attributes><measure-style><measure-repeat type='start'>1</measure-repeat></measure-style></attributes>",
+            "bar_repeat_signs",
+        ),
+        (
+            "measure",
+            "<attributes><transpose><chromatic>0</chromatic><double/></transpose></attributes>",
+            "octave_doublings",
+        ),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_notes_is_counted(inside: str, element: str, name: str) -> None:
+    plain = note("C4", 4) + note("D4", 4)
+    with_it = note("C4", 4, after=element) + note("D4", 4) if inside == "note" else element + plain
+    reading = read(score([BAR, with_it]))
+    assert +reading.counts.other == Counter({name: 1})
+    assert reading.score == read(score([BAR, plain])).score
+
+
+def test_bars_of_another_length_than_the_meter_are_counted() -> None:
+    assert read(score([note("C4", 2), BAR, note("C4", 6), note("D4", 2), BAR])).counts.other["irregular_bars"] == 2
 
 
 def direction(inner: str = "", sound: str = "", more: str = "") -> str:
