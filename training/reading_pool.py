@@ -192,9 +192,9 @@ def _serve(connection: Connection, read: Callable[[Source], ResultT], memory_byt
     while True:
         try:
             source = connection.recv()
-        except (EOFError, OSError):
+            connection.send(_outcome(read, source, memory_bytes))
+        except (EOFError, OSError):  # the parent is gone
             return
-        connection.send(_outcome(read, source, memory_bytes))
 
 
 def _outcome(read: Callable[[Source], ResultT], source: Source, memory_bytes: int | None) -> ResultT | Failure:
