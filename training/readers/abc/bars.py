@@ -19,7 +19,9 @@ class Tone:
     """Letter and octave as written: a tie joins notes of one place and one pitch."""
     alteration: int
     """Semitones that an accidental or the key adds to the letter."""
-    tied: bool
+    ends_tie: bool
+    """Whether a tie leads to it."""
+    tied: bool = False
     """Whether a tie leads on from it."""
 
     @property
@@ -68,5 +70,7 @@ class Bar:
     tones: list[Tone] = field(default_factory=list)
     length: Fraction = Fraction(0)
     marks: Marks = field(default_factory=Marks)
+    note_heads: int = 0
+    """Notes that are written in it, grace notes included."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Notes that no tone stands for, by reason."""

@@ -108,7 +108,9 @@ class MusicReader:
             self._mark(voice)
             voice.rest_bars(int(found["bar_count"][:6] or 1))
         elif "grace" in found:
-            voice.grace(len(_GRACE_NOTE.findall(found["grace"])))
+            graces = len(_GRACE_NOTE.findall(found["grace"]))
+            voice.bar.note_heads += graces
+            voice.grace(graces)
         elif "p" in found:
             numbers = (int(found[name][:6]) if found.get(name) else None for name in ("p", "q", "r"))
             notes, time_of, count = numbers
@@ -130,6 +132,7 @@ class MusicReader:
 
     def _strike(self, notes: list[Written], factor: Fraction, tied: bool, voice: Voice) -> None:
         self._mark(voice)
+        voice.bar.note_heads += len(notes)
         voice.strike(notes, factor, tied)
 
     def _chord(self, found: Mapping[str, str], voice: Voice) -> None:
@@ -210,8 +213,7 @@ def _set(marks: Marks, word: str) -> None:
 
 
 def _begin_ending(voice: Voice, text: str) -> None:
-    """An ending such as `1`, `1,3` or `1-3` begins here; inside a bar it begins a bar of its own."""
-    voice.end_bar()
+    """An ending such as `1`, `1,3` or `1-3` begins here."""
     passes: set[int] = set()
     for part in re.split(r"[,.\s]+", text.strip(" ,.-")):
         first, _, last = part.partition("-")
@@ -220,7 +222,7 @@ def _begin_ending(voice: Voice, text: str) -> None:
         if not 1 <= low <= high <= _MOST_PASSES:
             raise InvalidScoreError(f"[{text.strip()} is no ending; the last one possible is {_MOST_PASSES}")
         passes.update(range(low, high + 1))
-    voice.bar.marks.ending |= passes
+    voice.begin_ending(passes)
 
 
 def _written(text: str, *, tied: bool = False) -> Written:

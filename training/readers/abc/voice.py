@@ -43,8 +43,6 @@ class Voice:
     propagate: str = "pitch"
     """How far an accidental reaches in its bar: `not`, `octave` or `pitch` (ABC 2.1, section 11.3)."""
     bars: list[Bar] = field(default_factory=list)
-    struck: int = 0
-    """Notes that begin in this voice, each once however many ties prolong it; grace notes included."""
     first_key: Key = field(init=False)
     """Key of the first note."""
     _bar: Bar | None = None
@@ -52,6 +50,8 @@ class Voice:
     _accidentals: dict[tuple[str, int | None], int] = field(default_factory=dict)
     _ties: dict[tuple[str, int], tuple[Tone, Fraction]] = field(default_factory=dict)
     """Note that a tie leads on from, and where its bar begins, by letter and octave."""
+    _tied_endings: list[Tone] = field(default_factory=list)
+    """Notes before the first ending that a tie leads on from."""
     _begun: Fraction = Fraction(0)
     """Length of all bars before this one."""
     _last: tuple[list[Tone], Fraction, Fraction] | None = None
@@ -78,7 +78,6 @@ class Voice:
             length = note.length * scale
             if length <= 0:
                 self.bar.left_out["no_length"] += 1
-                self.struck += 1
                 continue
             tones.append(self._tone(note, length))
             if tied or note.tied:
@@ -101,7 +100,6 @@ class Voice:
     def grace(self, count: int) -> None:
         """Leave out grace notes."""
         self.bar.left_out["grace"] += count
-        self.struck += count
 
     def tie(self) -> None:
         """Tie the note or chord before to the next one."""
@@ -148,6 +146,15 @@ class Voice:
         self.end_bar()
         self.bar.marks.part = label
 
+    def begin_ending(self, passes: set[int]) -> None:
+        """An ending begins here, in a bar of its own; a tie from before the first one leads into each of them."""
+        self.end_bar()
+        self.bar.marks.ending |= passes
+        if 1 in passes:
+            self._tied_endings = [tone for tone, begun in self._ties.values() if begun + tone.end == self._begun]
+        else:
+            self._ties.update((tone.place, (tone, self._begun - tone.end)) for tone in self._tied_endings)
+
     def end_bar(self) -> None:
         """Begin a new bar, unless there is nothing in this one yet."""
         self._accidentals.clear()
@@ -164,6 +171,7 @@ class Voice:
         self.end_bar()
         if self.bars and self._bar is not None:
             self.bars[-1].left_out.update(self._bar.left_out)
+            self.bars[-1].note_heads += self._bar.note_heads
         self._bar = None
 
     @property
@@ -207,14 +215,11 @@ class Voice:
             alteration = self._accidentals.get(reach, self.key.alterations.get(note.letter, 0))
         pitch = _MIDDLE_C + 12 * note.octave + _NATURAL[note.letter] + alteration
         pitch += self.sound.semitones + self.midi_transpose
-        tone = Tone(self._position, length, pitch, place, alteration, tied=False)
-        reason = (
-            "percussion" if self.percussion or self.sound.percussion else None if 0 <= pitch <= 127 else "out_of_range"
-        )
-        begins = before is None or before.pitch != pitch
-        self.struck += begins
-        if reason is None:
-            self.bar.tones.append(tone)
+        ends_tie = before is not None and before.pitch == pitch
+        tone = Tone(self._position, length, pitch, place, alteration, ends_tie)
+        if self.percussion or self.sound.percussion:
+            self.bar.left_out["percussion"] += not ends_tie
+            self.bar.note_heads -= ends_tie
         else:
-            self.bar.left_out[reason] += begins
+            self.bar.tones.append(tone)
         return tone

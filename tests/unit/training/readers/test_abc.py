@@ -452,8 +452,14 @@ def test_a_tie_leads_into_every_ending(tmp_path: Path) -> None:
     assert sounding(reading.score) == [(0, 8, 60), (8, 6, 60), (14, 2, 62)]
 
 
-def test_repeats_without_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidScoreError, match="more than 20000 bars with repeats played out"):
+def test_repeats_that_make_no_sense_are_counted_and_not_played(tmp_path: Path) -> None:
+    reading = read(tmp_path, tune("C|[3 D:|E|"))
+    assert pitches(reading.score) == [60, 62, 64]
+    assert reading.counts.other == {"repeats_not_played": 1}
+
+
+def test_parts_without_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScoreError, match="more than 20,000 bars with its parts played out"):
         read(tmp_path, tune("P:A\n" + "C|" * 300, "P:A1000\nL:1/64\n"))
     with pytest.raises(InvalidScoreError, match="longer than the 10,000 that are read"):
         read(tmp_path, tune("C999999|", "L:1\n"))

@@ -1,0 +1,95 @@
+"""A parsed tune as a written score, in the terms that every reader shares."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
+
+from training.readers.abc.bars import Bar, Marks
+from training.readers.abc.order import parts_order, shared_marks
+from training.readers.abc.tune import ParsedTune
+from training.readers.abc.voice import Voice
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore
+
+_QUARTERS: Final = 4  # in a whole note, which ABC counts in
+_SLOWEST, _FASTEST = 10.0, 400.0
+
+
+def written_score(tune: ParsedTune, *, play_repeats: bool) -> WrittenScore:
+    """The bars of all voices side by side: bars of one index begin together and last as long as the longest.
+
+    Args:
+        tune: what was parsed.
+        play_repeats: whether parts are to be played in their order; those that are not in it are left out then.
+    """
+    voices = list(tune.voices.values())
+    marks = [_merged(voices, index) for index in range(max((len(voice.bars) for voice in voices), default=0))]
+    lengths = [
+        _QUARTERS * max(voice.bars[index].length for voice in voices if index < len(voice.bars))
+        for index in range(len(marks))
+    ]
+    shared = shared_marks(marks)
+    order = parts_order(marks, shared, tune.part_order) if play_repeats else None
+    kept = list(range(len(marks))) if order is None else sorted(set(order))
+    places = {index: place for place, index in enumerate(kept)}
+    unread = sum(_begun(bar) for voice in voices for index, bar in enumerate(voice.bars) if index not in places)
+    other = Counter(tune.other)
+    other["meter_changes"] += max((_meter_changes(voice) for voice in voices), default=0)
+    return WrittenScore(
+        parts=[
+            WrittenPart(
+                voice.name,
+                [_bar(voice.bars[index]) if index < len(voice.bars) else WrittenBar() for index in kept],
+                key_sharps=_key(voice),
+                program=tune.program,
+            )
+            for voice in voices
+        ],
+        lengths=[lengths[index] for index in kept],
+        marks=[shared[index] for index in kept],
+        meters=sorted({(bar.meter.numerator, bar.meter.denominator) for voice in voices for bar in voice.bars}),
+        tempo_bpm=tune.tempo_bpm if tune.tempo_bpm and _SLOWEST <= tune.tempo_bpm <= _FASTEST else None,
+        other=+other,
+        unread=+Counter(not_played=unread),
+        order=None if order is None else [places[index] for index in order],
+    )
+
+
+def _bar(bar: Bar) -> WrittenBar:
+    notes = [
+        WrittenNote(
+            _QUARTERS * tone.offset,
+            _QUARTERS * tone.length,
+            tone.pitch,
+            ends_tie=tone.ends_tie,
+            starts_tie=tone.tied,
+        )
+        for tone in bar.tones
+    ]
+    return WrittenBar(notes, bar.note_heads, Counter(bar.left_out))
+
+
+def _begun(bar: Bar) -> int:
+    """Notes of a bar, without those that a tie leads to."""
+    return bar.note_heads - sum(tone.ends_tie for tone in bar.tones)
+
+
+def _merged(voices: Sequence[Voice], index: int) -> Marks:
+    """What all voices say of the order at a bar: a voice may leave signs out that another one has."""
+    marks = Marks()
+    for voice in voices:
+        if index < len(voice.bars):
+            marks.merge(voice.bars[index].marks)
+    return marks
+
+
+def _meter_changes(voice: Voice) -> int:
+    return sum(first.meter != second.meter for first, second in pairwise(voice.bars))
+
+
+def _key(voice: Voice) -> int | None:
+    """Sharps of the key as it sounds."""
+    sharps, semitones = voice.first_key.sharps, voice.sound.semitones + voice.midi_transpose
+    if sharps is None or semitones % 12 == 0:
+        return sharps
+    return (sharps + 7 * semitones + 6) % 12 - 6
