@@ -1,7 +1,7 @@
 """The order in which bars are played: repeats, endings and jumps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 MAX_PLAYED_BARS: Final = 20_000
@@ -36,7 +36,16 @@ class BarMarks:
     @property
     def plain(self) -> bool:
         """Whether the next bar follows in any case."""
-        return not (self.repeat_times or self.endings or self.da_capo or self.dal_segno is not None)
+        return not (self.repeat_times or self.endings or self.jumps)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the bar's end is a D.C. or D.S."""
+        return self.da_capo or self.dal_segno is not None
+
+    def without_jumps(self) -> "BarMarks":
+        """The same, without what D.C. and D.S. need."""
+        return replace(self, segno=None, coda=None, to_coda=None, dal_segno=None, da_capo=False, fine=False)
 
 
 def play_order(bars: Sequence[BarMarks]) -> list[int] | None:
@@ -47,7 +56,7 @@ def play_order(bars: Sequence[BarMarks]) -> list[int] | None:
     are not taken and the last ending is played.
 
     Returns:
-        None where the signs make no sense: a jump has no target, a bar would never be played, or more than
+        None where the signs make no sense: a jump has no target or no end, a bar would never be played, or more than
         `MAX_PLAYED_BARS` would be.
     """
     if all(bar.plain for bar in bars):
@@ -61,7 +70,8 @@ class _Player:
         self._bars = bars
         self._passes_of_group, self._group = self._groups()
         self._section, self._pass = 0, 1
-        self._jumped = self._in_endings = False
+        self._jumped = False
+        self._last_group = -1
         self._followed: set[int] = set()
 
     def _groups(self) -> tuple[list[int], list[int]]:
@@ -86,14 +96,15 @@ class _Player:
         index = 0
         while index < len(self._bars):
             bar, group = self._bars[index], self._group[index]
-            if group < 0 and self._in_endings:  # they are behind
+            if group < 0 <= self._last_group and not self._began_with_last_ending():  # the endings are behind
                 self._begin_section(index)
-            self._in_endings = group >= 0
-            if bar.repeat_start and index != self._section:
-                self._begin_section(index)
-            if group >= 0 and (self._passes_of_group[group] if self._jumped else self._pass) not in bar.endings:
+            self._last_group = group
+            entered = not order or order[-1] != index - 1 or bar.ending_start or self._group[index - 1] != group
+            if group >= 0 and entered and self._wanted(group) not in bar.endings:
                 index = self._after_bracket(index)
                 continue
+            if bar.repeat_start and index != self._section:
+                self._begin_section(index)
             order.append(index)
             if len(order) > MAX_PLAYED_BARS:
                 return None
@@ -102,6 +113,14 @@ class _Player:
                 return None
             index = following
         return order
+
+    def _began_with_last_ending(self) -> bool:
+        """Whether the present section begins with the last of the endings that were just played."""
+        return self._group[self._section] == self._last_group and 1 not in self._bars[self._section].endings
+
+    def _wanted(self, group: int) -> int:
+        """The number of the ending to play."""
+        return self._passes_of_group[group] if self._jumped else self._pass
 
     def _begin_section(self, index: int) -> None:
         self._section, self._pass = index, 1
@@ -121,7 +140,7 @@ class _Player:
         if bar.repeat_times and not self._jumped:
             if self._pass < (self._passes_of_group[group] if group >= 0 else bar.repeat_times):
                 self._pass += 1
-                self._in_endings = False
+                self._last_group = -1
                 return self._section
             following = self._bars[index + 1].endings if index + 1 < len(self._bars) else frozenset()
             if not following or (self._group[index + 1] != group and self._pass not in following):
@@ -130,9 +149,11 @@ class _Player:
             return len(self._bars)
         if self._jumped and bar.to_coda is not None and (coda := self._find("coda", bar.to_coda)) is not None:
             return coda
-        if (bar.da_capo or bar.dal_segno is not None) and index not in self._followed:
+        if bar.jumps and index in self._followed and index + 1 < len(self._bars):
+            return None  # come again without a Fine or Coda: where the piece ends is unknown
+        if bar.jumps and index not in self._followed:
             self._followed.add(index)
-            self._jumped, self._in_endings = True, False
+            self._jumped, self._last_group = True, -1
             target = 0 if bar.dal_segno is None else self._find("segno", bar.dal_segno)
             if target is not None:
                 self._begin_section(target)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
@@ -127,13 +127,22 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
 
 
 def _with_repeats(written: WrittenScore, once: "_Performance", counts: NoteCounts) -> "_Performance":
-    order = play_order(written.marks) if written.order is None else written.order
-    if order is not None and (len(set(order)) < len(written.lengths) or len(order) > MAX_PLAYED_BARS):
-        order = None
-    if order == list(range(len(written.lengths))):
-        return once
-    if order is not None and _ticks(sum((written.lengths[bar] for bar in order), Fraction())) <= MAX_LENGTH_TICKS:
-        return _Performance(written, order)
+    """Play the source's own order, or all of its signs, or all but its jumps: the first that makes sense."""
+    jumps = sum(mark.jumps for mark in written.marks)
+    orders: list[tuple[Callable[[], list[int] | None], int]] = [
+        (lambda: play_order(written.marks), 0),
+        (lambda: play_order([mark.without_jumps() for mark in written.marks]), jumps),
+    ]
+    if written.order is not None:
+        orders = [(lambda: written.order, 0)]
+    for find, not_played in orders:
+        order = find()
+        if order is None or len(set(order)) < len(written.lengths) or len(order) > MAX_PLAYED_BARS:
+            continue
+        if _ticks(sum((written.lengths[bar] for bar in order), Fraction())) > MAX_LENGTH_TICKS:
+            continue
+        counts.other["repeats_not_played"] += not_played
+        return once if order == list(range(len(written.lengths))) else _Performance(written, order)
     counts.other["repeats_not_played"] += sum(not mark.plain for mark in written.marks)
     return once
 

@@ -80,13 +80,20 @@ def test_repeats_are_counted_and_may_be_left_as_written() -> None:
 
 
 def test_what_cannot_be_played_is_read_as_written_and_counted() -> None:
-    reading = read([C, D + sound(dalsegno="nowhere"), E + END])
+    reading = read([C, D, ending(E, "2")])
     assert (len(reading.score.notes), reading.counts.repeated) == (6, 0)
-    assert reading.counts.other["repeats_not_played"] == 2
+    assert reading.counts.other["repeats_not_played"] == 1
     endless = read([C, D + END.replace("/></", ' times="999999999"/></')])
     assert (len(endless.score.notes), endless.counts.other["repeats_not_played"]) == (4, 1)
     long = read([START.replace("/></", ' times="6000"/></') + C + END.replace("/></", ' times="12000"/></'), D])
     assert (len(long.score.notes), long.counts.other["repeats_not_played"]) == (4, 1), "over 10,000 bars"
+
+
+def test_repeats_are_played_where_only_a_jump_makes_no_sense() -> None:
+    jump = read([C, D + sound(dalsegno="nowhere"), E + END])
+    assert (jump.counts.repeated, jump.counts.other["repeats_not_played"]) == (6, 1)
+    movements = [C + END, D + sound(dacapo="yes"), E, F + END]  # which movement the D.C. begins again is unknown
+    assert played(movements) == "CCDEFDEF"
 
 
 def test_a_tie_over_a_repeat_is_joined_where_it_is_heard() -> None:

@@ -19,6 +19,8 @@ BARS: dict[str, Callable[[], BarMarks]] = {
     "2": lambda: BarMarks(endings=frozenset({2}), ending_start=True),
     "2]": lambda: BarMarks(endings=frozenset({2}), ending_start=True, repeat_times=2),
     "12]": lambda: BarMarks(endings=frozenset({1, 2}), ending_start=True, repeat_times=2),
+    "2[": lambda: BarMarks(repeat_start=True, endings=frozenset({2}), ending_start=True),
+    "2+": lambda: BarMarks(endings=frozenset({2})),
     "3": lambda: BarMarks(endings=frozenset({3}), ending_start=True),
     "segno": lambda: BarMarks(segno="s"),
     "coda": lambda: BarMarks(coda="c"),
@@ -52,6 +54,7 @@ def marks(signs: str) -> list[BarMarks]:
         ("- 1] - ] -", "0 1 0 2 3 2 3 4"),  # a lone first bracket is left out the second time
         ("- 1] 2 - ] -", "0 1 0 2 3 4 3 4 5"),
         ("- ] 2 -", "0 1 0 1 2 3"),  # the first ending without its bracket
+        ("- 1] 2[ 2+ - ] -", "0 1 0 2 3 4 5 2 3 4 5 6"),  # a repeat begins with the last ending
         ("- fine - dc", "0 1 2 3 0 1"),
         ("- segno - fine ds", "0 1 2 3 4 1 2 3"),
         ("segno tocoda - ds coda -", "0 1 2 3 0 1 4 5"),
@@ -71,6 +74,7 @@ def test_bars_are_played_by_the_conventions(signs: str, order: str) -> None:
         "- ds -",  # no sign to go to
         "- 2 -",  # a second ending without a first
         "- 1 2] -",  # the first ending leads on into the second
+        "- dc -",  # a D.C. in the middle that no Fine ends
         "- fine dc - -",  # bars behind a D.C. that no coda leads to
     ],
 )
