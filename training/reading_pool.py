@@ -12,18 +12,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from typing import Any, Final, Generic, TypeVar
 
 from music.errors import InvalidScoreError
 from server.engine.threads import read_cpu
-from training.memory import available_memory, bound_memory
+from training.memory import available_memory, bound_memory, offer_to_be_killed
 from training.sources import Source
 
 _FILES_PER_PROCESS: Final = 200  # music21 never gives its memory back, so processes are renewed
-_LEAST_MEMORY: Final = 512 << 20
+_ORDINARY_MEMORY: Final = 512 << 20
+_LEAST_MEMORY: Final = 256 << 20
+_START_SECONDS: Final = 300.0  # a process on a busy machine
 _MEMORY_SHARE: Final = 0.8
 _MEBIBYTE: Final = 1 << 20
 
@@ -52,15 +54,15 @@ class ReadLimits:
     def of_machine(cls, workers: int | None = None, *, seconds: float = 600.0) -> "ReadLimits":
         """As many processes as this process may use cores for, and four fifths of the free memory among them.
 
-        A process needs 512 MiB to read an ordinary score, so where there is little memory there are fewer processes
-        than asked for.
+        A process has 512 MiB at least, so where there is little memory there are fewer processes than asked for. A
+        single one has 256 MiB in any case, without which music21 reads nothing.
         """
         workers = workers or usable_cores()
         available = available_memory()
         if available is None:
             return cls(workers, seconds)
         shared = int(available * _MEMORY_SHARE)
-        workers = max(1, min(workers, shared // _LEAST_MEMORY))
+        workers = max(1, min(workers, shared // _ORDINARY_MEMORY))
         return cls(workers, seconds, max(shared // workers, _LEAST_MEMORY))
 
 
@@ -100,6 +102,11 @@ class _Died:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A process has started; from now on it reads."""
+
+
 @dataclass(slots=True)
 class _Worker(Generic[ResultT]):
     """A reading process, and the file that it holds."""
@@ -108,7 +115,7 @@ class _Worker(Generic[ResultT]):
     connection: Connection
     source: Source | None = None
     deadline: float = 0.0
-    files: int = field(default=0)
+    files: int = 0
 
     @classmethod
     def start(
@@ -121,16 +128,19 @@ class _Worker(Generic[ResultT]):
         return cls(process, ours)
 
     def give(self, source: Source, seconds: float) -> None:
-        self.source, self.deadline = source, time.monotonic() + seconds
+        self.source = source
+        self.allow(seconds)
         self.files += 1
         with suppress(OSError):  # a process that is dead already: its pipe says so when it is read
             self.connection.send(source)
 
-    def take(self) -> ResultT | Failure | _Died:
+    def allow(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+
+    def take(self) -> ResultT | Failure | _Died | _Ready:
         """What the process sent, or how it ended."""
-        self.source = None
         try:
-            outcome: ResultT | Failure = self.connection.recv()
+            outcome: ResultT | Failure | _Ready = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             return _Died(_in_words(self.process.exitcode))
@@ -158,7 +168,7 @@ def _read_round(
         while waiting or workers:
             while waiting and len(workers) < limits.workers:
                 workers.append(_Worker[ResultT].start(context, read, limits.memory_bytes))
-                workers[-1].give(waiting.popleft(), limits.seconds)
+                workers[-1].give(waiting.popleft(), limits.seconds + _START_SECONDS)
             by_connection = {worker.connection: worker for worker in workers}
             patience = min(worker.deadline for worker in workers) - time.monotonic()
             for connection in wait(list(by_connection), max(0.0, patience)):
@@ -166,6 +176,9 @@ def _read_round(
                 source = worker.source
                 assert source is not None
                 outcome = worker.take()
+                if isinstance(outcome, _Ready):
+                    worker.allow(limits.seconds)
+                    continue
                 if isinstance(outcome, _Died) or not waiting or worker.files >= _FILES_PER_PROCESS:
                     remove(worker)
                 else:
@@ -187,8 +200,11 @@ def _read_round(
 def _serve(connection: Connection, read: Callable[[Source], ResultT], memory_bytes: int | None) -> None:
     """Read what comes down the pipe until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this process
+    offer_to_be_killed()  # the parent has what all the others have read
     if memory_bytes is not None:
         bound_memory(memory_bytes)
+    with suppress(OSError):
+        connection.send(_Ready())
     while True:
         try:
             source = connection.recv()

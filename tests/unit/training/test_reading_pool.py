@@ -10,6 +10,7 @@ from server.engine.threads import Cpu
 from tests.unit.training.reading_functions import MEBIBYTE, kill_once, process_id, read_text, sources_of
 from training import reading_pool
 from training.reading_pool import Failure, ReadLimits, read_in_processes, usable_cores
+from training.sources import Source
 
 KILLED = "the process that read it was ended by SIGKILL; the system does so where memory is short"
 
@@ -44,10 +45,17 @@ def test_memory_of_a_process_is_bounded(tmp_path: Path) -> None:
     assert found == {"a": "one", "b": refused, "c": "two", "d": refused, "e": "three"}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="no such order elsewhere")
+def test_the_kernel_ends_a_reading_process_before_others(tmp_path: Path) -> None:
+    (tmp_path / "order").symlink_to("/proc/self/oom_score_adj")
+    found = list(read_in_processes([Source("order", tmp_path / "order")], read_text, ReadLimits(1)))
+    assert [outcome for _, outcome in found] == ["1000\n"]
+
+
 def test_a_reader_that_never_ends_is_ended(tmp_path: Path) -> None:
     contents = {"a": "one", "b": "sleep", "c": "two", "d": "sleep"}
-    found = outcomes(tmp_path, contents, ReadLimits(2, seconds=8.0))
-    late = Failure("not read within 8 seconds")
+    found = outcomes(tmp_path, contents, ReadLimits(2, seconds=2.0))
+    late = Failure("not read within 2 seconds")
     assert found == {"a": "one", "b": late, "c": "two", "d": late}
 
 
@@ -85,7 +93,7 @@ def test_as_many_processes_as_the_limits_give(monkeypatch: pytest.MonkeyPatch, c
 
 @pytest.mark.parametrize(
     ("mebibytes", "workers", "each"),
-    [(10_240, 4, 2048), (1_280, 2, 512), (100, 1, 512)],
+    [(10_240, 4, 2048), (1_280, 2, 512), (600, 1, 480), (100, 1, 256)],
 )
 def test_memory_is_divided_among_the_processes(
     monkeypatch: pytest.MonkeyPatch, mebibytes: int, workers: int, each: int
