@@ -1,6 +1,7 @@
 """Checkpoints of a run: what survives a kill, and what is exported."""
 
 import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,9 @@ LAST: Final = "last.pt"
 """Everything that a resumed run needs."""
 BEST: Final = "best.pt"
 """The weights with the lowest validation loss."""
+_COPIES: Final = 10
+"""Numbers on the disk for each parameter, at most: weights, their average and two moments, and the best weights, each
+of them beside what it replaces."""
 _AVERAGED: Final = "module."
 """What PyTorch's `AveragedModel` puts before the names of the weights."""
 
@@ -73,6 +77,20 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
         replace_file(path, packed.getvalue())
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_space(folder: Path, parameters: int) -> None:
+    """Make sure, before the first step, that the checkpoints of a network fit on the disk of a folder.
+
+    Raises:
+        CheckpointError: they do not.
+    """
+    needed, free = _COPIES * 4 * parameters, shutil.disk_usage(folder).free
+    if free < needed:
+        raise CheckpointError(
+            f"{folder}: {free / 1e6:,.0f} MB are free, and the checkpoints of this network take about "
+            f"{needed / 1e6:,.0f} MB"
+        )
 
 
 def unwritable(path: Path, error: OSError) -> CheckpointError:

@@ -1,7 +1,6 @@
 """The training loop: epochs over windows, validation, early stopping, checkpoints to resume from."""
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from music.tokenizers import Tokenizer
 from training.average import weight_average
 from training.batches import PADDING, EncodedPiece, Lanes
-from training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, unwritable
+from training.checkpoint import BEST, LAST, check_space, load_checkpoint, save_checkpoint, unwritable
 from training.config import Config
 from training.distributed import World
 from training.errors import CheckpointError, ConfigurationError, DivergenceError, StoppedError
@@ -39,9 +38,6 @@ SAVE_SECONDS: Final = 180.0
 _VALIDATION_LANES: Final = 32
 _WINDOWS_BETWEEN_MESSAGES: Final = 16
 """How often several processes ask process 0 whether to save or to stop: a message makes them wait for each other."""
-_COPIES: Final = 10
-"""Numbers on the disk for each parameter, at most: weights, their average and two moments, and the best weights, each
-of them beside what it replaces."""
 
 
 class Trainer:
@@ -106,7 +102,7 @@ class Trainer:
                 raise unwritable(folder, error) from error
         self._resume()
         if world.leads:
-            self._check_space()
+            check_space(folder, self.model.parameter_count)
 
     def run(self, after_epoch: Callable[[int], None] | None = None) -> EpochRecord:
         """Train until the last epoch or until patience runs out; the record of the best epoch.
@@ -339,16 +335,6 @@ class Trainer:
         self._records = [EpochRecord(**record) for record in checkpoint["records"]]
         if checkpoint["partial"] is not None:
             self._resumed = PartialEpoch.from_entry(checkpoint["partial"], self._world)
-
-    def _check_space(self) -> None:
-        """A disk that the checkpoints will not fit on is known before the first step."""
-        bytes_ = _COPIES * 4 * self.model.parameter_count
-        free = shutil.disk_usage(self._folder).free
-        if free < bytes_:
-            raise CheckpointError(
-                f"{self._folder}: {free / 1e6:,.0f} MB are free, and the checkpoints of this network take about "
-                f"{bytes_ / 1e6:,.0f} MB"
-            )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -15,6 +15,7 @@ from training.judge.table import likelihood_section, section_text
 
 _MOST_TOKENS: Final = 300_000
 """Training tokens that the n-gram learns from at most, each in up to twelve keys: seconds, and a few hundred MB."""
+_CHORALES_NOTES: Final = 57_000
 _SMALL_WIDTH: Final = 64
 _WIDTH: Final = 80
 
@@ -108,10 +109,9 @@ def _advice(bundle: Bundle, corpus: Corpus) -> list[str]:
     config = bundle.manifest.provenance.get("config", {})
     records = read_history(bundle.path / HISTORY)
     pieces, notes = corpus.count(Split.TRAIN), corpus.notes(Split.TRAIN)
-    music = (
-        f"train on more scores of the same kind: these are {pieces} with {notes:,} notes, the shipped chorales learned "
-        "from 243 with 57,000"
-    )
+    music = f"train on more scores of the same kind: these are {pieces} with {notes:,} notes"
+    if notes < _CHORALES_NOTES:
+        music += f", the shipped chorales learned from {_CHORALES_NOTES:,}"
     larger = []
     if bundle.network.hidden < _SMALL_WIDTH:
         larger = [f"train a larger network: this one is {bundle.network.hidden} wide; CONFIG=auto chooses one"]
