@@ -108,15 +108,24 @@ def _tokenizer(sample: Sequence[Score]) -> tuple[dict[str, Any], Tokenizer, str]
         if meters:
             parameters["meters"] = meters
         grid = tokenizer_class("grid").fit(parameters, sample)
-        changed = sum(grid.encode(score).dropped.total() for score in sample)
-        kept = max(0.0, 1 - changed / sum(len(score.notes) for score in sample))
+        same = sum((_sounds(score) & _sounds(grid.decode(grid.encode(score).tokens))).total() for score in sample)
+        kept = same / sum(len(score.notes) for score in sample)
         if kept >= _LEAST_KEPT:
             lines = "a single line" if voices == 1 else f"{voices} voices of single notes"
             why = f"tokenizer grid, {voices} voices: {kept:.1%} of the notes are {lines} on 16ths"
             return {"name": "grid", "parameters": parameters}, grid, why
     events = tokenizer_class("events").fit({}, sample)
-    less = f"a grid of 16ths would keep {kept:.1%} of the notes" if voices <= _MOST_VOICES else f"{voices} voices"
+    less = (
+        f"a grid of 16ths would keep {kept:.1%} of the notes as they are"
+        if voices <= _MOST_VOICES
+        else f"{voices} voices"
+    )
     return {"name": "events", "parameters": {}}, events, f"tokenizer events: {less}"
+
+
+def _sounds(score: Score) -> Counter[tuple[int, int, int, int]]:
+    """Its notes without their velocities, which a grid does not keep."""
+    return Counter((note.onset, note.duration, note.pitch, note.voice) for note in score.notes)
 
 
 def _meters(sample: Sequence[Score]) -> list[str]:

@@ -60,7 +60,9 @@ def pipeline(
     if not job.has_corpus:
         assert job.source is not None
         context.invoke(prepare, source=job.source, out=job.corpus, quiet=quiet)
-    run_training(job.config, job.corpus, job.run, device=device, threads=threads, changes=changes, quiet=quiet)
+    run_training(
+        job.config, job.corpus, job.run, device=device, threads=threads, changes=changes, quiet=quiet, models=models
+    )
     write_bundle(job.run, job.bundle, name, job.corpus)
     context.invoke(evaluate, bundle=job.bundle, corpus=job.corpus, split=_held_out(job.corpus), threads=threads)
     click.echo(f"\n{how_to_hear(models, name)}")

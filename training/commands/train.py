@@ -12,16 +12,26 @@ from training.commands.output import OutputPath
 from training.commands.overrides import parsed
 
 
-def exported(folder: Path) -> str:
+def exported(folder: Path, models: Path = Path("models")) -> str:
     """The command that writes a run as a bundle, under the name of its folder where a model can be called so."""
     name = folder.name if re.fullmatch(NAME_PATTERN, folder.name) else "NAME"
-    return shlex.join([".venv/bin/python", "-m", "training", "export", str(folder), "--out", f"models/{name}"])
+    return shlex.join([".venv/bin/python", "-m", "training", "export", str(folder), "--out", str(models / name)])
 
 
 def run_training(
-    config: str, corpus: Path, folder: Path, *, device: str, threads: int, changes: dict[str, str], quiet: bool
+    config: str,
+    corpus: Path,
+    folder: Path,
+    *,
+    device: str,
+    threads: int,
+    changes: dict[str, str],
+    quiet: bool,
+    models: Path = Path("models"),
 ) -> None:
     """Train as the command does, and say what came of it. Ends the command where a signal asked for that.
+
+    `models` is where the bundle is to go.
 
     Raises:
         FantasiaError: as of `automatic` and `train`.
@@ -36,7 +46,7 @@ def run_training(
     device = chosen_device(device)
     then = (
         ", with more epochs if you add --set training.epochs=N (make train: EPOCHS=N)\n"
-        f"write the model as it is:  {exported(folder)}"
+        f"write the model as it is:  {exported(folder, models)}"
     )
     with interruptible(folder, then):
         if config == AUTO:

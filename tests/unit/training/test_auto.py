@@ -45,6 +45,14 @@ def test_chords_triplets_and_many_voices_are_written_as_events() -> None:
         assert config_of(choice.tables, AUTO).tokenizer.name == "events"
 
 
+def test_the_share_that_a_grid_would_keep_counts_every_note_once() -> None:
+    """Of a chord of three off the grid one note stays, and is moved: none of the three is kept as it is."""
+    on = [Note(index * 480, 480, 60, 80, 0) for index in range(6)]
+    off = [Note(index * 480 + 20, 200, 60 + k, 80, 0) for index in range(6, 8) for k in (0, 4, 7)]
+    reason = choose(corpus(Score(tuple(on + off), 8 * 480)), device="cpu").reasons[0]
+    assert reason == "tokenizer events: a grid of 16ths would keep 50.0% of the notes as they are"
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_more_music_takes_a_wider_network_less_dropout_and_fewer_epochs(device: str) -> None:
     bundle = {"description": "made up"}

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from music.midi import write_midi
 from music.score import Note, Score
 from training.__main__ import main
 from training.corpus import Corpus
+from training.errors import StoppedError
 from training.run import Run
 from training.targets import check_target
+from training.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]
 QUICK = ["--set", "training.epochs=1", "--set", "network.hidden=16", "--set", "network.embedding=8"]
@@ -172,6 +175,20 @@ def test_folders_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
         said = refused(tmp_path, str(songs), "--name", "mine", f"--{folder}", str(tmp_path / "file" / folder))
         assert "Not a directory" in said
         assert str(tmp_path / "file" / folder) in said
+
+
+def test_a_pipeline_that_is_stopped_says_where_its_bundle_would_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(trainer: Trainer, epoch: int) -> None:
+        raise StoppedError("stopped in epoch 1 of 1, 50% through", signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "train_epoch", stopping)
+    result = pipeline(tmp_path, str(write_songs(tmp_path / "songs")), "--name", "mine", *QUICK)
+    assert result.exit_code == 143
+    assert result.output.splitlines()[-1].endswith(
+        f"export {tmp_path / 'runs' / 'mine'} --out {tmp_path / 'models' / 'mine'}"
+    )
 
 
 def words_of_make(folder: Path, *variables: str) -> list[list[str]]:
