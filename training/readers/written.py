@@ -17,6 +17,14 @@ DEFAULT_VELOCITY: Final = 80
 DEFAULT_TEMPO_BPM: Final = 100.0
 
 
+_MOST_DENOMINATOR: Final = 10**6
+
+
+def bounded(quarters: Fraction) -> Fraction:
+    """A time whose denominator stays below a million: sums of odd fractions would grow without end."""
+    return quarters.limit_denominator(_MOST_DENOMINATOR) if quarters.denominator > _MOST_DENOMINATOR else quarters
+
+
 class WrittenNote(NamedTuple):
     """A note head that sounds, alone or with others as a chord."""
 
@@ -155,7 +163,7 @@ class _Performance:
         self.note_heads = self.tied = self.loose_ties = 0
         starts = [Fraction()]
         for bar in order:
-            starts.append(starts[-1] + written.lengths[bar])
+            starts.append(bounded(starts[-1] + written.lengths[bar]))
         self.length = _ticks(starts[-1])
         self.voices = [
             self._play([(start, part.bars[bar]) for start, bar in zip(starts, order, strict=False)])

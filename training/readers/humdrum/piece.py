@@ -15,7 +15,7 @@ from training.readers.humdrum.tokens import (
     parse_tempo,
 )
 from training.readers.play_order import MAX_PLAYED_BARS, BarMarks
-from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, bounded
 
 _KERN: Final = "**kern"
 _COUNTED_SPINES: Final = {
@@ -162,7 +162,7 @@ class PieceReader:
             bar.note_heads += is_note_head(one)
             note = parse_note(one)
             if not note.grace and note.duration:
-                spine.next_time, passes = self._time + note.duration, True
+                spine.next_time, passes = bounded(self._time + note.duration), True
             if note.rest or not is_note_head(one):
                 continue
             if note.grace:

@@ -11,7 +11,7 @@ from music.errors import InvalidScoreError
 from training.readers.musicxml.attributes import Attributes, MidiInstruments, number
 from training.readers.musicxml.bars import BarExtent
 from training.readers.musicxml.directions import tempo_bpm, velocity_of, velocity_of_mark
-from training.readers.written import DEFAULT_VELOCITY, WrittenBar, WrittenNote
+from training.readers.written import DEFAULT_VELOCITY, WrittenBar, WrittenNote, bounded
 
 _STEPS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _TYPES: Final[Mapping[str, int | Fraction]] = {
@@ -86,9 +86,9 @@ class PartReader:
             case "note":
                 self._read_note(element, bar)
             case "backup":  # rounded divisions may lead before the bar's start
-                self._time = max(self._time - self._duration(element), Fraction())
+                self._time = max(bounded(self._time - self._duration(element)), Fraction())
             case "forward":
-                self._time += self._duration(element)
+                self._time = bounded(self._time + self._duration(element))
             case "attributes":
                 self.attributes.read(element)
             case "direction" | "sound":
@@ -105,7 +105,7 @@ class PartReader:
         duration = Fraction() if grace else self._note_duration(element)
         if element.find("chord") is None:
             self._chord_time = self._time
-            self._time += duration
+            self._time = bounded(self._time + duration)
         if (rest := element.find("rest")) is not None:
             full = self.attributes.full_bar
             if rest.get("measure") == "yes" and full is not None and duration > full:

@@ -230,6 +230,14 @@ def test_a_section_that_begins_inside_a_bar_is_played_from_there(folder: Path) -
     assert heard(reading) == [(0, 1, 60), (1, 1, 62), (2, 2, 64), (4, 1, 62), (5, 2, 64)]
 
 
+def test_odd_durations_do_not_make_numbers_grow(folder: Path) -> None:
+    odd = range(100_003, 101_003, 2)  # 500 durations whose common denominator has thousands of digits
+    reading = read(folder, *voice(*(f"{reciprocal}%50000c" for reciprocal in odd)))
+    total = sum(4 * 50_000 / reciprocal for reciprocal in odd)
+    assert len(reading.score.notes) == 500
+    assert reading.score.length_ticks == pytest.approx(total * 480, abs=1)
+
+
 def test_a_file_of_several_pieces_loses_only_the_bad_one(folder: Path) -> None:
     good = kern("!!!!SEGMENT: one.krn", *voice("4c"))
     bad = kern("**kern | **kern", "4c", "*- | *-")
