@@ -108,12 +108,14 @@ def prepare(
         groups = near_duplicates(scores)
         report.duplicates = sorted((size for size in Counter(groups.values()).values() if size > 1), reverse=True)
         by_file = _join(files, groups)
-        if len(set(by_file.values())) >= LEAST_TO_SPLIT:
+        tied_up = _largest(by_file) > len(scores) / 2 >= _largest(files)  # one tune of many may join two books
+        if len(set(by_file.values())) >= LEAST_TO_SPLIT and not tied_up:
             sides = split_by_piece(by_file)
             description += ", split by piece"
         elif len(set(groups.values())) >= LEAST_TO_SPLIT:
             sides = split_by_piece(groups)
-            description += ", too few to split by file: split by piece"
+            why = "near-duplicates join most files" if tied_up else "too few to split by file"
+            description += f", {why}: split by piece"
         else:
             scores, sides = cut_into_sections(scores)
             description += ", too few to split by piece: each is cut into consecutive sections"
@@ -173,6 +175,11 @@ def _join(files: Mapping[str, str], groups: Mapping[str, str]) -> dict[str, str]
     for piece, first in groups.items():
         sets.join(indices[files[piece]], indices[files[first]])
     return {piece: names[sets.find(indices[name])] for piece, name in files.items()}
+
+
+def _largest(units: Mapping[str, str]) -> int:
+    """Pieces in the largest unit."""
+    return max(Counter(units.values()).values())
 
 
 def _read_file(source: Source) -> FileScores:

@@ -236,6 +236,25 @@ def test_files_that_share_a_piece_stay_together_and_books_alone_are_split_by_pie
     assert joined == {"a#1": "a", "a#2": "a", "b#1": "a", "b#2": "a", "c": "c", "d": "c"}
 
 
+def test_books_that_share_tunes_are_split_by_piece(tmp_path: Path) -> None:
+    def tune(number: int, seed: int) -> str:
+        letters = np.random.default_rng(seed).choice(list("CDEFGABcdefg"), 60)
+        return (
+            f"X:{number}\nM:4/4\nL:1/4\nK:C\n{'|'.join(''.join(letters[at : at + 4]) for at in range(0, 60, 4))}|\n\n"
+        )
+
+    for book in range(5):  # the first tune of each is in the next book too
+        seeds = [book, (book + 1) % 5, *range(100 * book + 100, 100 * book + 110)]
+        (tmp_path / f"book{book}.abc").write_text("".join(tune(number, seed) for number, seed in enumerate(seeds, 1)))
+    output = run(tmp_path, "--out", tmp_path / "corpus.npz")
+    assert "near-duplicates: 10 pieces in 5 groups" in output
+    assert "near-duplicates join most files: split by piece" in output
+    corpus = Corpus.load(tmp_path / "corpus.npz")
+    assert [corpus.count(split) >= 4 for split in Split] == [True] * 3
+    sides = {piece.name: piece.split for piece in corpus.pieces()}
+    assert all(sides[f"book{book}.abc#2"] == sides[f"book{(book + 1) % 5}.abc#1"] for book in range(5))
+
+
 def test_the_summary_names_what_was_passed_over_and_adds_up(folder: Path, tmp_path: Path) -> None:
     (folder / "score.mscz").write_text("")
     (folder / ".hidden.mid").write_text("")

@@ -81,7 +81,7 @@ class _Parser:
         self._voice: Voice | None = None
         self._part_order = ""
         self._tempi: list[float] = []
-        self._cut_off = ""
+        self._cut_off, self._cut_off_line = "", 0
 
     def parse(self) -> ParsedTune:
         for line in self._tune.file_header:
@@ -92,7 +92,7 @@ class _Parser:
         lines = iter(self._tune.lines)
         self._read(lines)
         if self._cut_off:
-            raise InvalidScoreError("a chord without an end")
+            raise InvalidScoreError(f"line {self._cut_off_line}: a chord without an end")
         for voice in self._voices.values():
             voice.end()
         self._other["tempo_changes"] += max(0, len(self._tempi) - 1)
@@ -168,7 +168,7 @@ class _Parser:
             return  # goes on with a field of words
         elif line.text.strip():
             text = self._cut_off + line.text
-            self._cut_off = text if _CUT_OFF.search(text) else ""
+            self._cut_off, self._cut_off_line = (text, line.number) if _CUT_OFF.search(text) else ("", 0)
             if not self._cut_off:
                 self._voice = self._music.read(expand(text, self._macros), self._current(), self._change)
 
