@@ -15,6 +15,7 @@ from typing import Any, Final
 from music.errors import InvalidScoreError
 from music.note_counts import NoteCounts
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from training.readers.abc.book import split_book
 from training.readers.reading import FileReadings, Reading
 
 STEP_TICKS: Final = TICKS_PER_QUARTER // 4
@@ -60,17 +61,17 @@ def read_tunes(path: Path, name: str) -> FileReadings:
     from music21 import abcFormat  # slow to import, and only the readers need it
     from music21.abcFormat.translate import abcToStreamScore
 
+    text = path.read_text(encoding="utf-8", errors="replace")
     readings: list[Reading] = []
     skipped: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            handlers = abcFormat.ABCFile().readstr(path.read_text(encoding="utf-8", errors="replace"))
-            tunes = handlers.splitByReferenceNumber()
-        except OSError:
-            raise
+            tunes: dict[Any, Any] = abcFormat.ABCFile().readstr(text).splitByReferenceNumber()
         except Exception as error:  # music21 raises whatever its parsers meet
-            raise InvalidScoreError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            tunes = _read_apart(text, name, skipped)
+            if not tunes:
+                raise InvalidScoreError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
         for number, handler in sorted(tunes.items(), key=lambda item: item[0] or 0):
             label = f"{name}#{number or 0}"
             try:
@@ -80,6 +81,24 @@ def read_tunes(path: Path, name: str) -> FileReadings:
             except Exception as error:
                 skipped[label] = f"music21 cannot read it ({type(error).__name__})"
     return FileReadings(readings, skipped)
+
+
+def _read_apart(text: str, name: str, skipped: dict[str, str]) -> dict[int, Any]:
+    """music21's handlers of those tunes of a file that it can read, by number; the others go to `skipped`."""
+    from music21 import abcFormat
+
+    try:
+        tunes = split_book(text.encode())
+    except InvalidScoreError:
+        return {}
+    handlers: dict[int, Any] = {}
+    for tune in tunes:
+        text = "\n".join(line.text for line in (*tune.file_header, *tune.lines))
+        try:
+            handlers[int(tune.label)] = abcFormat.ABCFile().readstr(text)
+        except Exception as error:  # music21 raises whatever its parsers meet
+            skipped[f"{name}#{tune.label}"] = f"music21 cannot read it ({type(error).__name__})"
+    return handlers
 
 
 def place(bars: Sequence[Bar], meter: Meter) -> tuple[list[Note], int, int]:

@@ -51,6 +51,28 @@ def test_every_tune_of_a_file_is_known_by_its_number(tmp_path: Path) -> None:
     assert tunes.skipped == {"book/book.abc#13": "fewer than 4 bars"}
 
 
+def test_a_tune_that_music21_cannot_read_costs_itself_alone(tmp_path: Path) -> None:
+    body = "GAB c2d|edc B2A|GAB c2d|edc B3|"
+    path = tmp_path / "book.abc"
+    path.write_text(tune(body, number=1) + tune(body + "[CEG", number=2) + tune(body, number=3, key="D"))
+    found = read_tunes(path, "book.abc")
+    assert [(reading.name, reading.score.key_sharps) for reading in found.readings] == [
+        ("book.abc#1", 1),
+        ("book.abc#3", 2),
+    ]
+    assert found.skipped == {"book.abc#2": "music21 cannot read it (ABCHandlerException)"}
+
+
+def test_notes_are_struck_once_and_accounted_for(tmp_path: Path) -> None:
+    path = tmp_path / "tunes.abc"
+    path.write_text(tune('|:"G"GAB {ab}c3-|c3 [GB]AB|1 cde d3-:|2 G3- [G-B]G2|c3 [EG]3|]', meter="6/8", key="C"))
+    (reading,) = read_tunes(path, "tunes.abc").readings
+    assert reading.counts.balanced, reading.counts
+    assert reading.counts.left_out == {"grace": 2, "chord": 3, "earlier_ending": 4}
+    assert reading.counts.other == {"chord_symbols": 1}
+    assert reading.counts.kept == len(reading.score.notes)
+
+
 def test_a_part_stands_once_with_its_last_ending(tmp_path: Path) -> None:
     (score,) = read(tmp_path, tune("|:GABc|defg|1 a2 g2:|2 b4||c'4|", meter="2/4", key="C"))
     assert [note.pitch for note in score.notes] == [67, 69, 71, 72, 74, 76, 77, 79, 83, 84]
