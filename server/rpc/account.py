@@ -41,6 +41,7 @@ class Account(UnaryInterceptor):
         self._observer.received(method)
         start = time.perf_counter()
         request_id = assign_request_id(context)
+        peer = context.peer()  # now, since gRPC forgets it as the call ends
         code, reason = grpc.StatusCode.UNKNOWN, ""
         try:
             response = await handler(request, context)
@@ -60,7 +61,7 @@ class Account(UnaryInterceptor):
                     "method": method,
                     "code": code.name,
                     "seconds": round(seconds, 6),
-                    "peer": _address(context.peer()),
+                    "peer": _address(peer),
                     "request_id": request_id,
                     **self._asked(method, request),
                 }

@@ -84,6 +84,19 @@ async def test_every_refusal_is_one_line_with_its_reason(
         assert fields["seconds"] > 0
 
 
+async def test_a_call_past_its_deadline_is_one_line_with_its_peer(
+    stub: Stub, app: App, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner.seconds_a_run = 0.02
+    for _ in range(5):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Generate(pb.GenerateRequest(bars=32), timeout=0.05)
+
+    for fields in await lines(app, caplog, 5):
+        assert fields["code"] == "DEADLINE_EXCEEDED"
+        assert fields["peer"].startswith("127.0.0.1:")
+
+
 async def test_a_fault_of_ours_is_found_by_the_id_that_the_caller_chose(
     stub: Stub, app: App, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
