@@ -50,6 +50,22 @@ def test_a_dash_writes_the_midi_to_standard_output(server: "ScriptedServer", tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_outputs_are_not_mixed_on_standard_output(server: "ScriptedServer", tmp_path: Path) -> None:
+    result = run(server, "generate", "-o", "/dev/stdout", "--plot", "-", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"-o and --plot name the same file" in result.stderr
+    assert server.requests == []
+
+
+def test_two_names_of_one_file_are_the_same_file(server: "ScriptedServer", tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"kept")
+    (tmp_path / "b.png").hardlink_to(tmp_path / "a.png")
+    result = run(server, "generate", "-o", "a.png", "--plot", "b.png", folder=tmp_path)
+    assert result.returncode == 2
+    assert b"-o and --plot name the same file" in result.stderr
+    assert (tmp_path / "a.png").read_bytes() == b"kept"
+
+
 def test_a_dash_draws_to_standard_output(server: "ScriptedServer", tmp_path: Path) -> None:
     result = run(server, "generate", "-o", "a.mid", "--plot", "-", folder=tmp_path)
     assert result.returncode == 0

@@ -37,8 +37,12 @@ class Output:
 
     def same_file(self, other: "Output") -> bool:
         """Whether both are one file, by whatever name."""
+        if self.shares_stdout and other.shares_stdout:
+            return True
         if self.is_stdout or other.is_stdout:
-            return self.is_stdout and other.is_stdout
+            return False
+        with suppress(OSError):  # one of them is not there yet
+            return self.path.samefile(other.path)
         return os.path.realpath(self.path) == os.path.realpath(other.path)
 
     def check(self) -> None:
