@@ -74,6 +74,11 @@ def _numeric(part: str, kind: type[IPv4Address | IPv6Address], text: str) -> str
 
 def _host_and_port(name: str, text: str) -> str:
     """`HOST:PORT`, for a name with or without a port; `text` is the whole address, for the message."""
+    if "," in name:
+        raise ValueError(
+            f"the server's address {shown(text)} names several hosts: write "
+            "ipv4:ADDRESS:PORT,ADDRESS:PORT, or one name that resolves to all of them"
+        )
     if name.startswith("["):
         host, bracket, rest = name[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")) or not _is_ipv6(host):
@@ -86,6 +91,8 @@ def _host_and_port(name: str, text: str) -> str:
             )
         return f"[{name}]:{DEFAULT_PORT}"
     host, colon, port = name.partition(":")
+    if host.isdigit() and not colon:
+        raise ValueError(f"the server's address {shown(text)} is a port without a host: write localhost:{host}")
     return f"{_host(host, text)}:{_port(port, text) if colon else DEFAULT_PORT}"
 
 
@@ -100,9 +107,7 @@ def _is_ipv6(host: str) -> bool:
 def _host(host: str, text: str) -> str:
     if not host:
         raise ValueError(f"the server's address {shown(text)} has no host: {_EXAMPLE}")
-    if host.isdigit():
-        raise ValueError(f"the server's address {shown(text)} is a port without a host: write localhost:{host}")
-    if wrong := re.search(r"[/?#@\\\[\],]", host):
+    if wrong := re.search(r"[/?#@\\\[\]]", host):
         raise ValueError(f"the server's address {shown(text)} must not hold {wrong[0]!r}: {_EXAMPLE}")
     if re.fullmatch(r"[\d.]+", host):
         try:
