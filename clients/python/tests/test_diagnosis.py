@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -238,6 +239,52 @@ async def test_looking_does_not_hold_up_the_event_loop(idle_server: "ScriptedSer
     assert len(seen) == 1
     assert main not in seen
     await asyncio.sleep(0)
+
+
+async def test_an_error_does_not_wait_for_the_threads_of_a_busy_loop(
+    idle_server: "ScriptedServer", authority: trustme.CA
+) -> None:
+    from fantasia_client import AsyncClient
+
+    idle_server.start("127.0.0.1:0", credentials(authority))
+    loop, release = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    busy = loop.run_in_executor(None, release.wait)
+    try:
+        async with AsyncClient(idle_server.address, retry=ONCE) as client:
+            with pytest.raises(ServerUnavailableError, match="cannot be reached"):
+                await client.generate()
+        assert not busy.done()
+    finally:
+        release.set()
+        await busy
+
+
+async def test_a_task_can_be_cancelled_while_addresses_are_looked_at(
+    idle_server: "ScriptedServer", authority: trustme.CA
+) -> None:
+    from fantasia_client import AsyncClient
+
+    idle_server.start("127.0.0.1:0", credentials(authority))
+    looking, release = threading.Event(), threading.Event()
+
+    def look(text: str, seconds: float) -> str:
+        looking.set()
+        release.wait()
+        return text
+
+    try:
+        async with AsyncClient(idle_server.address, retry=ONCE) as client:
+            client._diagnosis.look = look  # type: ignore[method-assign]
+            task = asyncio.create_task(client.generate())
+            while not looking.is_set():
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not release.is_set()
+    finally:
+        release.set()
 
 
 # Proxies

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,7 +21,7 @@ from fantasia_client.connection import (
     channel_credentials,
     channel_options,
 )
-from fantasia_client.diagnosis import Diagnosis
+from fantasia_client.diagnosis import LOOK_SECONDS, Diagnosis
 from fantasia_client.health import Health, health_from
 from fantasia_client.meter import Meter
 from fantasia_client.model import ModelInfo
@@ -194,7 +195,10 @@ class AsyncClient:
         except grpc.RpcError as error:
             found, left = "", self._settings.left(deadline, started)
             if left > 0 and needs_look(error, self._diagnosis):
-                found = await asyncio.to_thread(self._diagnosis.look, error.details() or "", left)
+                seconds = min(left, LOOK_SECONDS)
+                with suppress(TimeoutError):  # where the threads of the loop have other things to do
+                    async with asyncio.timeout(seconds):
+                        found = await asyncio.to_thread(self._diagnosis.look, error.details() or "", seconds)
             raise error_from_rpc(error, self._settings.server, deadline, self._diagnosis, found) from error
 
     async def __aenter__(self) -> Self:
