@@ -57,7 +57,9 @@ class MetricsEndpoint:
             host.encode("idna")  # what the socket will do; it would tell of a failure in another way each time
             self._listener = _listen(host, port)
         except OSError as error:
-            raise StartupError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+            # Python adds the address once more.
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+            raise StartupError(f"cannot listen on {host}:{port} for metrics: {reason}") from error
         except UnicodeError as error:  # such as a label of more than 63 characters
             raise StartupError(f"cannot listen on {host!a} for metrics: it is no host name") from error
         self._port = int(self._listener.getsockname()[1])
@@ -163,13 +165,15 @@ class MetricsEndpoint:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    ipv6 = ":" in host
-    listener = socket.create_server(
-        (host, port),
-        family=socket.AF_INET6 if ipv6 else socket.AF_INET,
-        backlog=_BACKLOG,
-        dualstack_ipv6=ipv6 and socket.has_dualstack_ipv6(),
-    )
+    """Listen on one address of the host, an IPv4 address if it has one.
+
+    Raises:
+        OSError: the name cannot be resolved, or its address cannot be listened on.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    dualstack = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    listener = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=dualstack)
     listener.setblocking(False)
     return listener
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import psutil
 import pytest
@@ -286,6 +287,23 @@ def test_ipv6_is_listened_on(registry: CollectorRegistry) -> None:
         assert ask(endpoint, host="::1")[0] == ask(endpoint)[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("addresses", "host"), [(["::1"], "::1"), (["::1", "127.0.0.1"], "127.0.0.1"), (["127.0.0.1"], "127.0.0.1")]
+)
+def test_a_name_is_listened_on_at_its_ipv4_address_if_it_has_one(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, addresses: list[str], host: str
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def resolve(name: str, *arguments: Any, **options: Any) -> list[Any]:
+        names = addresses if name == "music.example" else [name]
+        return [found for each in names for found in look_up(each, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with listening(registry, "music.example") as endpoint:
+        assert ask(endpoint, host=host)[0] == 200
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "2001:db8::1"])
 def test_an_address_of_elsewhere_is_told_in_a_sentence(registry: CollectorRegistry, host: str) -> None:
     with pytest.raises(StartupError, match=f"cannot listen on {host}:0 for metrics: "):
@@ -299,7 +317,7 @@ def test_a_host_that_is_no_name_is_told_in_a_sentence(registry: CollectorRegistr
 
 
 def test_a_taken_port_is_told_in_a_sentence(registry: CollectorRegistry, endpoint: MetricsEndpoint) -> None:
-    with pytest.raises(StartupError, match=f"127.0.0.1:{endpoint.port} for metrics: Address already in use"):
+    with pytest.raises(StartupError, match=f"127.0.0.1:{endpoint.port} for metrics: Address already in use$"):
         MetricsEndpoint(registry, "127.0.0.1", endpoint.port)
 
 
