@@ -7,7 +7,6 @@ model comes from, its measurements, and the sha256 of every other file. There is
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from music.bundle_files import UnreadableFileError, file_sha256, read_file
 from music.errors import BundleIntegrityError, BundleMismatchError
@@ -15,8 +14,6 @@ from music.external_data import external_files
 from music.invalid import plain_text
 from music.manifest import FORMAT_VERSION, Defaults, Manifest, Network, manifest_bytes, parse_manifest
 from music.tokenizers import Tokenizer, tokenizer_from_parameters
-
-_MAX_WORDS: Final = 400
 
 
 class Bundle:
@@ -132,7 +129,7 @@ def _require_listed(path: Path, name: str, graph: bytes, manifest: Manifest) -> 
     except ValueError as error:
         raise BundleMismatchError(f"{path}: {name} is no ONNX graph: {error}") from error
     if unlisted:
-        shown = plain_text(", ".join(sorted(unlisted)), _MAX_WORDS)
+        shown = plain_text(", ".join(sorted(unlisted)))
         raise BundleIntegrityError(f"{path}: {name} reads {shown}, which the manifest does not list")
 
 
@@ -141,7 +138,7 @@ def _tokenizer(path: Path, manifest: Manifest) -> Tokenizer:
     try:
         tokenizer = tokenizer_from_parameters(entry.name, entry.version, entry.parameters)
     except ValueError as error:
-        raise BundleMismatchError(f"{path}: {plain_text(str(error), _MAX_WORDS)}") from error
+        raise BundleMismatchError(f"{path}: {plain_text(str(error))}") from error
     if tokenizer.hash != entry.hash:
         raise BundleMismatchError(
             f"{path}: tokenizer {entry.name!r} hashes to {tokenizer.hash}, the manifest says {entry.hash}: "

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 _MAX_PLACE: Final = 64
 """Characters of one part of a place, which may be a key of the document's own choosing."""
+_MAX_REASON: Final = 400
+"""Characters of what a library says of a document, which may quote it."""
 
 
 def problems(error: ValidationError, whole: str = "", *, most: int | None = None) -> str:
@@ -21,7 +23,7 @@ def problems(error: ValidationError, whole: str = "", *, most: int | None = None
     return "; ".join(f"{place}: {message}" if place else message for place, message in told)
 
 
-def plain_text(text: str, limit: int) -> str:
+def plain_text(text: str, limit: int = _MAX_REASON) -> str:
     """The text on one line: at most `limit` characters, those that cannot be printed written as escapes."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
     return shown if len(text) <= limit else f"{shown}…"

@@ -18,7 +18,6 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 MAX_STEPS: Final = 65_536
 """Of the longest piece that a model may be asked for."""
 _MAX_PROBLEMS: Final = 5
-_MAX_WORDS: Final = 400
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -179,7 +178,7 @@ def parse_manifest(path: Path, data: bytes, oldest_version: int) -> Manifest:
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise BundleFormatError(f"{path}: {MANIFEST} is not JSON: {plain_text(str(error), _MAX_WORDS)}") from error
+        raise BundleFormatError(f"{path}: {MANIFEST} is not JSON: {plain_text(str(error))}") from error
     except RecursionError as error:
         raise BundleFormatError(f"{path}: {MANIFEST} is nested too deeply") from error
     version = document.get("format_version") if isinstance(document, dict) else None
@@ -194,5 +193,5 @@ def parse_manifest(path: Path, data: bytes, oldest_version: int) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        wrong = plain_text(problems(error, "manifest", most=_MAX_PROBLEMS), _MAX_WORDS)
+        wrong = plain_text(problems(error, "manifest", most=_MAX_PROBLEMS))
         raise BundleFormatError(f"{path}: {MANIFEST} is invalid: {wrong}") from error

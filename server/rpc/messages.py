@@ -10,8 +10,6 @@ from server.catalogue import ServedModel
 from server.engine.completion import Completion, FinishReason
 from server.errors import StartupError
 
-_MAX_WORDS: Final = 400
-
 FINISH_REASONS: Final = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
     FinishReason.END: pb.FINISH_REASON_END,
@@ -48,9 +46,7 @@ def described(model: ServedModel) -> pb.Model:
     try:
         return _model_message(model)
     except (TypeError, ValueError) as error:
-        raise StartupError(
-            f"model {model.name} cannot be described to callers: {plain_text(str(error), _MAX_WORDS)}"
-        ) from error
+        raise StartupError(f"model {model.name} cannot be described to callers: {plain_text(str(error))}") from error
 
 
 def _model_message(model: ServedModel) -> pb.Model:
