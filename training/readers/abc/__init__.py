@@ -7,8 +7,8 @@ from training.readers.abc.book import split_book
 from training.readers.abc.score import written_score
 from training.readers.abc.tune import parse_tune
 from training.readers.files import read_bytes
+from training.readers.performance import reading_of
 from training.readers.reading import FileReadings, Reading, ReadOptions
-from training.readers.written import reading_of
 
 __all__ = ["read_abc_file"]
 

@@ -12,9 +12,9 @@ from music.errors import InvalidScoreError
 from training.readers.files import read_bytes
 from training.readers.humdrum.piece import PieceReader
 from training.readers.humdrum.spines import pieces
+from training.readers.performance import reading_of
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.text import decode_text
-from training.readers.written import reading_of
 
 __all__ = ["read_humdrum_file"]
 

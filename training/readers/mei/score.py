@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element, tostring
 from music.errors import InvalidScoreError
 from training.readers.mei.music21_score import written_score
 from training.readers.mei.tree import MeiScore
+from training.readers.performance import reading_of
 from training.readers.reading import FileReadings, Reading, ReadOptions
-from training.readers.written import reading_of
 
 _NAMESPACE: Final = "http://www.music-encoding.org/ns/mei"
 _COUNTED: Final = {

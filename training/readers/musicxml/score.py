@@ -14,8 +14,9 @@ from training.readers.musicxml.attributes import midi_instruments
 from training.readers.musicxml.bars import bar_length
 from training.readers.musicxml.marks import bar_marks
 from training.readers.musicxml.part import PartReader
+from training.readers.performance import reading_of
 from training.readers.reading import FileReadings, ReadOptions
-from training.readers.written import WrittenPart, WrittenScore, reading_of
+from training.readers.written import WrittenPart, WrittenScore
 
 _COUNTED: Final = {
     "harmony": "chord_symbols", "figured-bass": "figured_bass", "lyric": "lyrics", "wedge": "hairpins",
