@@ -1,7 +1,6 @@
 """Scores that music21 has parsed, as they are written."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
@@ -35,9 +34,6 @@ def written_score(score: Any) -> WrittenScore:
     marks = [BarMarks() for _ in starts]
     for part in parts:
         _read_marks(part, marks)
-    other: Counter[str] = Counter()
-    for kind, reason in (("ChordSymbol", "chord_symbols"), ("Fermata", "fermatas")):
-        other[reason] += sum(1 for _ in score.recurse().getElementsByClass(kind))
     tempos = [mark.getQuarterBPM() for mark in score.flatten().getElementsByClass("MetronomeMark")]
     tempos = [float(bpm) for bpm in tempos if bpm and 10 <= bpm <= 400]
     return WrittenScore(
@@ -50,7 +46,6 @@ def written_score(score: Any) -> WrittenScore:
             for meter in part.recurse().getElementsByClass("TimeSignature")
         ],
         tempo_bpm=next(iter(tempos), None),
-        other=other,
     )
 
 
@@ -119,18 +114,11 @@ def _tones(element: Any) -> Iterator[Any]:
 
 def _read_marks(part: Any, marks: list[BarMarks]) -> None:
     measures = list(part.getElementsByClass("Measure"))
-    places = {id(measure): index for index, measure in enumerate(measures)}
     for measure, mark in zip(measures, marks, strict=False):
         left, right = measure.leftBarline, measure.rightBarline
         mark.repeat_start |= getattr(left, "direction", None) == "start"
         if getattr(right, "direction", None) == "end":
             mark.repeat_times = max(mark.repeat_times, right.times or 2)
-    for bracket in part.recurse().getElementsByClass("RepeatBracket"):
-        indexes = sorted(places[id(measure)] for measure in bracket.getSpannedElements() if id(measure) in places)
-        for index in indexes:
-            if index < len(marks):
-                marks[index].endings |= frozenset(bracket.numberRange)
-                marks[index].ending_start |= index == indexes[0]
 
 
 def _quarters(value: Any) -> Fraction:
