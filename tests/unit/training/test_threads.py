@@ -22,15 +22,15 @@ def config(name: str = "chorales", **changes: str) -> Config:
 def test_a_training_takes_no_more_threads_than_its_share_of_the_machine(
     cores: int, limit: float | None, processes: int, threads: int
 ) -> None:
-    wide = config(network_hidden="384", training_lanes="16")  # of 2.4 million multiply-adds a step and layer
+    wide = config(network_hidden="512", training_lanes="16")  # of 16.8 million multiply-adds a step and layer
     assert choose_threads(wide, Cpu(cores, limit), processes=processes) == threads
 
 
 def test_a_small_network_takes_one_thread_and_a_large_one_several() -> None:
     machine = Cpu(64)
     assert choose_threads(config("smoke"), machine) == 1
-    assert choose_threads(config("chorales"), machine) == 2
-    assert choose_threads(config("piano"), machine) == 8
+    assert choose_threads(config("chorales"), machine) == 1
+    assert choose_threads(config("piano"), machine) == 4
 
 
 def test_what_is_asked_for_is_taken_and_openmp_s_own_variable_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
