@@ -4,6 +4,7 @@ FantasiaError
 ├── StartupError           the server cannot start as it was asked to
 │   └── SettingError       a flag or environment variable has a value that it cannot have
 ├── MalformedRequestError  bytes that are not the request that the method takes
+├── RequestTimeoutError    a call opened, and its request did not arrive in time
 ├── InvalidRequestError    fields of a request are out of range; tells all of them
 ├── ModelNotFoundError     no model of that name is loaded
 ├── ConnectionLimitError   a connection has as much in flight as it may; says when to come back
@@ -69,6 +70,17 @@ class MalformedRequestError(FantasiaError):
 
     def __init__(self, expected: str) -> None:
         super().__init__(f"the request is not a valid {expected} message")
+
+
+class RequestTimeoutError(FantasiaError):
+    """A call opened, and its request did not arrive in time.
+
+    Args:
+        seconds: how long it was waited for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request did not arrive within {seconds:g} s")
 
 
 class ModelNotFoundError(FantasiaError):

@@ -5,6 +5,7 @@ from typing import Final
 
 Options = list[tuple[str, int]]
 
+_UNREAD_BYTES: Final = 4 << 10
 _METADATA_BYTES: Final = 8 << 10
 _HANDSHAKE_SECONDS: Final = 10
 _IDLE_SECONDS: Final = 5 * 60
@@ -61,6 +62,9 @@ class ConnectionLimits:
             ("grpc.server.max_pending_requests", waiting),
             ("grpc.server.max_pending_requests_hard_limit", waiting),
             ("grpc.server_max_unrequested_time_in_server", _WAITING_SECONDS),
+            # What a stream may send before it is read; more is let in as it is. gRPC would raise it on a fast network.
+            ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),
+            ("grpc.http2.bdp_probe", 0),
             # Equal, since gRPC refuses at random what lies between.
             ("grpc.max_metadata_size", _METADATA_BYTES),
             ("grpc.absolute_max_metadata_size", _METADATA_BYTES),

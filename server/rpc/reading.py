@@ -1,0 +1,104 @@
+"""Takes requests in: a few of each connection at a time, and none for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from music.errors import FantasiaError
+from server.errors import MalformedRequestError, RequestTimeoutError
+from server.rpc.interceptor import Context, MethodHandler
+from server.rpc.status import status_of
+from server.rpc.translation import abort
+
+_REQUEST_SECONDS: Final = 10.0
+"""How long a request may take to arrive, once it is its turn."""
+
+
+class _Connection:
+    """Whose turn it is to be read, among the calls of one connection."""
+
+    def __init__(self, limit: int) -> None:
+        self.calls = 0
+        self.turn = asyncio.Semaphore(limit)
+
+
+class RequestReader(grpc.aio.ServerInterceptor):
+    """Stands outside all others: they see requests that are there, as bytes.
+
+    Left to gRPC, every call that opens is read at once, and a peer may have as many messages half sent as streams open:
+    one connection took 400 MB with 400. A call that is not being read keeps no more than its stream's window.
+
+    Args:
+        limit: most calls of one connection that are read at once.
+        seconds: how long a request may take to arrive, once it is its turn.
+    """
+
+    def __init__(self, limit: int, seconds: float = _REQUEST_SECONDS) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._connections: dict[str, _Connection] = {}
+        self._wrapped: dict[str, MethodHandler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MethodHandler:
+        """Wrap the handler that the call is for, if it takes one request."""
+        path = handler_call_details.method
+        if path in self._wrapped:
+            return self._wrapped[path]
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        parse = handler.request_deserializer or bytes
+        inner: Callable[[Any, Context], Awaitable[Any]]
+        inner = handler.unary_stream if handler.response_streaming else handler.unary_unary  # type: ignore[assignment]
+
+        # What gRPC gives to iterate over is left alone: begun, it would keep the request until a collection finds it.
+        async def read(_: AsyncIterator[bytes], context: Context) -> Any:
+            try:
+                request = parse(await self._read(context))
+            except (DecodeError, EOFError):
+                await _refuse(context, MalformedRequestError(f"{path.removeprefix('/')} request"))
+            except TimeoutError:
+                await _refuse(context, RequestTimeoutError(self._seconds))
+            try:
+                return await inner(request, context)
+            except grpc.aio.AbortError as error:
+                # gRPC keeps the error, and with it all that its frames hold, until a full collection, which is rare:
+                # a thousand refused requests of 1 MiB would take 2 GB.
+                request = error.__context__ = None
+                raise error.with_traceback(None) from None
+
+        wrap = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        self._wrapped[path] = wrap(read, None, handler.response_serializer)
+        return self._wrapped[path]
+
+    async def _read(self, context: Context) -> bytes:
+        peer = context.peer()
+        connection = self._connections.setdefault(peer, _Connection(self._limit))
+        connection.calls += 1
+        try:
+            async with connection.turn, asyncio.timeout(self._seconds):
+                data: bytes | object = await context.read()
+            if not isinstance(data, bytes):  # `grpc.aio.EOF`
+                raise EOFError
+            return data
+        finally:
+            connection.calls -= 1
+            if not connection.calls:
+                del self._connections[peer]
+
+
+async def _refuse(context: Context, error: FantasiaError) -> None:
+    status = status_of(error)
+    assert status is not None
+    await abort(context, status)

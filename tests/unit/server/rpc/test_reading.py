@@ -1,0 +1,82 @@
+"""Over a real socket, with the health service behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from server.rpc.reading import RequestReader
+from tests.integration.failures import failure
+from tests.integration.http2_peer import CHECK, WATCH, Http2Peer
+
+Bytes: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+StreamOfBytes: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[bytes, bytes]"
+REQUEST = health_pb2.HealthCheckRequest()
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    server = grpc.aio.server(interceptors=[RequestReader(1, seconds=0.5)])
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def ended(peer: Http2Peer, stream: int) -> None:
+    async with asyncio.timeout(30):
+        while stream not in peer.ended:
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_with_one_answer_and_with_many_are_read(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert (await stub.Check(REQUEST)).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await stub.Watch(REQUEST).read()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("path", [CHECK, WATCH])
+async def test_a_request_that_never_comes_is_given_up(address: str, path: str) -> None:
+    with Http2Peer(address) as peer:
+        (stream,) = peer.open(1, path)
+        await ended(peer, stream)
+
+
+async def test_a_call_waits_for_those_of_its_own_connection_alone(address: str) -> None:
+    with Http2Peer(address) as peer, Http2Peer(address) as other:
+        (first,) = peer.open(1, CHECK)
+        second = peer.call(b"", CHECK)
+        await asyncio.gather(*(ended(other, other.call(b"", CHECK)) for _ in range(10)))
+        assert not peer.ended
+        await ended(peer, second)
+        assert first in peer.ended
+
+
+async def test_a_call_that_is_given_up_makes_room(address: str) -> None:
+    with Http2Peer(address) as peer:
+        peer.open_and_reset(50, CHECK)
+        await ended(peer, peer.call(b"", CHECK))
+
+
+async def test_bytes_that_are_no_message_are_the_callers_mistake(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Bytes = channel.unary_unary(CHECK)
+        code, status = await failure(call(b"\xff\xff"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "grpc.health.v1.Health/Check" in status.message
+
+
+async def test_a_call_without_a_message_is_the_callers_mistake(address: str) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: StreamOfBytes = channel.stream_unary(CHECK)
+        code, _ = await failure(call(nothing()))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
