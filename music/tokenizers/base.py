@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from music.automata import Clock, Grammar
 from music.score import IN_ORDER, Meter, Note, Score
+from music.tokenizers.arguments import arguments_from
 from music.voicing import Voicing
 
 Tokens = NDArray[np.int32]
@@ -119,13 +120,16 @@ class Tokenizer(ABC):
         """JSON-ready arguments that make this tokenizer again through `from_parameters`."""
 
     @classmethod
-    @abstractmethod
     def from_parameters(cls, parameters: dict[str, Any]) -> Self:
         """Make the tokenizer that `parameters` describes.
 
         Raises:
-            ValueError: a parameter is missing, unknown or out of range.
+            ValueError: a parameter is missing, unknown, of another type or out of range.
         """
+        try:
+            return cls(**arguments_from(cls, parameters))
+        except ValueError as error:
+            raise ValueError(f"tokenizer {cls.name}: {error}") from error
 
     @classmethod
     @abstractmethod

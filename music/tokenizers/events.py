@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from music.automata import Clock
-from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from music.tokenizers.arguments import StoredMeter
 from music.tokenizers.base import Encoding, Setting, Tokenizer, Tokens, require_pitches
 from music.tokenizers.event_decoder import EventDecoder
 from music.tokenizers.event_grammar import NOTE_TOKENS, OPENING_TOKENS, event_grammar
@@ -63,7 +63,7 @@ class EventsTokenizer(Tokenizer):
         velocity_bins: int = 32,
         tempo_bins: int = 32,
         programs: tuple[int, ...] = (0,),
-        meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
+        meters: tuple[StoredMeter, ...] = (Meter(4, 4), Meter(3, 4)),
         bar_tokens: int = 768,
     ) -> None:
         require_pitches(lowest_pitch, highest_pitch)
@@ -139,19 +139,6 @@ class EventsTokenizer(Tokenizer):
             "meters": [str(meter) for meter in self.meters],
             "bar_tokens": self.bar_tokens,
         }
-
-    @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        """See `Tokenizer.from_parameters`."""
-        try:
-            arguments = dict(parameters)
-            if "meters" in arguments:
-                arguments["meters"] = tuple(Meter.parse(text) for text in arguments["meters"])
-            if "programs" in arguments:
-                arguments["programs"] = tuple(arguments["programs"])
-            return cls(**arguments)
-        except (TypeError, AttributeError, InvalidScoreError) as error:
-            raise ValueError(f"events: {error}") from error
 
     @classmethod
     def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 
 from music.automata import Clock, Grammar
-from music.errors import InvalidScoreError
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
+from music.tokenizers.arguments import StoredMeter
 from music.tokenizers.base import Encoding, IncrementalDecoder, Setting, Tokenizer, Tokens, require_pitches
 from music.voicing import Voicing
 
@@ -49,7 +49,7 @@ class GridTokenizer(Tokenizer):
         highest_pitch: int,
         steps_per_quarter: int = 4,
         voice_order: tuple[int, ...] | None = None,
-        meters: tuple[Meter, ...] = (Meter(4, 4), Meter(3, 4)),
+        meters: tuple[StoredMeter, ...] = (Meter(4, 4), Meter(3, 4)),
         ranges: tuple[tuple[int, int], ...] | None = None,
     ) -> None:
         if not 1 <= voices <= MAX_VOICES:
@@ -112,21 +112,6 @@ class GridTokenizer(Tokenizer):
         if self.ranges != ((self.lowest_pitch, self.highest_pitch),) * self.voices:
             parameters["ranges"] = [list(pair) for pair in self.ranges]
         return parameters
-
-    @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        """See `Tokenizer.from_parameters`."""
-        try:
-            arguments = dict(parameters)
-            if "meters" in arguments:
-                arguments["meters"] = tuple(Meter.parse(text) for text in arguments["meters"])
-            if arguments.get("voice_order") is not None:
-                arguments["voice_order"] = tuple(arguments["voice_order"])
-            if arguments.get("ranges") is not None:
-                arguments["ranges"] = tuple((low, high) for low, high in arguments["ranges"])
-            return cls(**arguments)
-        except (TypeError, AttributeError, InvalidScoreError) as error:
-            raise ValueError(f"grid: {error}") from error
 
     @classmethod
     def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:

@@ -81,14 +81,6 @@ class NoteChordTokenizer(Tokenizer):
         return {"names": list(self.names), "step_ticks": self.step_ticks}
 
     @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        """See `Tokenizer.from_parameters`."""
-        try:
-            return cls(**parameters)
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"notechord: {error}") from error
-
-    @classmethod
     def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
         """See `Tokenizer.fit`: the vocabulary is every sonority of the scores."""
         names = {sonority_name(note.pitch for note in notes) for score in scores for notes in _sonorities(score)}

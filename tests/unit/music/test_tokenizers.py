@@ -1,6 +1,7 @@
 """Laws that every tokenizer keeps."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,10 +179,33 @@ def test_unknown_names_versions_and_parameters_are_refused() -> None:
         tokenizer_class("events2")
     with pytest.raises(ValueError, match="version 1 here, not 2: train the model and export it anew"):
         tokenizer_from_parameters("grid", 2, GRID.parameters)
-    with pytest.raises(ValueError, match="grid"):
-        tokenizer_from_parameters("grid", 1, {"voices": 4, "colour": "blue"})
-    with pytest.raises(ValueError, match="notechord"):
-        tokenizer_from_parameters("notechord", 1, {})
-    with pytest.raises(ValueError, match="events"):
-        tokenizer_from_parameters("events", 2, {"lowest_pitch": 21})
     assert set(TOKENIZERS) == {"grid", "events", "notechord"}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "wrong", "fields"),
+    [
+        (GRID, {"colour": "blue"}, ["colour"]),
+        (GRID, {"voices": [[4, 4]] * 1000, "lowest_pitch": None}, ["voices", "lowest_pitch"]),
+        (GRID, {"highest_pitch": float("nan"), "steps_per_quarter": "x"}, ["highest_pitch", "steps_per_quarter"]),
+        (GRID, {"meters": ["4/4", 3, "99/4"]}, ["meters.1", "meters.2"]),
+        (GRID, {"meters": "4/4", "ranges": [[36]]}, ["meters", "ranges.0.1"]),
+        (GRID, {"voice_order": {"0": 1}}, ["voice_order"]),
+        (GRID, {"voices": 10**30}, ["voices must be 1 to 8"]),
+        (PIANO, {"programs": ["piano"], "bar_tokens": 1.5}, ["programs.0", "bar_tokens"]),
+        (NOTECHORD, {"names": "C4", "step_ticks": []}, ["names", "step_ticks"]),
+    ],
+)
+def test_parameters_that_are_wrong_are_all_named(
+    tokenizer: Tokenizer, wrong: dict[str, Any], fields: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=f"tokenizer {tokenizer.name}: ") as caught:
+        tokenizer_from_parameters(tokenizer.name, tokenizer.version, tokenizer.parameters | wrong)
+    assert all(field in str(caught.value) for field in fields)
+
+
+@pytest.mark.parametrize(("tokenizer", "missing"), [(GRID, "voices"), (PIANO, "highest_pitch"), (NOTECHORD, "names")])
+def test_parameters_that_are_missing_are_named(tokenizer: Tokenizer, missing: str) -> None:
+    parameters = {name: value for name, value in tokenizer.parameters.items() if name != missing}
+    with pytest.raises(ValueError, match=f"tokenizer {tokenizer.name}: {missing}: "):
+        tokenizer_from_parameters(tokenizer.name, tokenizer.version, parameters)
