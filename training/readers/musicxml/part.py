@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -31,6 +32,7 @@ class PartReader:
         self.tempos: list[tuple[int, Fraction, float]] = []
         """Bar, quarters from its start, quarter notes a minute."""
         self.changed: Counter[str] = Counter()
+        self.other: Counter[str] = Counter()
         self.attributes = Attributes()
         self.program = instruments.program
         self._identity = identity
@@ -91,8 +93,11 @@ class PartReader:
                 self._time = bounded(self._time + self._duration(element))
             case "attributes":
                 self.attributes.read(element)
-            case "direction" | "sound":
-                self._read_direction(element)
+            case "direction" | "sound":  # decides no time
+                try:
+                    self._read_direction(element)
+                except ValueError:
+                    self.other["unreadable_directions"] += 1
 
     def _duration(self, element: Element) -> Fraction:
         duration = number(element.findtext("duration")) / self.attributes.divisions
@@ -135,12 +140,15 @@ class PartReader:
         bar.notes.append(note)
 
     def _note_duration(self, element: Element) -> Fraction:
-        if element.find("duration") is not None:
+        try:
             return self._duration(element)
+        except (ValueError, InvalidScoreError):  # missing or damaged: the note's look says the same
+            pass
         quarters = Fraction(_TYPES.get((element.findtext("type") or "").strip(), 0))
         quarters *= 2 - Fraction(1, 2 ** min(len(element.findall("dot")), 8))
         for times in element.iterfind("time-modification"):
-            quarters *= number(times.findtext("normal-notes")) / number(times.findtext("actual-notes"))
+            with suppress(ValueError, ZeroDivisionError):
+                quarters *= abs(number(times.findtext("normal-notes")) / number(times.findtext("actual-notes")))
         return quarters
 
     def _reason_to_leave_out(self, element: Element, *, grace: bool, duration: Fraction) -> str | None:

@@ -89,6 +89,7 @@ def _written(root: Element) -> WrittenScore:
     for reader, _ in readers:
         reader.pad(count)
         changed.update(reader.changed)
+        other.update(reader.other)
     tempos = sorted((tempo for reader, _ in readers for tempo in reader.tempos), key=lambda tempo: tempo[:2])
     bpms = [bpm for _, _, bpm in tempos]
     other["tempo_changes"] += sum(new != old for old, new in pairwise(bpms))

@@ -114,6 +114,16 @@ def test_a_duration_that_is_not_stated_follows_from_the_note_s_look() -> None:
     assert reading.counts.left_out == Counter(no_duration=1)
 
 
+@pytest.mark.parametrize("damage", ["long", "-4", "", "1e999"])
+def test_a_damaged_duration_costs_one_note_at_most(damage: str) -> None:
+    pitch, kind = "<pitch><step>E</step><octave>4</octave></pitch>", "<type>half</type>"
+    seen = score([f"<note>{pitch}<duration>{damage}</duration>{kind}</note>" + note("D4", 4), BAR])
+    assert heard(seen) == [(0, 4, 64), (4, 4, 62), (8, 8, 60)]
+    unseen = read(score([f"<note>{pitch}<duration>{damage}</duration></note>" + note("D4", 8), BAR]))
+    assert [(n.onset, n.pitch) for n in unseen.score.notes] == [(0, 62), (1920, 60)]
+    assert unseen.counts.left_out == Counter(no_duration=1)
+
+
 @pytest.mark.parametrize("tie", ["<tie type='{}'/>", "<notations><tied type='{}'/></notations>"])
 def test_tied_notes_are_one_note_across_bars_voices_and_staves(tie: str) -> None:
     start, stop = tie.format("start"), tie.format("stop")
@@ -256,6 +266,12 @@ def test_tempo_is_quarters_a_minute(mark: str, bpm: float) -> None:
     assert read(score([mark + BAR])).score.tempo_bpm == pytest.approx(bpm)
 
 
+@pytest.mark.parametrize("sound", ['<sound tempo="fast"/>', '<sound dynamics="loud"/>'])
+def test_a_direction_that_cannot_be_read_is_counted(sound: str) -> None:
+    reading = read(score([sound + BAR]))
+    assert (len(reading.score.notes), +reading.counts.other) == (1, Counter(unreadable_directions=1))
+
+
 def test_the_first_tempo_counts_and_changes_are_counted() -> None:
     bars = [direction(sound=f'<sound tempo="{bpm}"/>') + BAR for bpm in (60, 60, 90)]
     reading = read(score([BAR, BAR, BAR], bars))
@@ -382,7 +398,6 @@ def test_a_measure_that_one_part_lacks_is_silent_there() -> None:
 @pytest.mark.parametrize(
     ("measure", "sentence"),
     [
-        ("<note><pitch/><duration>long</duration></note>", "measure 2 of part P0: <note> holds no number"),
         ("<backup/>", "measure 2 of part P0: <backup> holds no number"),
         ("<backup><duration>-4</duration></backup>", "measure 2 of part P0: a duration is negative"),
         (attributes("").replace("2", "0"), "measure 2 of part P0: divisions must be more than 0"),
