@@ -126,7 +126,7 @@ class MusicReader:
         elif "text" in found:
             self._text(found["text"])
         elif "decoration" in found:
-            self._decoration(found["decoration"], voice)
+            self._decoration(found["decoration"], found["quote"], voice)
         elif "symbol" in found:
             self._decorate(self.symbols.get(found["symbol"], ""))
 
@@ -156,10 +156,10 @@ class MusicReader:
         elif _CHORD_SYMBOL.match(text):
             self._other["chord_symbols"] += 1
 
-    def _decoration(self, text: str, voice: Voice) -> None:
+    def _decoration(self, text: str, quote: str, voice: Voice) -> None:
         if _DYNAMICS.match(text):
             self._other["dynamics"] += 1
-        elif _OLD_CHORD.match(text):  # the chords of ABC 1: +CEG+
+        elif quote == "+" and _OLD_CHORD.match(text):  # the chords of ABC 1: +CEG+
             self._strike([_written(note) for note in _GRACE_NOTE.findall(text)], Fraction(1), False, voice)
         else:
             self._decorate(text)

@@ -107,11 +107,15 @@ class _Parser:
         )
 
     def _read(self, lines: Iterable[Line]) -> None:
+        lines = list(lines)
+        has_key = any(line.field is not None and line.field[0] == "K" for line in lines)
         in_header = True
         for line in lines:
             try:
                 if in_header and line.field is None and line.directive is None and line.text.strip():
-                    in_header = False  # music without a K: before it
+                    if has_key:
+                        continue  # words that go on with a field, as ABC 1 allowed
+                    in_header = False
                 if in_header:
                     in_header = not self._header(line)
                     if not in_header:
@@ -137,7 +141,7 @@ class _Parser:
             case "P":
                 self._part_order = parse_part_order(value)
             case "V":
-                name, _, properties = value.partition(" ")
+                name, properties = _voice_of(value)
                 self._declared.setdefault(name, []).append(properties)
             case "U":
                 self._symbol(value)
@@ -163,7 +167,10 @@ class _Parser:
             return
         field_ = line.field
         if field_ is not None and len(field_[0]) == 1 and not _is_music(line.text):
-            self._voice = self._change(*field_)
+            if self._voice is None and field_[0] in "KLM":
+                self._header(line)  # before any voice: for all of them
+            else:
+                self._voice = self._change(*field_)
         elif line.text.startswith("+:"):
             return  # goes on with a field of words
         elif line.text.strip():
@@ -197,7 +204,7 @@ class _Parser:
     def _change(self, letter: str, value: str) -> Voice:
         """Take a field of the body."""
         if letter == "V":
-            name, _, properties = value.partition(" ")
+            name, properties = _voice_of(value)
             voice = self._enter(name)
             self._describe(voice, properties)
             self._voice = voice
@@ -263,6 +270,12 @@ class _Parser:
             voice.midi_transpose = numbers[0]
 
 
+def _voice_of(value: str) -> tuple[str, str]:
+    """Identifier and properties of a `V:` field."""
+    name, *properties = value.split(maxsplit=1) or [""]
+    return name, "".join(properties)
+
+
 def _is_music(text: str) -> bool:
     """Whether a line of the body that begins like a field is music: `A:|`, or a letter that is no field there."""
-    return text[0] not in _BODY_FIELDS and text[0] in _NOTE_LETTERS and text[2:3] in ("|", ":", "]", "[", "", " ", "1")
+    return text[0] not in _BODY_FIELDS and text[0] in _NOTE_LETTERS and text[2:3] in tuple("|:][")

@@ -137,6 +137,27 @@ def test_a_file_that_is_no_abc_is_refused(tmp_path: Path, data: bytes) -> None:
         read_all(tmp_path, data)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "X:1\nH:It was heard\nABC at a fair\nL:1/4\nK:C\nCDEF|GABc|",  # words that go on in the next line
+        "X:1\nL:1/4\nK:C\nC: Trad.\nB:A book\nCDEF|GABc|",  # header fields in the body
+        "X:1\nK:C\nL:1/4\nV:1\nCDEF|GABc|",
+        "X:1\nL:1/4\nV:1\tclef=bass\nK:C\n[V:1\tname=x]CDEF|GABc|",
+    ],
+)
+def test_fields_out_of_place_are_no_music(tmp_path: Path, text: str) -> None:
+    reading = read(tmp_path, text)
+    assert (pitches(reading.score), reading.score.notes[0].duration) == (OCTAVE, 480)
+    assert +reading.counts.other == {}
+
+
+def test_fields_before_any_voice_hold_for_all(tmp_path: Path) -> None:
+    text = "X:1\nK:C\nM:3/4\nL:1/4\nK:G\nV:1\nF3|\nV:2\nF,3|"
+    score = read(tmp_path, text).score
+    assert (score.meter, score.key_sharps, sounding(score)) == (Meter(3, 4), 1, [(0, 3, 66), (0, 3, 54)])
+
+
 # --- Fields --------------------------------------------------------------------------------------------------------
 
 
