@@ -187,7 +187,9 @@ class Engine:
         """Estimate when a request's sequence finishes, once it runs; 0 if it is finished or cancelled."""
         with self._lock:
             sequence = self._in_flight.get(ticket.future)
-            return 0.0 if sequence is None else self._seconds_to_first([sequence])
+            if sequence is None:
+                return 0.0
+            return self._estimate.seconds_left(sequence.request, self._taken(sequence), self._sequence_count)
 
     def drain(self, timeout_seconds: float) -> bool:
         """Take no more requests, and wait until those in flight have left.
@@ -223,10 +225,13 @@ class Engine:
 
     def _seconds_to_first(self, sequences: Collection[Sequence]) -> float:
         """Estimate when the first of some sequences finishes, once they run; with the lock."""
-        count = self._scheduler.running_count + self._scheduler.waiting_count
-        # In another thread than the engine's, what a sequence has taken may be read a chunk late.
-        taken = (0 if each.slot is None or not each.seated else self._batch.taken(each.slot) for each in sequences)
-        return self._estimate.seconds_to_first(zip((each.request for each in sequences), taken, strict=True), count)
+        taken = [(each.request, self._taken(each)) for each in sequences]
+        return self._estimate.seconds_to_first(taken, self._sequence_count)
+
+    @property
+    def _sequence_count(self) -> int:
+        """Sequences that run or wait."""
+        return self._scheduler.running_count + self._scheduler.waiting_count
 
     def _loop(self) -> None:
         yield_to_others()
@@ -433,7 +438,10 @@ class Engine:
             self._settle(sequence, _failure(self.name, error), taken)
 
     def _taken(self, sequence: Sequence) -> int:
-        """Count the tokens that a sequence has, sampled or told; none before it is seated."""
+        """Count the tokens that a sequence has, sampled or told; none before it is seated.
+
+        In another thread than the engine's, the number may be a chunk late.
+        """
         if not sequence.seated or sequence.slot is None:
             return 0
         return self._batch.taken(sequence.slot) + self._primers.read(sequence.slot)

@@ -1,8 +1,12 @@
 """When running sequences will finish, from the tokens that they may still take and the measured time of a step."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Collection
+from statistics import fmean
 from typing import Final
+
+import numpy as np
 
 from server.engine.request import EngineRequest
 
@@ -13,13 +17,16 @@ _STEPS_REMEMBERED: Final = 1024
 processor away for a moment."""
 _WARM_UP_STEPS: Final = 256
 """So many steps does the run count for that was measured at the start."""
-_PIECES_REMEMBERED: Final = 16
-_ESTIMATE_SECONDS: Final = 0.02
+_PIECES_REMEMBERED: Final = 32
+_ESTIMATE_SECONDS: Final = 0.1
 """Calls that are refused within this time share an estimate: in a flood there are thousands in a second."""
 _FIRST_GUESS_SECONDS: Final = 0.001
 """A step's time while none was measured."""
-_FIRST_GUESS_SHARE: Final = 0.25
-"""Share of `max_tokens` that sequences of unknown length take, while none has finished: more than most of them do."""
+_FIRST_GUESS_SHARES: Final = (0.01, 0.04, 0.2, 0.75)
+"""Shares of `max_tokens` that sequences of unknown length take, while none has finished. They are far apart, since some
+sequences end soon; their mean is more than most take."""
+_MEDIAN: Final = math.log(2)
+"""Many sequences finish independently: when their probabilities of having finished sum to this, one has with 1/2."""
 
 
 class FinishEstimate:
@@ -35,7 +42,7 @@ class FinishEstimate:
         self._slots = slots
         self._steps = _Mean(_STEPS_REMEMBERED)  # seconds a step, of runs of any width
         self._full_steps = _Mean(_STEPS_REMEMBERED)  # the same, of runs of full width alone
-        self._share = _Mean(_PIECES_REMEMBERED)  # of `max_tokens`, that sequences of unknown length took
+        self._shares: deque[float] = deque(maxlen=_PIECES_REMEMBERED)  # the same as `_FIRST_GUESS_SHARES`, measured
         self._estimated_at = -math.inf
         self._room_at = 0.0  # when a sequence has finished, as estimated last
 
@@ -52,11 +59,11 @@ class FinishEstimate:
     def finished(self, request: EngineRequest, tokens: int) -> None:
         """Learn how many tokens a sequence took."""
         if not _is_exact(request):
-            self._share.add(tokens / request.max_tokens, 1)
+            self._shares.append(tokens / request.max_tokens)
 
     def tokens(self, request: EngineRequest) -> float:
         """Tokens that a sequence will probably have when it finishes."""
-        return request.max_tokens * (1.0 if _is_exact(request) else self._share.value(_FIRST_GUESS_SHARE))
+        return request.max_tokens * (1.0 if _is_exact(request) else fmean(self._known_shares()))
 
     def seconds(self, tokens: float, sequences: int) -> float:
         """Time in which a sequence takes so many tokens while `sequences` of them run or wait, itself included."""
@@ -66,18 +73,41 @@ class FinishEstimate:
             step = self._full_steps.value(step)
         return tokens * step * max(running / self._width, 1.0)
 
-    def seconds_to_first(self, sequences: Iterable[tuple[EngineRequest, int]], count: int) -> float:
+    def seconds_left(self, request: EngineRequest, taken: int, count: int) -> float:
+        """Time until a sequence finishes.
+
+        Args:
+            request: what was asked for it.
+            taken: tokens that it has.
+            count: sequences that run or wait in all.
+        """
+        return self.seconds(max(self.tokens(request) - _done(request, taken), 1.0), count)
+
+    def seconds_to_first(self, sequences: Collection[tuple[EngineRequest, int]], count: int) -> float:
         """Time until the first of some sequences finishes; 0 if there are none.
+
+        Of many sequences of unknown length the first finishes long before the mean one. So each is taken to become as
+        long as one of the latest such sequences that were longer than it is now, all with the same probability, and the
+        median of the time to the first is given.
 
         Args:
             sequences: what was asked for each, and how many tokens it has.
             count: sequences that run or wait in all.
         """
-        left = (
-            max(self.tokens(request) - max(taken, len(request.forced)), 1.0)  # forced ones take next to no time
-            for request, taken in sequences
-        )
-        return self.seconds(min(left, default=0.0), count)
+        if not sequences:
+            return 0.0
+        shares = np.sort(self._known_shares())  # (shares,)
+        exact = np.array([_is_exact(request) for request, _ in sequences])  # (sequences,)
+        most = np.array([float(request.max_tokens) for request, _ in sequences])
+        done = np.array([_done(request, taken) for request, taken in sequences])
+        left = most[:, None] * np.where(exact[:, None], 1.0, shares) - done[:, None]  # (sequences, shares)
+        possible = left > 0
+        possible[:, -1] |= ~possible.any(axis=1)  # one that is longer than all before finishes soon
+        probability = (possible / possible.sum(axis=1, keepdims=True))[possible]
+        left = np.maximum(left[possible], 1.0)
+        order = np.argsort(left)
+        first = order[np.searchsorted(np.cumsum(probability[order]), _MEDIAN)]
+        return self.seconds(float(left[first]), count)
 
     def retry_after_seconds(self, seconds_to_first: Callable[[], float], now: float) -> float:
         """When a refused caller should come back: as soon as a sequence has finished, within bounds.
@@ -90,6 +120,9 @@ class FinishEstimate:
             self._estimated_at = now
             self._room_at = now + seconds_to_first()
         return min(max(self._room_at - now, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
+
+    def _known_shares(self) -> list[float]:
+        return list(self._shares or _FIRST_GUESS_SHARES)  # a copy, since another thread may add to them
 
 
 class _Mean:
@@ -106,6 +139,11 @@ class _Mean:
 
     def value(self, otherwise: float) -> float:
         return self._mean if self._weight else otherwise
+
+
+def _done(request: EngineRequest, taken: int) -> int:
+    """Tokens that cost no time any more: those taken, and forced ones, which take next to none."""
+    return max(taken, len(request.forced))
 
 
 def _is_exact(request: EngineRequest) -> bool:

@@ -80,7 +80,8 @@ class Primers:
 
     def read(self, slot: int) -> int:
         """Count the tokens read of the slot's primer; 0 if there is none."""
-        return self._readings[slot].read if slot in self._readings else 0
+        reading = self._readings.get(slot)
+        return 0 if reading is None else reading.read
 
     def read_slice(self) -> Slice:
         """Read one slice of the primer whose turn it is; there must be one."""
