@@ -61,9 +61,7 @@ def tokenization_report(
         better = _better(corpus, scores, kept)
         if better is not None:
             name, share = better
-            lines.append(
-                f"  configuration {name} keeps {share:.0%} of them: make train CONFIG={name}, under another NAME"
-            )
+            lines.append(f"  configuration {name} keeps {share:.0%} of them (CONFIG={name}, under another NAME)")
     return lines
 
 

@@ -152,7 +152,8 @@ def test_every_option_that_a_page_names_exists() -> None:
     known = set(OTHERS_OPTIONS)
     for group in (fantasia_main, training_main, judge_main):
         for command in (group, *group.commands.values()):
-            known.update(option for parameter in command.params for option in parameter.opts)
+            for parameter in command.params:
+                known.update([*parameter.opts, *parameter.secondary_opts])
     known.update(f"--{name.replace('_', '-')}" for name in Settings.model_fields)
     assert [(where, option) for where, option in options_in_pages() if option not in known] == []
 

@@ -47,7 +47,7 @@ def test_a_large_loss_is_said_aloud_with_the_configuration_that_keeps_more() -> 
     assert first.startswith("pieces: 4 train, 1 valid; 240 notes, ")
     assert second == "  the tokenizer leaves out or moves: 160 simultaneous"
     assert warning.startswith("WARNING: grid tokens keep only 33% of the notes where they are.")
-    assert hint == "  configuration auto keeps 100% of them: make train CONFIG=auto, under another NAME"
+    assert hint == "  configuration auto keeps 100% of them (CONFIG=auto, under another NAME)"
 
 
 def test_nothing_is_said_aloud_where_little_is_lost() -> None:
