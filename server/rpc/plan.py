@@ -49,12 +49,13 @@ def plan_piece(request: pb.GenerateRequest, bundle: Bundle) -> Plan:
     """
     checks = Checks()
     sampling = _sampling(request.sampling, bundle.defaults, checks)
-    tempo_bpm, tempo_known = _tempo_bpm(request, bundle.defaults, checks)
+    tempo_bpm = _tempo_bpm(request, bundle.defaults, checks)
     program = _program(request, bundle.defaults, checks)
     meter = _meter(request, bundle, checks)
-    steps = _steps(request, bundle, meter, tempo_bpm if tempo_known else None, checks)
+    steps = _steps(request, bundle, meter, tempo_bpm, checks)
     checks.finish()
     assert meter is not None
+    assert tempo_bpm is not None
     tokenizer = bundle.tokenizer
     setting = Setting(meter=meter, tempo_bpm=tempo_bpm, program=program)
     length_ticks = (steps or bundle.max_steps) * tokenizer.step_ticks
@@ -80,13 +81,9 @@ def contract_violations(request: pb.GenerateRequest) -> tuple[Violation, ...]:
     _sampling(request.sampling, defaults, checks)
     _tempo_bpm(request, defaults, checks)
     _program(request, defaults, checks)
-    if request.HasField("meter"):
-        asked = request.meter
-        try:
-            Meter(asked.numerator, asked.denominator)
-        except InvalidScoreError:
-            allowed = "1 to 64 beats of a whole note, half, quarter, 8th, 16th or 32nd, such as 4/4"
-            checks.fail("meter", allowed, f"{asked.numerator}/{asked.denominator}")
+    if request.HasField("meter") and _meter_of(request.meter) is None:
+        allowed = "1 to 64 beats of a whole note, half, quarter, 8th, 16th or 32nd, such as 4/4"
+        checks.fail("meter", allowed, _written(request.meter))
     match request.WhichOneof("length"):
         case "steps":
             checks.at_least("steps", request.steps, 1)
@@ -97,10 +94,10 @@ def contract_violations(request: pb.GenerateRequest) -> tuple[Violation, ...]:
     return checks.violations
 
 
-def _tempo_bpm(request: pb.GenerateRequest, defaults: Defaults, checks: Checks) -> tuple[float, bool]:
-    """The tempo asked for, or the default, and whether it is one."""
+def _tempo_bpm(request: pb.GenerateRequest, defaults: Defaults, checks: Checks) -> float | None:
+    """The tempo asked for, or the default; None if it is out of range."""
     tempo_bpm = request.tempo_bpm if request.HasField("tempo_bpm") else defaults.tempo_bpm
-    return tempo_bpm, checks.between("tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM)
+    return tempo_bpm if checks.between("tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM) else None
 
 
 def _program(request: pb.GenerateRequest, defaults: Defaults, checks: Checks) -> int:
@@ -129,16 +126,23 @@ def _meter(request: pb.GenerateRequest, bundle: Bundle, checks: Checks) -> Meter
     known = bundle.tokenizer.clock.meters
     if not request.HasField("meter"):
         return known[0]
-    asked = request.meter
-    try:
-        meter = Meter(asked.numerator, asked.denominator)
-    except InvalidScoreError:
-        meter = None
+    meter = _meter_of(request.meter)
     if meter not in known:
-        allowed = "one of the model's meters, " + ", ".join(map(str, known))
-        checks.fail("meter", allowed, f"{asked.numerator}/{asked.denominator}")
+        checks.fail("meter", "one of the model's meters, " + ", ".join(map(str, known)), _written(request.meter))
         return None
     return meter
+
+
+def _meter_of(asked: pb.Meter) -> Meter | None:
+    """The meter that a message holds; None if there is no such meter."""
+    try:
+        return Meter(asked.numerator, asked.denominator)
+    except InvalidScoreError:
+        return None
+
+
+def _written(meter: pb.Meter) -> str:
+    return f"{meter.numerator}/{meter.denominator}"
 
 
 def _steps(
