@@ -39,7 +39,9 @@ class Report:
     unbalanced: list[str] = field(default_factory=list)
     """Pieces whose counts do not add up: a defect of the reader."""
     duplicates: list[int] = field(default_factory=list)
-    """Pieces in each group of near-duplicates, largest group first; for a corpus that is split by piece."""
+    """Pieces in each group of near-duplicates, largest group first; empty where the split was given."""
+    sections: bool = False
+    """Whether every piece is cut into sections, so that near-duplicates are on all sides of the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ class FileScores:
 
 
 def split_by_piece(files: Mapping[str, str], held_out: float = _HELD_OUT_FRACTION) -> dict[str, Split]:
-    """A split that depends on the files' names alone: `held_out` of them each to valid and test, at least one.
+    """A split that depends on the names alone: `held_out` of the files each to valid and test, at least one.
+
+    A file that holds more than half of the pieces is for training.
 
     Args:
         files: name of the file by name of the piece; the pieces of one file stay together.
@@ -68,7 +72,9 @@ def split_by_piece(files: Mapping[str, str], held_out: float = _HELD_OUT_FRACTIO
     Raises:
         CorpusError: fewer than three files.
     """
-    names = sorted(set(files.values()), key=lambda name: hashlib.sha256(name.encode()).digest())
+    sizes = Counter(files.values())
+    # The last ones are for training, and so is a file that holds most of the pieces.
+    names = sorted(sizes, key=lambda name: (2 * sizes[name] > len(files), hashlib.sha256(name.encode()).digest()))
     if len(names) < LEAST_TO_SPLIT:
         raise CorpusError(
             f"too small to split by piece into train, valid and test: {LEAST_TO_SPLIT} readable files are the least, "
@@ -108,16 +114,22 @@ def prepare(
         groups = near_duplicates(scores)
         report.duplicates = sorted((size for size in Counter(groups.values()).values() if size > 1), reverse=True)
         by_file = _join(files, groups)
-        tied_up = _largest(by_file) > len(scores) / 2 >= _largest(files)  # one tune of many may join two books
+        tied_up = _largest(by_file) > len(scores) / 2  # one tune of many may join two books
         if len(set(by_file.values())) >= LEAST_TO_SPLIT and not tied_up:
             sides = split_by_piece(by_file)
             description += ", split by piece"
         elif len(set(groups.values())) >= LEAST_TO_SPLIT:
             sides = split_by_piece(groups)
-            why = "near-duplicates join most files" if tied_up else "too few to split by file"
+            if not tied_up:
+                why = "too few to split by file"
+            elif _largest(files) > len(scores) / 2:
+                why = "one file holds most pieces"
+            else:
+                why = "near-duplicates join most files"
             description += f", {why}: split by piece"
         else:
             scores, sides = cut_into_sections(scores)
+            report.sections = True
             description += ", too few to split by piece: each is cut into consecutive sections"
     names = sorted(scores)
     corpus = Corpus(

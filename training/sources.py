@@ -117,7 +117,7 @@ def _files(folder: Path, passed_over: dict[Path, str]) -> Iterator[Path]:
                 elif path.is_file():
                     yield path
                 else:
-                    passed_over[path] = "a link to nothing" if path.is_symlink() else "no regular file"
+                    passed_over[path] = "no regular file" if path.exists() else "a link to nothing"
             except OSError as error:
                 passed_over[path] = f"cannot be looked at: {error.strerror}"
 

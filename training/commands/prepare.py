@@ -1,5 +1,6 @@
 """`python -m training prepare`: scores into one array file."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MOST_NAMED: Final = 50
 """More files or tunes than this are counted by reason, with a few of their names."""
 _EXAMPLES: Final = 3
+_NUMBER: Final = re.compile(r"\d+(?:[,.]\d+)*")
 
 
 @click.command()
@@ -75,6 +77,9 @@ def prepare(source: str, out: Path, workers: int | None, file_seconds: float, no
     corpus.save(out)
     for line in _summary(corpus, report, passed_over):
         click.echo(printable_text(line))
+    names = _write_names(out.with_suffix(".skipped.tsv"), {"passed over": passed_over, "skipped": report.skipped})
+    if names is not None:
+        click.echo(printable_text(names))
     click.echo(printable_text(f"wrote {out}: {corpus.source}"))
 
 
@@ -98,7 +103,7 @@ def _summary(corpus: "Corpus", report: "Report", passed_over: Mapping[str, str])
     yield from _named("passed over", passed_over, lambda name, reason: f"{_suffix(name)}: {reason}")
     yield from _named("skipped", report.skipped, lambda name, reason: reason)
     counts = report.counts
-    yield f"files: {report.read} read, {report.failed} failed, {len(passed_over)} passed over"
+    yield f"files: {report.read:,} read, {report.failed:,} failed, {len(passed_over):,} passed over"
     yield (
         f"notes: {counts.struck:,} struck + {counts.repeated:,} by repeats = "
         f"{counts.kept:,} kept + {counts.left_out.total():,} left out"
@@ -111,7 +116,8 @@ def _summary(corpus: "Corpus", report: "Report", passed_over: Mapping[str, str])
         yield f"warning: the counts do not add up, which is a defect of Fantasia, in {named}; the corpus is usable"
     if report.duplicates:
         groups = "1 group" if len(report.duplicates) == 1 else f"{len(report.duplicates)} groups"
-        yield f"near-duplicates: {sum(report.duplicates)} pieces in {groups}, each on one side of the split"
+        where = "cut into sections, so each is on all sides" if report.sections else "each on one side of the split"
+        yield f"near-duplicates: {sum(report.duplicates):,} pieces in {groups}, {where}"
     yield "pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split)
 
 
@@ -120,12 +126,39 @@ def _named(what: str, reasons: Mapping[str, str], kind: Callable[[str, str], str
     if len(reasons) <= _MOST_NAMED:
         yield from (f"{what} {name}: {reason}" for name, reason in sorted(reasons.items()))
         return
-    kinds: dict[str, list[str]] = defaultdict(list)
+    kinds: dict[str, dict[str, str]] = defaultdict(dict)
     for name, reason in sorted(reasons.items()):
-        kinds[kind(name, reason)].append(name)
-    for label, names in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-        yield f"{what} {len(names)}: {label} ({examples})"
+        label = kind(name, reason)
+        kinds[_NUMBER.sub("N", label)][name] = label  # reasons that tell a line or an offset are of one kind
+    largest = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    for pattern, labels in largest[:_MOST_NAMED]:
+        different = len(set(labels.values())) > 1
+        examples = ", ".join(list(labels)[:_EXAMPLES]) + (", ..." if len(labels) > _EXAMPLES else "")
+        yield f"{what} {len(labels):,}: {pattern if different else next(iter(labels.values()))} ({examples})"
+    if len(kinds) > _MOST_NAMED:
+        rest = sum(len(labels) for _, labels in largest[_MOST_NAMED:])
+        yield f"{what} {rest:,}: for {len(kinds) - _MOST_NAMED:,} other reasons"
+
+
+def _write_names(path: Path, left_out: Mapping[str, Mapping[str, str]]) -> str | None:
+    """Write every name that the summary does not tell, and say where; without any, remove what was written before."""
+    from training.errors import CorpusError
+    from training.files import replace_file
+    from training.readers import printable, printable_text
+
+    try:
+        if all(len(reasons) <= _MOST_NAMED for reasons in left_out.values()):
+            path.unlink(missing_ok=True)
+            return None
+        lines = [
+            f"{what}\t{name}\t{' '.join(printable_text(reason).split())}\n"
+            for what, reasons in left_out.items()
+            for name, reason in sorted(reasons.items())
+        ]
+        replace_file(path, "".join(lines).encode())
+    except OSError as error:
+        raise CorpusError(f"cannot write {printable(path)}: {error.strerror or error}") from error
+    return f"every name with its reason: {path}"
 
 
 def _suffix(name: str) -> str:

@@ -220,7 +220,9 @@ def test_copies_of_one_file_stay_on_one_side_of_the_split(tmp_path: Path) -> Non
 def test_copies_of_one_file_alone_are_split_like_one_piece(tmp_path: Path) -> None:
     for index in range(4):
         (tmp_path / f"copy{index}.mid").write_bytes(write_midi(melody(0)))
-    assert "too few to split by piece" in run(tmp_path, "--out", tmp_path / "corpus.npz")
+    output = run(tmp_path, "--out", tmp_path / "corpus.npz")
+    assert "too few to split by piece" in output
+    assert "near-duplicates: 4 pieces in 1 group, cut into sections, so each is on all sides\n" in output
     train, test = (
         {note.pitch for piece in Corpus.load(tmp_path / "corpus.npz").pieces(side) for note in piece.score.notes}
         for side in (Split.TRAIN, Split.TEST)
@@ -255,6 +257,27 @@ def test_books_that_share_tunes_are_split_by_piece(tmp_path: Path) -> None:
     assert all(sides[f"book{book}.abc#2"] == sides[f"book{(book + 1) % 5}.abc#1"] for book in range(5))
 
 
+def test_a_file_of_most_pieces_leaves_enough_to_train_on(tmp_path: Path) -> None:
+    letters = [np.random.default_rng(seed).choice(list("CDEFGABcdefg"), 32) for seed in range(30)]
+    book = (f"X:{number}\nM:4/4\nL:1/4\nK:C\n{''.join(tune)}|\n\n" for number, tune in enumerate(letters, 1))
+    (tmp_path / "book.abc").write_text("".join(book))
+    for index in range(2):
+        (tmp_path / f"other{index}.mid").write_bytes(write_midi(melody(index)))
+    output = run(tmp_path, "--out", tmp_path / "corpus.npz")
+    assert "pieces: 26 train, 3 valid, 3 test\n" in output
+    assert "one file holds most pieces: split by piece\n" in output
+
+
+def test_copies_that_are_most_pieces_are_for_training(tmp_path: Path) -> None:
+    for index in range(8):
+        (tmp_path / f"copy{index}.mid").write_bytes(write_midi(melody(0)))
+    for index in range(1, 3):
+        (tmp_path / f"other{index}.mid").write_bytes(write_midi(melody(index)))
+    output = run(tmp_path, "--out", tmp_path / "corpus.npz")
+    assert "near-duplicates: 8 pieces in 1 group, each on one side of the split\n" in output
+    assert "pieces: 8 train, 1 valid, 1 test\n" in output
+
+
 def test_the_summary_names_what_was_passed_over_and_adds_up(folder: Path, tmp_path: Path) -> None:
     (folder / "score.mscz").write_text("")
     (folder / ".hidden.mid").write_text("")
@@ -274,6 +297,37 @@ def test_of_many_files_the_summary_counts_each_kind_and_names_some(folder: Path,
     assert "passed over 60: .pdf: a picture, which holds no notes" in output
     assert "(scan00.PDF, scan01.PDF, scan02.PDF, ...)\n" in output
     assert "passed over 1: .txt: not in a format that is read (notes.txt)\n" in output
+
+
+def test_reasons_that_differ_in_a_number_are_one_kind_and_a_file_has_every_name(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "corpus.npz"
+    for index in range(50):
+        (folder / f"cut{index:02}.mid").write_bytes(write_midi(PIECE)[: 30 + index])
+    output = run(folder, "--out", out)
+    kind = "truncated: the file breaks off at offset N, in track N"
+    assert f"skipped 50: {kind} (cut00.mid, cut01.mid, cut02.mid, ...)\n" in output
+    assert "skipped 1: the file is empty (empty.musicxml)\n" in output
+    assert "files: 6 read, 52 failed, 1 passed over\n" in output
+    names = out.with_suffix(".skipped.tsv")
+    assert f"every name with its reason: {names}\n" in output
+    rows = [row.split("\t") for row in names.read_text().splitlines()]
+    assert [row[:2] for row in rows[:3]] == [
+        ["passed over", "notes.txt"], ["skipped", "broken.mid"], ["skipped", "cut00.mid"],
+    ]  # fmt: skip
+    assert rows[2][2] == "truncated: the file breaks off at offset 30, in track 1"
+    assert len(rows) == 53
+    for index in range(50):
+        (folder / f"cut{index:02}.mid").unlink()
+    assert "every name" not in run(folder, "--out", out)
+    assert not names.exists()
+
+
+def test_reasons_of_many_kinds_do_not_flood_the_summary(folder: Path, tmp_path: Path) -> None:
+    for index in range(70):
+        (folder / f"tune{index:02}.abc").write_text(f"X:1\nK:{chr(0x100 + index)}\nCDEF|\n")
+    output = run(folder, "--out", tmp_path / "out" / "corpus.npz")
+    assert "skipped 22: for 22 other reasons\n" in output
+    assert len([line for line in output.splitlines() if line.startswith("skipped")]) == 51
 
 
 def test_counts_that_do_not_add_up_are_said_aloud(

@@ -26,6 +26,8 @@ def test_every_file_is_a_source_or_passed_over_with_a_reason(tmp_path: Path) -> 
     touch(tmp_path, "i.mp3", "j.pdf", "k.zip", "l.gp5", "m.mus", "n.mscx")
     os.mkfifo(tmp_path / "pipe.mid")
     (tmp_path / "gone.mid").symlink_to(tmp_path / "nowhere.mid")
+    (tmp_path / "zero.mid").symlink_to("/dev/zero")
+    (tmp_path / "itself.mid").symlink_to(tmp_path / "itself.mid")
     listing = folder_sources(tmp_path)
     assert names(listing) == ["a.mid", "deep/c.ABC"]
     assert listing.passed_over == {
@@ -44,6 +46,8 @@ def test_every_file_is_a_source_or_passed_over_with_a_reason(tmp_path: Path) -> 
         ".git": "hidden",
         "pipe.mid": "no regular file",
         "gone.mid": "a link to nothing",
+        "zero.mid": "no regular file",
+        "itself.mid": "a link to nothing",
     }
 
 
