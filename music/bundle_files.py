@@ -11,6 +11,7 @@ from typing import Final
 
 MAX_FILE_BYTES: Final = 2**31 - 1
 """Of any file; Protocol Buffers, and so ONNX, end there."""
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class UnreadableFileError(Exception):
@@ -28,7 +29,7 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         UnreadableFileError: it is missing, unreadable, no plain file or larger than the limit.
     """
     with _opened(path, limit) as file:
-        data = file.read(limit + 1)
+        data = file.read(limit + 1) or b""  # None where the kernel has nothing to read yet
     if len(data) > limit:  # it has grown since, or is a file of the kernel's that says it has no size
         raise UnreadableFileError(_too_large(limit))
     return data
@@ -40,8 +41,14 @@ def file_sha256(path: Path) -> str:
     Raises:
         UnreadableFileError: see `read_file`.
     """
+    digest, size = hashlib.sha256(), 0
     with _opened(path, MAX_FILE_BYTES) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+            if size > MAX_FILE_BYTES:  # as in `read_file`
+                raise UnreadableFileError(_too_large(MAX_FILE_BYTES))
+    return digest.hexdigest()
 
 
 @contextmanager
