@@ -22,14 +22,13 @@ ChannelOptions = Sequence[tuple[str, Any]]
 class Retry:
     """When a failed call is tried again, by gRPC itself and within the call's deadline.
 
-    UNAVAILABLE is retried, and CANCELLED where the server sent it. No call of the service leaves anything behind on
-    the server, so to repeat one is always safe, a piece with a seed of the server's drawing included: nobody has seen
-    the first attempt. gRPC's servers answer CANCELLED to a call that reaches them as they stop, before the client has
-    learned of it. What the caller cancels ends there.
-    RESOURCE_EXHAUSTED is not retried, though it would be as safe: the server's queue is full and it says
-    when to come back (`ServerBusyError.retry_after_seconds`), which a blind back-off would ignore while
-    it made the crowd larger. A deadline that has passed covers all attempts, and an INTERNAL error
-    would most likely come again.
+    UNAVAILABLE is retried, and so is CANCELLED if the server sent it. It is always safe to repeat a call: it leaves
+    nothing behind on the server. That includes a piece whose seed the server draws, since the first attempt gave no
+    piece. gRPC's servers answer CANCELLED to a call that reaches them as they stop, before the client has learned of
+    it. A call that the caller cancels is not retried.
+    RESOURCE_EXHAUSTED is not retried, though it would be as safe: the server's queue is full, and it says when to ask
+    again (`ServerBusyError.retry_after_seconds`). A back-off would ignore that, and its calls would make the queue
+    longer. A deadline covers all attempts, and an INTERNAL error would most likely come again.
     """
 
     attempts: int = 4
