@@ -1,5 +1,6 @@
 """What the log says of calls that come over a real socket."""
 
+import asyncio
 import logging
 from typing import Any, TypeAlias
 
@@ -87,13 +88,15 @@ async def test_every_refusal_is_one_line_with_its_reason(
 async def test_a_call_past_its_deadline_is_one_line_with_its_peer(
     stub: Stub, app: App, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner.seconds_a_run = 0.02
-    for _ in range(5):
-        with pytest.raises(grpc.aio.AioRpcError):
-            await stub.Generate(pb.GenerateRequest(bars=32), timeout=0.05)
+    runner.seconds_a_run = 0.02  # longer than the deadline for the whole piece
+    calls = [stub.Generate(pb.GenerateRequest(bars=32), timeout=1.0) for _ in range(3)]
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    runner.seconds_a_run = 0.0
 
-    for fields in await lines(app, caplog, 5):
-        assert fields["code"] == "DEADLINE_EXCEEDED"
+    assert [end.code() for end in ends if isinstance(end, grpc.RpcError)] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
+    for fields in await lines(app, caplog, 3):
+        # The client hangs up at its deadline, which may be before ours.
+        assert fields["code"] in ("DEADLINE_EXCEEDED", "CANCELLED")
         assert fields["peer"].startswith("127.0.0.1:")
 
 
