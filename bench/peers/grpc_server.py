@@ -13,6 +13,7 @@ from bench.peers.loops import Loop, OnnxLoop, TorchLoop
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.bundle import Bundle, load_bundle
+from music.score import TICKS_PER_QUARTER
 
 LOOPS: Final[Mapping[str, Callable[[Bundle], Loop]]] = {"torch": TorchLoop, "onnx": OnnxLoop}
 _WORKERS: Final = 10  # as in gRPC's own examples
@@ -37,7 +38,8 @@ class Servicer(pb_grpc.GenerationServiceServicer):
     def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.GetModelResponse:  # noqa: N802
         """Say that somebody is there."""
         bundle = self._answers.bundle
-        return pb.GetModelResponse(model=pb.Model(name=bundle.name, digest=bundle.digest))
+        steps = TICKS_PER_QUARTER // bundle.tokenizer.step_ticks
+        return pb.GetModelResponse(model=pb.Model(name=bundle.name, digest=bundle.digest, steps_per_quarter=steps))
 
 
 def main(path: str, loop: str) -> None:
