@@ -2,6 +2,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clients.python.tests.network import has_ipv6
 from fantasia_client.address import checked_server
@@ -66,6 +68,8 @@ def test_an_address_is_completed(written: str, taken: str) -> None:
         (":50051", "has no host"),
         ("50051", "is a port without a host: write localhost:50051"),
         ("::1:50051", "with a port it is written [::1]:50051"),
+        ("::1%[::1]", "is no IPv6 address"),
+        ("127.0.0.1\u3002", "127.0.0.1. in the server's address"),  # the full stop of Chinese and Japanese
         ("[::1", "write IPv6 as [::1]:50051"),
         ("[::1]7", "write IPv6 as [::1]:50051"),
         ("[localhost]:7", "write IPv6 as [::1]:50051"),
@@ -91,6 +95,52 @@ def test_a_wrong_address_is_told_in_words(written: object, words: str) -> None:
         checked_server(written)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 250
+
+
+PARTS = st.sampled_from(
+    [
+        "dns:",
+        "ipv4:",
+        "ipv6:",
+        "unix:",
+        "http://",
+        "//",
+        "/",
+        "[",
+        "]",
+        ":",
+        "::1",
+        "%",
+        "eth0",
+        ".",
+        "a",
+        "localhost",
+        "127.0.0.1",
+        "0",
+        "50051",
+        "65536",
+        "-",
+        "_",
+        "xn--",
+        "@",
+        ",",
+        "#",
+    ]
+) | st.sampled_from([" ", "\0", "\u00e9", "\u3002", "\ud800", "x" * 64])
+
+
+@settings(max_examples=1000)
+@given(st.lists(PARTS, min_size=1, max_size=6).map("".join))
+def test_any_text_is_an_address_or_is_told_to_be_none(written: str) -> None:
+    try:
+        taken = checked_server(written)
+    except ValueError as error:
+        taken, words = "localhost:1", str(error)
+    else:
+        words = "taken"
+    assert words.isprintable()
+    assert len(words) < 300
+    assert checked_server(taken) == taken
 
 
 async def test_every_form_of_an_address_reaches_the_server(

@@ -54,7 +54,7 @@ def checked_server(server: object) -> str:
     if slashes:
         instead = rest.split("/")[0] or DEFAULT_SERVER
         raise ValueError(
-            f"the server's address {shown(text)} must not begin with {match[0] if match else ''}: "
+            f"the server's address {shown(text)} must not begin with {shown(scheme)[1:-1]}://: "
             f"write {shown(instead)[1:-1]}{_WEB.get(scheme, '')}"
         )
     return _host_and_port(text, text)
@@ -97,11 +97,12 @@ def _host_and_port(name: str, text: str) -> str:
 
 
 def _is_ipv6(host: str) -> bool:
+    address, percent, zone = host.partition("%")
     try:
-        IPv6Address(host)
+        IPv6Address(address)
     except AddressValueError:
         return False
-    return True
+    return re.fullmatch(r"[\w.-]+", zone) is not None if percent else True
 
 
 def _host(host: str, text: str) -> str:
@@ -109,15 +110,16 @@ def _host(host: str, text: str) -> str:
         raise ValueError(f"the server's address {shown(text)} has no host: {_EXAMPLE}")
     if wrong := re.search(r"[/?#@\\\[\]]", host):
         raise ValueError(f"the server's address {shown(text)} must not hold {wrong[0]!r}: {_EXAMPLE}")
-    if re.fullmatch(r"[\d.]+", host):
-        try:
-            IPv4Address(host)
-        except AddressValueError as error:
-            raise ValueError(f"{host} in the server's address {shown(text)} is no IPv4 address") from error
     try:
-        return host.encode("idna").decode()  # also refuses empty labels, and those of more than 63 characters
+        name = host.encode("idna").decode()  # also refuses empty labels, and those of more than 63 characters
     except UnicodeError:
         raise ValueError(f"{shown(host)} in the server's address is no host name: {_EXAMPLE}") from None
+    if re.fullmatch(r"[\d.]+", name):
+        try:
+            IPv4Address(name)
+        except AddressValueError as error:
+            raise ValueError(f"{name} in the server's address {shown(text)} is no IPv4 address") from error
+    return name
 
 
 def _port(port: str, text: str) -> int:
