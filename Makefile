@@ -8,7 +8,7 @@ SHELL := bash
 define install
 @echo "installing $(1)"
 @PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(2) | awk ' \
-	/^ *(Collecting|Obtaining|Processing) / { print "  " $$2; fflush() } \
+	/^ *(Collecting|Processing) / { sub(".*/", "", $$2); print "  " $$2; fflush() } \
 	/^ *Downloading .* (MB|GB)\)/ { print "    downloading", $$3, $$4; fflush() } \
 	/^Installing collected packages/ { print "  unpacking"; fflush() }'
 endef
