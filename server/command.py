@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from music.errors import FantasiaError
+from music.invalid import plain_text
 from server.errors import SettingError
 from server.logs import log_to_stderr
 from server.memory import share_malloc_arena
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # millisecond or more of Python, and neither the engine, between two chunks, nor the event loop shall wait five for it:
 # with one such thread at work the loop woke 3 ms late at the median where it was 11 before, for 6 % fewer pieces.
 _SWITCH_SECONDS: Final = 0.0005
+_MAX_CHARACTERS: Final = 10_000
+"""Of the sentence that says why the server ends."""
 
 
 def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     try:
         settings = parse_settings(arguments)
     except SettingError as error:
-        sys.stderr.write(f"python -m server: error: {error}\n")
+        _tell(error)
         return 2
     log_to_stderr(settings.log_level)
     share_malloc_arena()
@@ -52,10 +55,15 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     try:
         asyncio.run(serve(settings, load or load_models, watchdog))
     except FantasiaError as error:
-        sys.stderr.write(f"python -m server: error: {error}\n")
+        _tell(error)
         return 1
     except KeyboardInterrupt:  # a second signal, while draining
         return 130
     finally:
         watchdog.close()
     return 0
+
+
+def _tell(error: FantasiaError) -> None:
+    """Say on one line of stderr why the server ends, whatever names and values the sentence quotes."""
+    sys.stderr.write(f"python -m server: error: {plain_text(str(error), _MAX_CHARACTERS)}\n")

@@ -7,6 +7,7 @@ import pytest
 import server.app
 from server.app import LoadModels
 from server.command import main
+from server.errors import StartupError
 from server.settings import Settings
 from server.watchdog import Watchdog
 
@@ -40,3 +41,20 @@ def test_a_second_signal_ends_with_the_shells_code(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(server.app, "serve", serve)
     assert main(["--models", str(tmp_path)]) == 130
+
+
+@pytest.mark.parametrize("quoted", ["a\nb", "a\x1b[31mb", "a\u2028b"])
+def test_why_the_server_ends_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], quoted: str
+) -> None:
+    async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
+        raise StartupError(f"{quoted} is no bundle")
+
+    monkeypatch.setattr(server.app, "serve", serve)
+    assert main(["--models", str(tmp_path)]) == 1
+    monkeypatch.setenv(f"FANTASIA_{quoted}", "1")
+    assert main(["--models", str(tmp_path)]) == 2
+    ended, wrong = capfd.readouterr().err.splitlines()
+    shown = quoted.encode("unicode_escape").decode()
+    assert ended == f"python -m server: error: {shown} is no bundle"
+    assert wrong.startswith(f"python -m server: error: the variable FANTASIA_{shown} is no setting of this server: ")
