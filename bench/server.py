@@ -75,6 +75,7 @@ def running_server(
         # All load comes over one connection, and what is measured is the queue.
         "max-pieces-per-connection": slots + queue_limit,
         "max-tokens-per-connection": 1 << 40,
+        "max-streams-per-connection": 65535,
         "provider": provider,
         "threads": threads,
         "precision": precision,

@@ -89,9 +89,9 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         default=1 << 20, ge=1 << 10, le=1 << 28, description="maximum size of a request message"
     )
-    max_connections: int = Field(default=64, ge=1, le=65535, description="connections that may be open at once")
+    max_connections: int = Field(default=256, ge=1, le=65535, description="connections that may be open at once")
     max_streams_per_connection: int = Field(
-        default=400, ge=1, le=65535, description="calls that one connection may have open at once"
+        default=100, ge=1, le=65535, description="calls that one connection may have open at once"
     )
     startup_timeout_seconds: float = Field(
         default=300.0, ge=0.1, le=86400, description="how long the start may take before it is given up"

@@ -144,8 +144,8 @@ def test_memory_holds_what_peers_can_take(container: Manifest, settings: Setting
     streams = settings.max_connections * settings.max_streams_per_connection * 30_000
     requests = settings.max_connections * 4 * settings.max_request_bytes
 
-    assert limit.endswith("Mi")
-    assert 182e6 + streams + requests < int(limit.removesuffix("Mi")) * 2**20
+    assert limit.endswith("Gi")
+    assert 182e6 + streams + requests < int(limit.removesuffix("Gi")) * 2**30
 
 
 def test_service_links_cannot_set_the_port(pod: Manifest) -> None:
