@@ -1,11 +1,12 @@
 """`python -m server` as a process of its own, as an operator starts it."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tests.integration import replicas
 
 COMMAND = [sys.executable, "-m", "server", "--port", "0", "--metrics-port", "0"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
@@ -16,14 +17,11 @@ ENVIRONMENT["OMP_NUM_THREADS"] = "1"
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
     """Address and process id of a server that is SERVING; it must end well when told to."""
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:  # noqa: S603
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if "msg=serving" in line)
-        found = re.search(r" address=(\S+)", line)
-        assert found is not None
+        server = replicas.serving(process)
         try:
-            yield found[1], process.pid
+            yield server.address, process.pid
         finally:
             process.terminate()
-            rest = process.stderr.read()
-        assert "Traceback" not in rest
+            log = server.log()
+        assert "Traceback" not in log
         assert process.wait(10) == 0
