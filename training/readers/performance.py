@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 from music.errors import InvalidScoreError
@@ -13,6 +14,7 @@ from training.readers.reading import Reading, ReadOptions
 from training.readers.written import WrittenBar, WrittenPart, WrittenScore, bounded
 
 DEFAULT_TEMPO_BPM: Final = 100.0
+_SLOWEST_BPM, _FASTEST_BPM = 10.0, 400.0
 
 
 def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Reading:
@@ -23,7 +25,7 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
     pitch) first.
 
     Raises:
-        InvalidScoreError: the score has no such parts, or lasts too long.
+        InvalidScoreError: the score has no such parts or no pitched note, or lasts too long.
     """
     chosen = range(len(written.parts)) if options.parts is None else _named(written.parts, options.parts)
     counts = NoteCounts(changed=Counter(written.changed), other=Counter(written.other))
@@ -44,10 +46,15 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
         counts.left_out["other_parts"] += sum(map(len, played.voices[index].values()))
     lines = _lines(voices, by_part=options.parts is not None)
     notes = [note._replace(voice=voice) for voice, line in enumerate(lines) for note in line]
+    if not notes:
+        raise InvalidScoreError("no pitched note in it")
     notes.sort(key=IN_ORDER)
     counts.kept = len(notes)
     parts = [written.parts[index] for index in chosen]
     meter, pickup = _meter_and_pickup(written)
+    counts.other["tempo_changes"] += _changes(written.tempos)
+    counts.other["meter_changes"] += max((_changes(part.meters) for part in written.parts), default=0)
+    counts.other["key_changes"] += max((_changes(part.keys) for part in written.parts), default=0)
     if meter is not None:
         counts.other["irregular_bars"] += sum(_ticks(length) != meter.bar_ticks for length in written.lengths[1:-1])
     score = Score(
@@ -55,8 +62,8 @@ def reading_of(written: WrittenScore, name: str, options: ReadOptions) -> Readin
         length_ticks=max([played.length, options.least_quarters * TICKS_PER_QUARTER, *(note.end for note in notes)]),
         meter=meter,
         pickup_ticks=pickup,
-        tempo_bpm=written.tempo_bpm or DEFAULT_TEMPO_BPM,
-        key_sharps=next((part.key_sharps for part in parts if part.key_sharps is not None), None),
+        tempo_bpm=next((bpm for bpm in written.tempos if _SLOWEST_BPM <= bpm <= _FASTEST_BPM), DEFAULT_TEMPO_BPM),
+        key_sharps=next((part.keys[0] for part in parts if part.keys and part.keys[0] is not None), None),
         program=next((part.program for part in parts if part.program is not None), 0),
     )
     require_length(score.length_ticks)
@@ -150,16 +157,21 @@ def _named(parts: list[WrittenPart], names: tuple[str, ...]) -> list[int]:
 
 
 def _meter_and_pickup(written: WrittenScore) -> tuple[Meter | None, int]:
-    if len(set(written.meters)) != 1:
+    meters = {meter for part in written.parts for meter in part.meters}
+    if len(meters) != 1:
         return None, 0  # no signature, or one that changes: no clock could follow it
     try:
-        meter = Meter(*written.meters[0])
+        meter = Meter(*meters.pop())
     except InvalidScoreError:
         return None, 0
     if len(written.lengths) < 2:
         return meter, 0
     first = _ticks(written.lengths[0])
     return meter, first if 0 < first < meter.bar_ticks else 0
+
+
+def _changes(values: Sequence[object]) -> int:
+    return sum(after != before for before, after in pairwise(values))
 
 
 def _ticks(quarters: Fraction) -> int:

@@ -55,8 +55,10 @@ class WrittenPart:
 
     name: str
     bars: list[WrittenBar]
-    key_sharps: int | None = None
-    """First key signature, as it sounds; None where there is none."""
+    meters: list[tuple[int, int]] = field(default_factory=list)
+    """Time signatures in their order; (0, 0) where there is no meter."""
+    keys: list[int | None] = field(default_factory=list)
+    """Key signatures in their order, in sharps, as they sound; None for one that has no number of sharps."""
     program: int | None = None
     """General MIDI program, from 0; None where there is none."""
 
@@ -70,9 +72,8 @@ class WrittenScore:
     """Quarters of each bar."""
     marks: list[BarMarks]
     """Of each bar, from all parts."""
-    meters: list[tuple[int, int]]
-    """All time signatures, in any order; bars without meter are (0, 0)."""
-    tempo_bpm: float | None = None
+    tempos: list[float] = field(default_factory=list)
+    """Quarter notes a minute, in their order."""
     changed: Counter[str] = field(default_factory=Counter)
     other: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)

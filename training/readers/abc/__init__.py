@@ -27,10 +27,7 @@ def read_abc_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
         label = name if len(tunes) == 1 else f"{name}#{tune.label}"
         try:
             written = written_score(parse_tune(tune), play_repeats=options.play_repeats)
-            reading = reading_of(written, label, options)
-            if not reading.score.notes:
-                raise InvalidScoreError("no pitched note in it")
-            readings.append(reading)
+            readings.append(reading_of(written, label, options))
         except InvalidScoreError as error:
             skipped[label] = str(error)
     if not readings:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 from training.readers.abc.bars import Bar, Marks
@@ -12,7 +11,6 @@ from training.readers.abc.voice import Voice
 from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore
 
 _QUARTERS: Final = 4  # in a whole note, which ABC counts in
-_SLOWEST, _FASTEST = 10.0, 400.0
 
 
 def written_score(tune: ParsedTune, *, play_repeats: bool) -> WrittenScore:
@@ -33,23 +31,21 @@ def written_score(tune: ParsedTune, *, play_repeats: bool) -> WrittenScore:
     kept = list(range(len(marks))) if order is None else sorted(set(order))
     places = {index: place for place, index in enumerate(kept)}
     unread = sum(_begun(bar) for voice in voices for index, bar in enumerate(voice.bars) if index not in places)
-    other = Counter(tune.other)
-    other["meter_changes"] += max((_meter_changes(voice) for voice in voices), default=0)
     return WrittenScore(
         parts=[
             WrittenPart(
                 voice.name,
                 [_bar(voice.bars[index]) if index < len(voice.bars) else WrittenBar() for index in kept],
-                key_sharps=_key(voice),
+                meters=[(bar.meter.numerator, bar.meter.denominator) for bar in voice.bars],
+                keys=_keys(voice),
                 program=tune.program,
             )
             for voice in voices
         ],
         lengths=[lengths[index] for index in kept],
         marks=[shared[index] for index in kept],
-        meters=sorted({(bar.meter.numerator, bar.meter.denominator) for voice in voices for bar in voice.bars}),
-        tempo_bpm=tune.tempo_bpm if tune.tempo_bpm and _SLOWEST <= tune.tempo_bpm <= _FASTEST else None,
-        other=+other,
+        tempos=tune.tempos,
+        other=Counter(tune.other),
         unread=+Counter(not_played=unread),
         order=None if order is None else [places[index] for index in order],
     )
@@ -83,13 +79,9 @@ def _merged(voices: Sequence[Voice], index: int) -> Marks:
     return marks
 
 
-def _meter_changes(voice: Voice) -> int:
-    return sum(first.meter != second.meter for first, second in pairwise(voice.bars))
-
-
-def _key(voice: Voice) -> int | None:
-    """Sharps of the key as it sounds."""
-    sharps, semitones = voice.first_key.sharps, voice.sound.semitones + voice.midi_transpose
-    if sharps is None or semitones % 12 == 0:
-        return sharps
-    return (sharps + 7 * semitones + 6) % 12 - 6
+def _keys(voice: Voice) -> list[int | None]:
+    """Sharps of every key as it sounds."""
+    semitones = voice.sound.semitones + voice.midi_transpose
+    if semitones % 12 == 0:
+        return [key.sharps for key in voice.keys]
+    return [None if key.sharps is None else (key.sharps + 7 * semitones + 6) % 12 - 6 for key in voice.keys]

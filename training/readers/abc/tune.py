@@ -37,8 +37,8 @@ class ParsedTune:
     """A tune, its bars in the order in which they are written."""
 
     voices: dict[str, Voice]
-    tempo_bpm: float | None
-    """Quarter notes a minute, by the first tempo."""
+    tempos: list[float]
+    """Quarter notes a minute, in their order."""
     part_order: str
     program: int
     other: Counter[str]
@@ -95,12 +95,11 @@ class _Parser:
             raise InvalidScoreError(f"line {self._cut_off_line}: a chord without an end")
         for voice in self._voices.values():
             voice.end()
-        self._other["tempo_changes"] += max(0, len(self._tempi) - 1)
         programs = set(self._defaults.programs)
         self._other["other_programs"] += max(0, len(programs) - 1)
         return ParsedTune(
             voices={name: voice for name, voice in self._voices.items() if voice.bars},
-            tempo_bpm=self._tempi[0] if self._tempi else None,
+            tempos=self._tempi,
             part_order=self._part_order,
             program=self._defaults.programs[0] if programs else 0,
             other=+self._other,
@@ -233,7 +232,7 @@ class _Parser:
 
     def _tempo(self, text: str, unit: Fraction) -> None:
         tempo = parse_tempo(text, unit)
-        if tempo is not None and tempo not in self._tempi[-1:]:
+        if tempo is not None:
             self._tempi.append(tempo)
 
     def _symbol(self, value: str) -> None:

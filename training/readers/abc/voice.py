@@ -43,8 +43,8 @@ class Voice:
     propagate: str = "pitch"
     """How far an accidental reaches in its bar: `not`, `octave` or `pitch` (ABC 2.1, section 11.3)."""
     bars: list[Bar] = field(default_factory=list)
-    first_key: Key = field(init=False)
-    """Key of the first note."""
+    keys: list[Key] = field(init=False)
+    """Every key in its order, the first one that of the first note."""
     _bar: Bar | None = None
     _position: Fraction = Fraction(0)
     _accidentals: dict[tuple[str, int | None], int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Voice:
     """Factor, and for how many notes it still holds."""
 
     def __post_init__(self) -> None:
-        self.first_key = self.key
+        self.keys = [self.key]
 
     @property
     def bar(self) -> Bar:
@@ -135,7 +135,8 @@ class Voice:
         if key is not None:
             self.key = key
             if not self.bars and not self.bar.length:
-                self.first_key = key
+                self.keys.clear()
+            self.keys.append(key)
         if meter is not None:
             self.meter = meter
             if not self.bar.length:

@@ -36,8 +36,6 @@ def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadin
         label = name if len(found) == 1 else f"{name}#{index + 1}"
         try:
             reading = reading_of(PieceReader().read(numbered), label, options)
-            if not reading.score.notes:
-                raise InvalidScoreError("no pitched note in it")
         except InvalidScoreError as error:
             if len(found) == 1:
                 raise

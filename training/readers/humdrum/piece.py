@@ -40,7 +40,6 @@ class PieceReader:
         self._marks = [BarMarks()]
         self._parts: dict[int, WrittenPart] = {}
         self._percussion: set[int] = set()
-        self._meters: list[tuple[int, int]] = []
         self._tempos: list[float] = []
         self._labels: dict[str, int] = {}
         self._expansion: list[str] | None = None
@@ -81,8 +80,7 @@ class PieceReader:
             parts=[part for _, part in sorted(self._parts.items(), reverse=True)],  # the lowest is on the left
             lengths=[after - start for start, after in zip(self._starts, ends, strict=True)],
             marks=self._marks,
-            meters=self._meters,
-            tempo_bpm=next(iter(self._tempos), None),
+            tempos=self._tempos,
             other=self._other,
             order=self._stated_order(),
         )
@@ -112,16 +110,14 @@ class PieceReader:
         if cell.startswith("*>"):
             self._read_label(cell[2:])
         if (bpm := parse_tempo(cell)) is not None:
-            if self._tempos and self._tempos[-1] != bpm:
-                self._other["tempo_changes"] += 1
             self._tempos.append(bpm)
         if spine.kind != _KERN:
             return
         part = self._part(spine)
         if (meter := parse_meter(cell)) is not None:
-            self._meters.append(meter)
+            part.meters.append(meter)
         elif (key := parse_key(cell)) is not None:
-            part.key_sharps = key if part.key_sharps is None else part.key_sharps
+            part.keys.append(key)
         elif cell.startswith('*I"'):
             part.name = part.name or cell[3:].strip()
         elif cell in _PROGRAMS and part.program is None:

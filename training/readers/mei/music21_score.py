@@ -35,17 +35,11 @@ def written_score(score: Any) -> WrittenScore:
     for part in parts:
         _read_marks(part, marks)
     tempos = [mark.getQuarterBPM() for mark in score.flatten().getElementsByClass("MetronomeMark")]
-    tempos = [float(bpm) for bpm in tempos if bpm and 10 <= bpm <= 400]
     return WrittenScore(
         parts=[_part(part, starts) for part in parts],
         lengths=lengths,
         marks=marks,
-        meters=[
-            (meter.numerator, meter.denominator)
-            for part in parts
-            for meter in part.recurse().getElementsByClass("TimeSignature")
-        ],
-        tempo_bpm=next(iter(tempos), None),
+        tempos=[float(bpm) for bpm in tempos if bpm],
     )
 
 
@@ -65,7 +59,8 @@ def _part(part: Any, starts: list[Fraction]) -> WrittenPart:
     return WrittenPart(
         name=part.partName or "" if hasattr(part, "partName") else "",
         bars=bars,
-        key_sharps=next((int(key.sharps) for key in flat.getElementsByClass("KeySignature")), None),
+        meters=[(meter.numerator, meter.denominator) for meter in flat.getElementsByClass("TimeSignature")],
+        keys=[int(key.sharps) for key in flat.getElementsByClass("KeySignature")],
         program=next((int(program) for program in programs if program is not None), None),
     )
 

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 from xml.etree.ElementTree import Element, tostring
 
@@ -70,7 +71,7 @@ def _read(document: Element, name: str, options: ReadOptions) -> Reading:
         raise
     except Exception as error:  # music21 raises whatever its parsers meet
         raise InvalidScoreError("MEI that music21 cannot read; convert it to MusicXML") from error
-    written.tempo_bpm = _tempo(document) or written.tempo_bpm
+    written.tempos = _tempos(document) or written.tempos
     written.other.update(other)
     written.unread.update(score.silent)
     lost = score.heads - score.silent.total() - sum(bar.note_heads for part in written.parts for bar in part.bars)
@@ -81,10 +82,7 @@ def _read(document: Element, name: str, options: ReadOptions) -> Reading:
             before = score.endings[index - 1][0] if index else -1
             written.marks[index].endings = numbers
             written.marks[index].ending_start = bool(numbers) and bracket != before
-    reading = reading_of(written, name, options)
-    if not reading.score.notes:
-        raise InvalidScoreError("no pitched note in it")
-    return reading
+    return reading_of(written, name, options)
 
 
 def _converted(text: str) -> Any:
@@ -93,12 +91,9 @@ def _converted(text: str) -> Any:
     return mei.MeiToM21Converter(text).run()
 
 
-def _tempo(document: Element) -> float | None:
+def _tempos(document: Element) -> list[float]:
+    tempos = []
     for element in document.iter():
-        try:
-            bpm = float(element.get("midi.bpm", "nan"))
-        except ValueError:
-            continue
-        if 10 <= bpm <= 400:
-            return bpm
-    return None
+        with suppress(ValueError):
+            tempos.append(float(element.get("midi.bpm", "")))
+    return tempos

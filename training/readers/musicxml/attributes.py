@@ -69,9 +69,9 @@ class Attributes:
         self.full_bar: Fraction | None = None
         """Quarters of a bar in the present meter; None without one."""
         self.meters: list[tuple[int, int]] = []
-        """Every meter that differs from the one before; (0, 0) for none."""
-        self.keys: list[int] = []
-        """Every key signature that differs from the one before, as it sounds, in sharps."""
+        """Every meter; (0, 0) for none."""
+        self.keys: list[int | None] = []
+        """Every key signature, as it sounds, in sharps."""
         self._fifths: int | None = None
         self._transpositions: dict[str | None, tuple[int, int]] = {}
 
@@ -113,8 +113,7 @@ class Attributes:
         sharps = self._fifths + self._transposition("1")[1]
         if abs(sharps) > 7:  # enharmonic
             sharps = (sharps + 6) % 12 - 6
-        if self.keys[-1:] != [sharps]:
-            self.keys.append(sharps)
+        self.keys.append(sharps)
 
     def _read_time(self, time: Element) -> None:
         meter = (0, 0)
@@ -128,5 +127,4 @@ class Attributes:
                 whole = self.full_bar * unit / 4
                 if whole.denominator == unit.denominator == 1:
                     meter = (int(whole), int(unit))
-        if self.meters[-1:] != [meter]:
-            self.meters.append(meter)
+        self.meters.append(meter)

@@ -134,6 +134,7 @@ class PartReader:
             ends_tie="stop" in ties or "continue" in ties,
             starts_tie="start" in ties or "continue" in ties,
         )
+        self.other["time_only"] += "time-only" in element.attrib
         if (loudness := element.get("dynamics")) is not None:
             note = note._replace(velocity=velocity_of(number(loudness)))
             self._own_velocity.add((len(self.bars) - 1, len(bar.notes)))

@@ -5,7 +5,6 @@ a count, and takes about four times as long.
 """
 
 from collections import Counter
-from itertools import pairwise
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -39,10 +38,7 @@ def read_musicxml(root: Element, name: str, options: ReadOptions) -> FileReading
         root = _partwise(root)
     if root.tag != "score-partwise":
         raise InvalidScoreError(f"XML, but no score: it begins with <{root.tag[:40]}>")
-    reading = reading_of(_written(root), name, options)
-    if not reading.score.notes:
-        raise InvalidScoreError("no pitched note in it")
-    return FileReadings([reading])
+    return FileReadings([reading_of(_written(root), name, options)])
 
 
 def _partwise(root: Element) -> Element:
@@ -91,21 +87,14 @@ def _written(root: Element) -> WrittenScore:
         changed.update(reader.changed)
         other.update(reader.other)
     tempos = sorted((tempo for reader, _ in readers for tempo in reader.tempos), key=lambda tempo: tempo[:2])
-    bpms = [bpm for _, _, bpm in tempos]
-    other["tempo_changes"] += sum(new != old for old, new in pairwise(bpms))
-    meters = [reader.attributes.meters for reader, _ in readers]
-    keys = [reader.attributes.keys for reader, _ in readers]
-    other["meter_changes"] += max((len(part) - 1 for part in meters if part), default=0)
-    other["key_changes"] += max((len(part) - 1 for part in keys if part), default=0)
     return WrittenScore(
         parts=[
-            WrittenPart(name, reader.bars, next(iter(reader.attributes.keys), None), reader.program)
+            WrittenPart(name, reader.bars, reader.attributes.meters, reader.attributes.keys, reader.program)
             for reader, name in readers
         ],
         lengths=lengths,
         marks=bar_marks(elements, count),
-        meters=[meter for part in meters for meter in part],
-        tempo_bpm=next(iter(bpms), None),
+        tempos=[bpm for _, _, bpm in tempos],
         changed=changed,
         other=other,
     )

@@ -216,6 +216,23 @@ def test_a_tempo_that_changes_is_counted(tmp_path: Path) -> None:
     assert (reading.score.tempo_bpm, +reading.counts.other) == (120, {"tempo_changes": 1})
 
 
+def test_the_first_tempo_that_can_be_played_sounds(tmp_path: Path) -> None:
+    assert read(tmp_path, tune("CDEF|[Q:1/4=80]GABc|", "M:4/4\nL:1/4\nQ:1/4=1\n")).score.tempo_bpm == 80
+
+
+@pytest.mark.parametrize(
+    ("music", "changes"),
+    [("CDEF|[K:G]CDEF|K:G\nCDEF|", 1), ("CDEF|\nK:D\nCDEF|\nK:C\nCDEF|", 2), ("[K:G]CDEF|GABc|", 0)],
+)
+def test_keys_that_change_are_counted(tmp_path: Path, music: str, changes: int) -> None:
+    assert read(tmp_path, tune(music.replace("|K:", "|\nK:"))).counts.other["key_changes"] == changes
+
+
+def test_a_key_that_changes_in_two_voices_is_counted_once(tmp_path: Path) -> None:
+    music = "[V:1]CDEF|[K:G]CDEF|\n[V:2]CDEF|[K:G]CDEF|"
+    assert read(tmp_path, tune(music)).counts.other["key_changes"] == 1
+
+
 @pytest.mark.parametrize(
     ("key", "sharps", "expected"),
     [

@@ -115,6 +115,13 @@ def test_a_pickup_a_tempo_and_a_change_of_tempo(folder: Path) -> None:
     assert +reading.counts.other == Counter(tempo_changes=1)
 
 
+def test_changes_of_key_and_meter_are_counted_once_for_all_spines(folder: Path) -> None:
+    rows = ("**kern | **kern", "*M4/4 | *M4/4", "*k[b-] | *k[b-]", "1C | 1c", "=1 | =1", "*M3/4 | *M3/4", "*k[] | *k[]")
+    reading = read(folder, *rows, "2.D | 2.d", "=2 | =2", "*k[] | *k[]", "2.D | 2.d", "*- | *-")
+    assert (reading.score.meter, reading.score.key_sharps) == (None, -1)
+    assert +reading.counts.other == Counter(meter_changes=1, key_changes=1)
+
+
 def test_ties_are_joined_also_where_spines_split(folder: Path) -> None:
     reading = read(
         folder, "**kern", "=1", "4c", "[4e", "=2", "*^", "4e_ | 4g", "4e] | [4g [4b", "*v | *v", "4g] 4b]", "*-"

@@ -133,6 +133,15 @@ def test_structure(tmp_path: Path, definition: str) -> None:
     assert (piece.key_sharps, piece.length_ticks) == (-2, 7 * 480)
 
 
+def test_changes_are_counted(tmp_path: Path) -> None:
+    change = '<scoreDef meter.count="3" meter.unit="4" key.sig="1s"/>'
+    tempi = ['<tempo midi.bpm="66">Andante</tempo>', '<tempo midi.bpm="132">Allegro</tempo>']
+    bars = measure(note("c4", 1), "", tempi[0]) + change + measure(note("c4", 2, 'dots="1"'), "", tempi[1])
+    reading = read(tmp_path, bars, definition='meter.count="4" meter.unit="4" key.sig="0"')
+    assert (reading.score.meter, reading.score.key_sharps, reading.score.tempo_bpm) == (None, 0, 66)
+    assert +reading.counts.other == Counter(meter_changes=1, key_changes=1, tempo_changes=1)
+
+
 def test_repeats_and_endings_are_played(tmp_path: Path) -> None:
     bars = [measure(note(name, 1)) for name in ("c4", "d4", "e4", "f4")]
     first = bars[1].replace('n="1" ', 'n="1" right="rptend"', 1)

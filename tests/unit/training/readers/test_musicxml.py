@@ -309,6 +309,13 @@ def test_a_key_that_changes_is_the_first_and_counted() -> None:
     assert (reading.score.key_sharps, reading.counts.other["key_changes"]) == (0, 1)
 
 
+def test_notes_of_one_pass_alone_are_counted() -> None:
+    repeat = '<barline location="right"><repeat direction="backward"/></barline>'
+    reading = read(score([BAR.replace("<note>", '<note time-only="1">') + repeat]))
+    assert [note.onset for note in reading.score.notes] == [0, 1920]
+    assert reading.counts.other["time_only"] == 1
+
+
 def test_structure_is_looked_for_in_all_parts() -> None:
     silent = attributes("") + note("C6", 2)
     second = (
