@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
@@ -24,7 +25,7 @@ _OPEN_LENGTH: Final = "open"
 
 
 class Account(UnaryInterceptor):
-    """Stands outside all other interceptors, to see what the caller sees.
+    """Stands outside all interceptors that see whole requests. `RequestReader`, further out, records its own refusals.
 
     Args:
         observer: is told of calls.
@@ -57,17 +58,8 @@ class Account(UnaryInterceptor):
             seconds = time.perf_counter() - start
             self._observer.finished(method, code.name, seconds)
             if _log.isEnabledFor(logging.INFO):
-                fields: dict[str, object] = {
-                    "method": method,
-                    "code": code.name,
-                    "seconds": round(seconds, 6),
-                    "peer": _address(peer),
-                    "request_id": request_id,
-                    **self._asked(method, request),
-                }
-                if reason:
-                    fields["reason"] = reason[:_REASON_CHARACTERS]
-                _log.info("call", extra={"fields": fields})
+                asked = self._asked(method, request)
+                log_call(method, code, seconds, peer=peer, request_id=request_id, reason=reason, asked=asked)
 
     def _asked(self, method: str, data: bytes) -> dict[str, str]:
         """Model and length that a request asks for, as far as it can be read.
@@ -87,6 +79,40 @@ class Account(UnaryInterceptor):
 
     def _model(self, name: str) -> str:
         return shortened(name or self._default_model)
+
+
+def log_call(
+    method: str,
+    code: grpc.StatusCode,
+    seconds: float,
+    *,
+    peer: str,
+    request_id: str,
+    reason: str = "",
+    asked: Mapping[str, str] | None = None,
+) -> None:
+    """Write the log line of a call that is over.
+
+    Args:
+        method: its name, or its path where it is none of ours.
+        code: what it ended with.
+        seconds: how long it took.
+        peer: who called, as gRPC writes it.
+        request_id: what caller and log call it.
+        reason: why it failed.
+        asked: what it asked for, as further fields.
+    """
+    fields: dict[str, object] = {
+        "method": method,
+        "code": code.name,
+        "seconds": round(seconds, 6),
+        "peer": _address(peer),
+        "request_id": request_id,
+        **(asked or {}),
+    }
+    if reason:
+        fields["reason"] = reason[:_REASON_CHARACTERS]
+    _log.info("call", extra={"fields": fields})
 
 
 def _length(request: pb.GenerateRequest) -> str:

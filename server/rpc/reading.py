@@ -1,6 +1,7 @@
 """Takes requests in: a few of each connection at a time, and none for ever."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -9,7 +10,10 @@ from google.protobuf.message import DecodeError
 
 from music.errors import FantasiaError
 from server.errors import MalformedRequestError, RequestTimeoutError
-from server.rpc.interceptor import Context, MethodHandler
+from server.rpc.account import log_call
+from server.rpc.interceptor import METHODS, SERVICE, Context, MethodHandler
+from server.rpc.observer import CallObserver
+from server.rpc.request_id import assign_request_id
 from server.rpc.status import status_of
 from server.rpc.translation import abort
 
@@ -31,12 +35,16 @@ class RequestReader(grpc.aio.ServerInterceptor):
     Left to gRPC, every call that opens is read at once, and a peer may have as many messages half sent as streams open:
     one connection took 400 MB with 400. A call that is not being read keeps no more than its stream's window.
 
+    Calls that it refuses are counted and logged as all others are.
+
     Args:
+        observer: is told of calls of our own service that are refused here.
         limit: most calls of one connection that are read at once.
         seconds: how long a request may take to arrive, once it is its turn.
     """
 
-    def __init__(self, limit: int, seconds: float = _REQUEST_SECONDS) -> None:
+    def __init__(self, observer: CallObserver, limit: int, seconds: float = _REQUEST_SECONDS) -> None:
+        self._observer = observer
         self._limit = limit
         self._seconds = seconds
         self._connections: dict[str, _Connection] = {}
@@ -60,12 +68,13 @@ class RequestReader(grpc.aio.ServerInterceptor):
 
         # What gRPC gives to iterate over is left alone: begun, it would keep the request until a collection finds it.
         async def read(_: AsyncIterator[bytes], context: Context) -> Any:
+            began, peer = time.perf_counter(), context.peer()
             try:
-                request = parse(await self._read(context))
+                request = parse(await self._read(peer, context))
             except (DecodeError, EOFError):
-                await _refuse(context, MalformedRequestError(f"{path.removeprefix('/')} request"))
+                await self._refuse(path, context, peer, began, MalformedRequestError(_expected(path)))
             except TimeoutError:
-                await _refuse(context, RequestTimeoutError(self._seconds))
+                await self._refuse(path, context, peer, began, RequestTimeoutError(self._seconds))
             try:
                 return await inner(request, context)
             except grpc.aio.AbortError as error:
@@ -82,8 +91,7 @@ class RequestReader(grpc.aio.ServerInterceptor):
         self._wrapped[path] = wrap(read, None, handler.response_serializer)
         return self._wrapped[path]
 
-    async def _read(self, context: Context) -> bytes:
-        peer = context.peer()
+    async def _read(self, peer: str, context: Context) -> bytes:
         connection = self._connections.setdefault(peer, _Connection(self._limit))
         connection.calls += 1
         try:
@@ -97,8 +105,23 @@ class RequestReader(grpc.aio.ServerInterceptor):
             if not connection.calls:
                 del self._connections[peer]
 
+    async def _refuse(self, path: str, context: Context, peer: str, began: float, error: FantasiaError) -> None:
+        status = status_of(error)
+        assert status is not None
+        request_id = assign_request_id(context)
+        method = METHODS.get(path)
+        if method is not None:
+            self._observer.received(method)
+        try:
+            await abort(context, status)
+        finally:
+            seconds, code = time.perf_counter() - began, context.code()
+            if method is not None:
+                self._observer.finished(method, code.name, seconds)
+            log_call(method or path, code, seconds, peer=peer, request_id=request_id, reason=str(error))
 
-async def _refuse(context: Context, error: FantasiaError) -> None:
-    status = status_of(error)
-    assert status is not None
-    await abort(context, status)
+
+def _expected(path: str) -> str:
+    """Name of the message that a method takes, as far as we know it."""
+    method = METHODS.get(path)
+    return path.removeprefix("/") if method is None else SERVICE.methods_by_name[method].input_type.full_name

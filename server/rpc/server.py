@@ -65,7 +65,7 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[
-                RequestReader(_READ_AT_ONCE),
+                RequestReader(observer, _READ_AT_ONCE),
                 StreamLimiter(_STREAMS),
                 Account(observer, catalogue.names[0]),
                 ErrorTranslation(),

@@ -2,24 +2,54 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from server.rpc.interceptor import SERVICE, Context
+from server.rpc.observer import CallObserver
 from server.rpc.reading import RequestReader
 from tests.integration.failures import failure
 from tests.integration.http2_peer import CHECK, WATCH, Http2Peer
 
 Bytes: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 StreamOfBytes: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[bytes, bytes]"
+GENERATE = f"/{SERVICE.full_name}/Generate"
 REQUEST = health_pb2.HealthCheckRequest()
 
 
+class Tally(CallObserver):
+    """Calls received, and finished by code."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def received(self, method: str) -> None:
+        self.told.append(method)
+
+    def finished(self, method: str, code: str, seconds: float) -> None:
+        self.told.append(f"{method} {code}")
+
+    def wrote(self, model: str, notes: int) -> None:
+        raise AssertionError("nothing was written")
+
+
 @pytest.fixture
-async def address() -> AsyncIterator[str]:
-    server = grpc.aio.server(interceptors=[RequestReader(1, seconds=0.5)])
+def tally() -> Tally:
+    return Tally()
+
+
+async def never(request: bytes, context: Context) -> bytes:
+    raise AssertionError("no request was whole")
+
+
+@pytest.fixture
+async def address(tally: Tally) -> AsyncIterator[str]:
+    server = grpc.aio.server(interceptors=[RequestReader(tally, 1, seconds=0.5)])
+    ours: dict[str, Any] = {"Generate": grpc.unary_unary_rpc_method_handler(never)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, ours),))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -80,3 +110,30 @@ async def test_a_call_without_a_message_is_the_callers_mistake(address: str) -> 
         call: StreamOfBytes = channel.stream_unary(CHECK)
         code, _ = await failure(call(nothing()))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_calls_that_are_refused_here_are_counted_and_logged(
+    address: str, tally: Tally, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield
+
+    caplog.set_level("INFO", "server.rpc.account")
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: StreamOfBytes = channel.stream_unary(GENERATE)
+        code, status = await failure(call(nothing(), metadata=(("x-request-id", "mine"),)))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert status.message == "the request is not a valid fantasia.v1.GenerateRequest message"
+    with Http2Peer(address) as peer:
+        (stream,) = peer.open(1, GENERATE)
+        await ended(peer, stream)
+
+    assert tally.told == ["Generate", "Generate INVALID_ARGUMENT", "Generate", "Generate DEADLINE_EXCEEDED"]
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "server.rpc.account"]
+    assert [(line["method"], line["code"]) for line in lines] == [
+        ("Generate", "INVALID_ARGUMENT"),
+        ("Generate", "DEADLINE_EXCEEDED"),
+    ]
+    assert lines[0]["request_id"] == "mine"
+    assert all(line["peer"].startswith("127.0.0.1:") and line["reason"] for line in lines)
