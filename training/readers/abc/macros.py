@@ -6,12 +6,11 @@ from typing import Final
 
 from music.errors import InvalidScoreError
 
-_STEPS: Final = "CDEFGABcdefgab"
-_NOTE: Final = r"([A-Ga-g])([,']*)"
-_FIRST: Final = "h"  # in a transposing macro `n` is the note itself, `h` six steps lower, `z` twelve higher
-_ITSELF: Final = "n"
+_NOTE: Final = r"([A-Ga-g])([,']{0,9})"
+_ITSELF: Final = "n"  # in a transposing macro the note itself; `h` is six steps lower, `z` twelve higher
 _MOST_MACROS: Final = 100
 _LONGEST: Final = 10_000
+_LONGEST_LINE: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,13 @@ class Macro:
     transposing: bool
 
     def apply(self, line: str) -> str:
-        """The line with every match replaced."""
+        """The line with every match replaced.
+
+        Raises:
+            InvalidScoreError: it would become too long.
+        """
+        if len(line) + len(self.pattern.findall(line)) * len(self.replacement) > _LONGEST_LINE:
+            raise InvalidScoreError("macros make a line too long")
         if not self.transposing:
             return self.pattern.sub(lambda _: self.replacement, line)
         return self.pattern.sub(self._transposed, line)
@@ -65,6 +70,4 @@ def expand(line: str, macros: list[Macro]) -> str:
         raise InvalidScoreError(f"more than {_MOST_MACROS} macros")
     for macro in macros:
         line = macro.apply(line)
-        if len(line) > _LONGEST * 10:
-            raise InvalidScoreError("macros make a line too long")
     return line

@@ -29,6 +29,8 @@ _MIDI: Final = re.compile(r"MIDI\s*=?\s*(transpose|rtranspose|program|channel)\s
 _PROPAGATE: Final = re.compile(r"propagate-accidentals\s+(not|octave|pitch)")
 _CUT_OFF: Final = re.compile(r'\[(?![\d|"]|[A-Za-z]:)[^\]|\[]*$')
 """A chord that goes on in the next line, as in files that a mail program has wrapped."""
+_MOST_CUT_LINES: Final = 10
+"""Lines that a chord may go on over; with more, its end is missing."""
 _DRUM_CHANNEL: Final = 10
 
 
@@ -173,10 +175,19 @@ class _Parser:
         elif line.text.startswith("+:"):
             return  # goes on with a field of words
         elif line.text.strip():
-            text = self._cut_off + line.text
-            self._cut_off, self._cut_off_line = (text, line.number) if _CUT_OFF.search(text) else ("", 0)
-            if not self._cut_off:
-                self._voice = self._music.read(expand(text, self._macros), self._current(), self._change)
+            self._music_line(line)
+
+    def _music_line(self, line: Line) -> None:
+        text = self._cut_off + line.text
+        if not _CUT_OFF.search(text):
+            self._cut_off = ""
+            self._voice = self._music.read(expand(text, self._macros), self._current(), self._change)
+            return
+        if not self._cut_off:
+            self._cut_off_line = line.number
+        elif line.number > self._cut_off_line + _MOST_CUT_LINES:
+            raise InvalidScoreError(f"a chord without an end; it begins in line {self._cut_off_line}")
+        self._cut_off = text
 
     def _current(self) -> Voice:
         if self._voice is None:

@@ -49,6 +49,8 @@ def sounding(score: Score) -> list[tuple[float, float, int]]:
     ("bad", "reason"),
     [
         ("M:4/4\nL:1/4\nK:C\n[CEG", "a chord without an end"),
+        ("M:4/4\nL:1/4\nK:C\n" + "[CEG\n" * 9999, "a chord without an end; it begins in line 76"),
+        (f"m:n={'n' * 9000}\nK:C\n{'CDEF|' * 3000}", "macros make a line too long"),
         ("M:\nL:1/8\nK:C\nCDEFG|", "M: is no meter; free time is M:none"),
         ("M:4/4\nL:1/4\nK:C\nL:1/0\nCDEF|", "L:1/0 is no unit note length, such as 1/8"),
         ("M:4/4\nL:1/4\nK:C\nQ:1/4=abc\nCDEF|", "Q:1/4=abc is no tempo, such as 1/4=120"),
