@@ -17,7 +17,7 @@ def sleep_between_operations() -> None:
     """Let threads that wait for each other sleep. Has to come before PyTorch is imported, which reads it then.
 
     OpenMP's threads spin while they wait. On a core that another process also uses, the one that all wait for is then
-    often not the one that runs. Whoever has set the variable knows better.
+    often not the one that runs. A variable that is set already is left alone.
     """
     os.environ.setdefault(_WAIT, "passive")
 

@@ -22,11 +22,11 @@ Handler = Callable[[bytes, Context], Awaitable[Message]]
 """Takes a request as it came over the wire: `Parsing`, innermost, is who reads it."""
 
 
-class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Stands around every unary call of our own service; health and reflection pass by.
+class Interceptor(grpc.aio.ServerInterceptor, ABC):
+    """Wraps the handlers of methods.
 
-    A method's handler is the same for as long as the server stands, so it is wrapped once: whoever is turned away
-    should cost little.
+    A method's handler is the same for as long as the server stands, so it is wrapped once: a refused call should cost
+    little.
     """
 
     def __init__(self) -> None:
@@ -37,23 +37,34 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor, ABC):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> MethodHandler:
-        """Wrap the handler that the call is for."""
+        """The wrapped handler that the call is for; None for a method that the server does not have."""
         path = handler_call_details.method
         if path in self._wrapped:
             return self._wrapped[path]
         handler = await continuation(handler_call_details)
+        if handler is not None:
+            handler = self._wrapped[path] = self.wrap(path, handler)
+        return handler
+
+    @abstractmethod
+    def wrap(self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> MethodHandler:
+        """The handler that takes the place of this one; this one itself where calls of `path` pass by."""
+
+
+class UnaryInterceptor(Interceptor):
+    """Stands around every unary call of our own service; health and reflection pass by."""
+
+    def wrap(self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> MethodHandler:
+        """See `Interceptor.wrap`."""
         method = METHODS.get(path)
-        if method is None or handler is None:
+        if method is None:
             return handler
         inner = cast(Handler, handler.unary_unary)
 
         async def wrapped(request: bytes, context: Context) -> Message:
             return await self.around(method, inner, request, context)
 
-        self._wrapped[path] = grpc.unary_unary_rpc_method_handler(
-            wrapped, handler.request_deserializer, handler.response_serializer
-        )
-        return self._wrapped[path]
+        return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
 
     @abstractmethod
     async def around(self, method: str, handler: Handler, request: bytes, context: Context) -> Message:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from music.errors import FantasiaError
 from server.errors import MalformedRequestError, RequestTimeoutError
 from server.rpc.account import log_call
-from server.rpc.interceptor import METHODS, SERVICE, Context, MethodHandler
+from server.rpc.interceptor import METHODS, SERVICE, Context, Interceptor, MethodHandler
 from server.rpc.observer import CallObserver
 from server.rpc.request_id import assign_request_id
 from server.rpc.status import status_of
@@ -29,7 +29,7 @@ class _Connection:
         self.turn = asyncio.Semaphore(limit)
 
 
-class RequestReader(grpc.aio.ServerInterceptor):
+class RequestReader(Interceptor):
     """Stands outside all others: they see requests that are there, as bytes.
 
     Left to gRPC, every call that opens is read at once, and a peer may have as many messages half sent as streams open:
@@ -44,23 +44,15 @@ class RequestReader(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, observer: CallObserver, limit: int, seconds: float = _REQUEST_SECONDS) -> None:
+        super().__init__()
         self._observer = observer
         self._limit = limit
         self._seconds = seconds
         self._connections: dict[str, _Connection] = {}
-        self._wrapped: dict[str, MethodHandler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler:
-        """Wrap the handler that the call is for, if it takes one request."""
-        path = handler_call_details.method
-        if path in self._wrapped:
-            return self._wrapped[path]
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+    def wrap(self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> MethodHandler:
+        """See `Interceptor.wrap`."""
+        if handler.request_streaming:
             return handler
         parse = handler.request_deserializer or bytes
         inner: Callable[[Any, Context], Awaitable[Any]]
@@ -88,8 +80,7 @@ class RequestReader(grpc.aio.ServerInterceptor):
             if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
-        self._wrapped[path] = wrap(read, None, handler.response_serializer)
-        return self._wrapped[path]
+        return wrap(read, None, handler.response_serializer)
 
     async def _read(self, peer: str, context: Context) -> bytes:
         connection = self._connections.setdefault(peer, _Connection(self._limit))

@@ -4,13 +4,12 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
 
 from server.errors import TooManyStreamsError
-from server.rpc.interceptor import Context, MethodHandler
+from server.rpc.interceptor import Context, Interceptor, MethodHandler
 from server.rpc.status import status_of
 from server.rpc.translation import abort
 
@@ -18,7 +17,7 @@ _log = logging.getLogger(__name__)
 _SECONDS_A_LINE: Final = 1.0
 
 
-class StreamLimiter(grpc.aio.ServerInterceptor):
+class StreamLimiter(Interceptor):
     """Refuses calls with streamed answers beyond so many of one connection.
 
     A load balancer watches the health of one or two services; each watch keeps a task, and its memory, for ever.
@@ -28,23 +27,15 @@ class StreamLimiter(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self._limit = limit
         self._open: Counter[str] = Counter()
-        self._wrapped: dict[str, MethodHandler] = {}
         self._refused = 0  # since the last line about it
         self._quiet_until = 0.0
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler:
-        """Wrap the handler that the call is for, if its answers are a stream."""
-        path = handler_call_details.method
-        if path in self._wrapped:
-            return self._wrapped[path]
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler.response_streaming:
+    def wrap(self, path: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> MethodHandler:
+        """See `Interceptor.wrap`."""
+        if not handler.response_streaming:
             return handler
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
@@ -54,8 +45,7 @@ class StreamLimiter(grpc.aio.ServerInterceptor):
         wrap = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        self._wrapped[path] = wrap(limited, handler.request_deserializer, handler.response_serializer)
-        return self._wrapped[path]
+        return wrap(limited, handler.request_deserializer, handler.response_serializer)
 
     async def _run(self, path: str, inner: Any, request: Any, context: Context) -> None:
         peer = context.peer()

@@ -177,7 +177,7 @@ class Voice:
 
     @property
     def previous_marks(self) -> Marks:
-        """Marks of the bar that a bar line at this place ends; nobody reads them where there is none."""
+        """Marks of the bar that a bar line at this place ends; unused where there is none."""
         if self.bar.length:
             return self.bar.marks
         return self.bars[-1].marks if self.bars else Marks()
