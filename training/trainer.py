@@ -266,7 +266,7 @@ class Trainer:
         if due:
             self._save()
         if asked is not None:
-            self._world.gathered(None)  # no process ends before the checkpoint is written: torchrun would end the others
+            self._world.gathered(None)  # no process ends before the checkpoint is written: torchrun ends the others
             assert self._partial is not None
             share = self._partial.windows / self._partial.of
             where = f"epoch {self._epoch + 1} of {self._config.training.epochs}, {share:.0%} through"
