@@ -11,7 +11,7 @@ from music.note_counts import NoteCounts
 from music.score import IN_ORDER, MAX_LENGTH_TICKS, TICKS_PER_QUARTER, Meter, Note, Score, require_length
 from training.readers.play_order import MAX_PLAYED_BARS, play_order
 from training.readers.reading import Reading, ReadOptions
-from training.readers.written import WrittenBar, WrittenPart, WrittenScore, bounded
+from training.readers.written import MAX_PART_BARS, WrittenBar, WrittenPart, WrittenScore, bounded
 
 DEFAULT_TEMPO_BPM: Final = 100.0
 _SLOWEST_BPM, _FASTEST_BPM = 10.0, 400.0
@@ -82,6 +82,8 @@ def _with_repeats(written: WrittenScore, once: "_Performance", counts: NoteCount
     for find, not_played in orders:
         order = find()
         if order is None or len(set(order)) < len(written.lengths) or len(order) > MAX_PLAYED_BARS:
+            continue
+        if len(order) * len(written.parts) > MAX_PART_BARS:
             continue
         if _ticks(sum((written.lengths[bar] for bar in order), Fraction())) > MAX_LENGTH_TICKS:
             continue

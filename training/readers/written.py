@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
 
+from music.errors import InvalidScoreError
 from training.readers.play_order import BarMarks
 
 DEFAULT_VELOCITY: Final = 80
 
+
+MAX_PART_BARS: Final = 1_000_000
+"""Most bars of all parts together, played out."""
 
 _MOST_DENOMINATOR: Final = 10**6
 
@@ -80,6 +84,16 @@ class WrittenScore:
     """Note heads of the source that stand in no bar of `parts`, by reason."""
     order: list[int] | None = None
     """The order in which the source says that its bars are played; None where only `marks` say so."""
+
+
+def require_size(parts: int, bars: int) -> None:
+    """Refuse more bars than can be held, before empty ones are added to parts that are shorter than others.
+
+    Raises:
+        InvalidScoreError: all parts together have more than `MAX_PART_BARS`.
+    """
+    if parts * bars > MAX_PART_BARS:
+        raise InvalidScoreError(f"{parts:,} parts of {bars:,} bars, more than {MAX_PART_BARS:,} bars together")
 
 
 def bar_at(starts: Sequence[Fraction], time: Fraction) -> int:

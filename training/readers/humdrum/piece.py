@@ -15,7 +15,7 @@ from training.readers.humdrum.tokens import (
     parse_tempo,
 )
 from training.readers.play_order import MAX_PLAYED_BARS, BarMarks
-from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, bounded
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, bounded, require_size
 
 _KERN: Final = "**kern"
 _COUNTED_SPINES: Final = {
@@ -67,6 +67,7 @@ class PieceReader:
             if _KERN in kinds:
                 raise InvalidScoreError("no pitched note in it")
             raise InvalidScoreError(f"no **kern spine in it, but {', '.join(dict.fromkeys(kinds))[:80]}")
+        require_size(len(self._parts), len(self._starts))
         for part in self._parts.values():
             part.bars += [WrittenBar() for _ in range(len(self._starts) - len(part.bars))]
         empty = all(not part.bars[-1].note_heads for part in self._parts.values())

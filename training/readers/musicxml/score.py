@@ -15,7 +15,7 @@ from training.readers.musicxml.marks import bar_marks
 from training.readers.musicxml.part import PartReader
 from training.readers.performance import reading_of
 from training.readers.reading import FileReadings, ReadOptions
-from training.readers.written import WrittenPart, WrittenScore
+from training.readers.written import WrittenPart, WrittenScore, require_size
 
 _COUNTED: Final = {
     "harmony": "chord_symbols", "figured-bass": "figured_bass", "lyric": "lyrics", "wedge": "hairpins",
@@ -76,6 +76,7 @@ def _written(root: Element) -> WrittenScore:
         reader.finish()
         readers.append((reader, "" if header is None else (header.findtext("part-name") or "").strip()))
     count = max(len(reader.extents) for reader, _ in readers)
+    require_size(len(readers), count)
     lengths = []
     for bar in range(count):
         extents = [reader.extents[bar] for reader, _ in readers if bar < len(reader.extents)]

@@ -272,6 +272,11 @@ def test_any_encoding_and_line_end_is_read(folder: Path, encoding: str, end: str
         ("X:1\nK:C\nC", r"no Humdrum file: no line in it begins with \*\*"),
         (kern("**mens", "Sc", "*-"), r"no \*\*kern spine in it, but \*\*mens"),
         (kern(*voice("4r")), "no pitched note in it"),
+        (
+            kern(" | ".join(["**kern"] * 600), " | ".join(["4c"] * 600), " | ".join(["*-"] * 599 + ["*"]))
+            + "=\n4c\n" * 2000 + "*-\n",
+            "600 parts of 2,001 bars, more than 1,000,000 bars together",
+        ),
         (kern(*voice("*")), "no pitched note in it"),
         (kern("**kern | **kern", "4c | 4d | 4e"), "line 2 has 3 fields where there are 2 spines"),
         (kern(*voice("4c", "*^", "4c")), "line 4 has 1 fields where there are 2 spines"),

@@ -316,6 +316,12 @@ def test_notes_of_one_pass_alone_are_counted() -> None:
     assert reading.counts.other["time_only"] == 1
 
 
+def test_many_parts_beside_a_long_one_are_refused_before_they_are_filled_up() -> None:
+    parts = f'<part id="0">{"<measure/>" * 2000}</part>' + '<part id="1"><measure/></part>' * 600
+    with pytest.raises(InvalidScoreError, match="601 parts of 2,000 bars, more than 1,000,000 bars together"):
+        read(f"<score-partwise>{parts}</score-partwise>")
+
+
 def test_structure_is_looked_for_in_all_parts() -> None:
     silent = attributes("") + note("C6", 2)
     second = (
