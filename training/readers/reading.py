@@ -1,14 +1,18 @@
 """What a reader gives: the scores of one file, and what became of their notes."""
 
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from music.errors import InvalidScoreError
 from music.note_counts import NoteCounts
 from music.score import Score
 
 _DIRECTIONS: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_PieceT = TypeVar("_PieceT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,26 @@ class FileReadings:
     readings: list[Reading]
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by name of a piece of the file that could not be read."""
+
+
+def read_pieces(name: str, pieces: Sequence[_PieceT], read: Callable[[_PieceT, str], Reading]) -> FileReadings:
+    """Read the pieces of a file, each by itself, as `name` or, of several, as `name#1`, `name#2` and so on.
+
+    Raises:
+        InvalidScoreError: none of them can be read.
+    """
+    file = FileReadings([])
+    for number, piece in enumerate(pieces, 1):
+        label = name if len(pieces) == 1 else f"{name}#{number}"
+        try:
+            file.readings.append(read(piece, label))
+        except InvalidScoreError as error:
+            if len(pieces) == 1:
+                raise
+            file.skipped[label] = str(error)
+    if not file.readings:
+        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in list(file.skipped.items())[:3]))
+    return file
 
 
 def printable(path: Path) -> str:

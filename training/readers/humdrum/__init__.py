@@ -13,7 +13,7 @@ from training.readers.files import read_bytes
 from training.readers.humdrum.piece import PieceReader
 from training.readers.humdrum.spines import pieces
 from training.readers.performance import reading_of
-from training.readers.reading import FileReadings, ReadOptions
+from training.readers.reading import FileReadings, ReadOptions, read_pieces
 from training.readers.text import decode_text
 
 __all__ = ["read_humdrum_file"]
@@ -31,17 +31,4 @@ def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadin
     found = pieces(_LINE_END.split(decode_text(read_bytes(path))))
     if not found:
         raise InvalidScoreError("no Humdrum file: no line in it begins with **")
-    file = FileReadings([])
-    for index, numbered in enumerate(found):
-        label = name if len(found) == 1 else f"{name}#{index + 1}"
-        try:
-            reading = reading_of(PieceReader().read(numbered), label, options)
-        except InvalidScoreError as error:
-            if len(found) == 1:
-                raise
-            file.skipped[label] = str(error)
-        else:
-            file.readings.append(reading)
-    if not file.readings:
-        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in list(file.skipped.items())[:3]))
-    return file
+    return read_pieces(name, found, lambda lines, label: reading_of(PieceReader().read(lines), label, options))

@@ -12,7 +12,7 @@ from music.errors import InvalidScoreError
 from training.readers.mei.music21_score import written_score
 from training.readers.mei.tree import MeiScore
 from training.readers.performance import reading_of
-from training.readers.reading import FileReadings, Reading, ReadOptions
+from training.readers.reading import FileReadings, Reading, ReadOptions, read_pieces
 
 _NAMESPACE: Final = "http://www.music-encoding.org/ns/mei"
 _COUNTED: Final = {
@@ -32,18 +32,7 @@ def read_mei(root: Element, name: str, options: ReadOptions) -> FileReadings:
     documents = list(_documents(root))
     if not documents:
         raise InvalidScoreError("MEI without a <score> in it")
-    file = FileReadings([])
-    for index, document in enumerate(documents):
-        label = name if len(documents) == 1 else f"{name}#{index + 1}"
-        try:
-            file.readings.append(_read(document, label, options))
-        except InvalidScoreError as error:
-            if len(documents) == 1:
-                raise
-            file.skipped[label] = str(error)
-    if not file.readings:
-        raise InvalidScoreError("; ".join(f"{label}: {reason}" for label, reason in list(file.skipped.items())[:3]))
-    return file
+    return read_pieces(name, documents, lambda document, label: _read(document, label, options))
 
 
 def _documents(root: Element) -> Iterator[Element]:
