@@ -15,7 +15,12 @@ endef
 
 MODELS ?= models
 RECORD ?= mine
-NAME ?= $(if $(MIDI),mine,$(or $(CONFIG),chorales))
+DEFAULT_NAME = $(if $(MIDI),mine,$(or $(CONFIG),chorales))
+# The Windows Subsystem for Linux sets the variable NAME to the name of the computer.
+ifeq ($(origin NAME) $(if $(WSL_DISTRO_NAME),wsl),environment wsl)
+NAME := $(DEFAULT_NAME)
+endif
+NAME ?= $(DEFAULT_NAME)
 # A word of the shell, whatever stands in it: a folder may be called "my songs".
 quoted = '$(subst ','\'',$(1))'
 # Of a training: MIDI NAME CONFIG EPOCHS PATIENCE THREADS DEVICE SET="table.key=value ..." REPLACE

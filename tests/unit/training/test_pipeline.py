@@ -191,7 +191,7 @@ def test_a_pipeline_that_is_stopped_says_where_its_bundle_would_go(
     )
 
 
-def words_of_make(folder: Path, *variables: str) -> list[list[str]]:
+def words_of_make(folder: Path, *variables: str, environment: dict[str, str] | None = None) -> list[list[str]]:
     """The command lines that a target of the Makefile gives to Python, word by word."""
     (folder / "bin").mkdir(parents=True)
     python = folder / "bin" / "python"
@@ -203,7 +203,11 @@ def words_of_make(folder: Path, *variables: str) -> list[list[str]]:
     make = shutil.which("make")
     assert make is not None
     done = subprocess.run(  # noqa: S603  # our own command
-        [make, "-C", str(ROOT), f"VENV={folder}", *variables], capture_output=True, text=True, check=False, env=clean
+        [make, "-C", str(ROOT), f"VENV={folder}", *variables],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean | (environment or {}),
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("WORDS")]
@@ -252,6 +256,20 @@ def test_make_train_names_the_model_after_what_it_is_made_of(
     tmp_path: Path, variables: tuple[str, ...], words: list[str]
 ) -> None:
     assert words_of_make(tmp_path / "v", "train", *variables) == [["-m", "training", "pipeline", *words]]
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"NAME": "ours"}, "ours"),
+        ({"NAME": "DESKTOP-7", "WSL_DISTRO_NAME": "Debian"}, "chorales"),  # there, the computer is called so
+    ],
+)
+def test_a_name_from_the_environment_is_the_models_unless_it_is_the_computers(
+    tmp_path: Path, environment: dict[str, str], name: str
+) -> None:
+    (words,) = words_of_make(tmp_path / "v", "train", environment=environment)
+    assert words[words.index("--name") + 1] == name
 
 
 def test_make_export_writes_what_a_run_has(tmp_path: Path) -> None:
