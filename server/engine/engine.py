@@ -18,7 +18,7 @@ from server.engine.errors import (
     EngineStoppedError,
     QueueFullError,
 )
-from server.engine.estimate import FinishEstimate
+from server.engine.estimate import FinishEstimate, RetryHint
 from server.engine.guard import GuardedObserver
 from server.engine.observer import EngineObserver, Outcome, silent
 from server.engine.pace import PATIENCE_SECONDS, USHERED_PATIENCE_SECONDS
@@ -32,6 +32,8 @@ from server.engine.ticket import Ticket
 from server.engine.usher import Entrant, Usher
 
 _log = logging.getLogger(__name__)
+_HINT_SECONDS = 0.1
+"""Calls that the full queue refuses within this time share an estimate."""
 
 
 class Engine:
@@ -61,6 +63,7 @@ class Engine:
         patience = PATIENCE_SECONDS if runner.opener is None else USHERED_PATIENCE_SECONDS
         self._scheduler = Scheduler(runner.slots, queue_limit, runner.chunk_sizes, patience)
         self._estimate = FinishEstimate(runner.width, runner.slots)
+        self._retry_hint = RetryHint(_HINT_SECONDS)
         self._in_flight: dict[Future[Completion], Sequence] = {}
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)  # something to do, for the engine's thread
@@ -221,7 +224,7 @@ class Engine:
     def _retry_after_seconds(self) -> float:
         """Estimate when the first sequence finishes, which makes room for another one; with the lock."""
         sequences = self._scheduler.running.values() or self._scheduler.waiting
-        return self._estimate.retry_after_seconds(lambda: self._seconds_to_first(sequences), time.perf_counter())
+        return self._retry_hint.seconds(lambda: self._seconds_to_first(sequences), time.perf_counter())
 
     def _seconds_to_first(self, sequences: Collection[Sequence]) -> float:
         """Estimate when the first of some sequences finishes, once they run; with the lock."""

@@ -18,8 +18,6 @@ processor away for a moment."""
 _WARM_UP_STEPS: Final = 256
 """So many steps does the run count for that was measured at the start."""
 _PIECES_REMEMBERED: Final = 32
-_ESTIMATE_SECONDS: Final = 0.1
-"""Calls that are refused within this time share an estimate: in a flood there are thousands in a second."""
 _FIRST_GUESS_SECONDS: Final = 0.001
 """A step's time while none was measured."""
 _FIRST_GUESS_SHARES: Final = (0.01, 0.04, 0.2, 0.75)
@@ -43,8 +41,6 @@ class FinishEstimate:
         self._steps = _Mean(_STEPS_REMEMBERED)  # seconds a step, of runs of any width
         self._full_steps = _Mean(_STEPS_REMEMBERED)  # the same, of runs of full width alone
         self._shares: deque[float] = deque(maxlen=_PIECES_REMEMBERED)  # the same as `_FIRST_GUESS_SHARES`, measured
-        self._estimated_at = -math.inf
-        self._room_at = 0.0  # when a sequence has finished, as estimated last
 
     def ran(self, width: int, steps: int, seconds: float) -> None:
         """Learn what a run took, with what had to be done before and after it."""
@@ -109,20 +105,33 @@ class FinishEstimate:
         first = order[np.searchsorted(np.cumsum(probability[order]), _MEDIAN)]
         return self.seconds(float(left[first]), count)
 
-    def retry_after_seconds(self, seconds_to_first: Callable[[], float], now: float) -> float:
-        """When a refused caller should come back: as soon as a sequence has finished, within bounds.
-
-        Args:
-            seconds_to_first: time until the first of those that run finishes; called once in a while.
-            now: in seconds of a monotonic clock.
-        """
-        if now - self._estimated_at >= _ESTIMATE_SECONDS:
-            self._estimated_at = now
-            self._room_at = now + seconds_to_first()
-        return min(max(self._room_at - now, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
-
     def _known_shares(self) -> list[float]:
         return list(self._shares or _FIRST_GUESS_SHARES)  # a copy, since another thread may add to them
+
+
+class RetryHint:
+    """When refused callers should come back, estimated once in a while: in a flood thousands are refused in a second.
+
+    Args:
+        shared_seconds: calls that are refused within this time share an estimate.
+    """
+
+    def __init__(self, shared_seconds: float) -> None:
+        self._shared_seconds = shared_seconds
+        self._estimated_at = -math.inf
+        self._room_at = 0.0  # when there is room, as estimated last
+
+    def seconds(self, seconds_to_room: Callable[[], float], now: float) -> float:
+        """Time until there is room, within bounds.
+
+        Args:
+            seconds_to_room: estimates it; called if the last estimate is too old.
+            now: in seconds of a monotonic clock.
+        """
+        if now - self._estimated_at >= self._shared_seconds:
+            self._estimated_at = now
+            self._room_at = now + seconds_to_room()
+        return min(max(self._room_at - now, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
 
 
 class _Mean:

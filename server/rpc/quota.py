@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from server.engine.engine import Engine
-from server.engine.estimate import MAX_RETRY_SECONDS, MIN_RETRY_SECONDS
+from server.engine.estimate import RetryHint
 from server.engine.ticket import Ticket
 from server.errors import ConnectionLimitError
 
-_ESTIMATE_SECONDS: Final = 0.2
+_HINT_SECONDS: Final = 0.2
 """Calls of a connection that are refused within this time share an estimate: it looks at all pieces in flight."""
 
 
@@ -38,8 +38,7 @@ class _Connection:
 
     pieces: set[PieceInFlight] = field(default_factory=set)
     tokens: int = 0
-    estimated_at: float = float("-inf")
-    room_at: float = 0.0
+    retry_hint: RetryHint = field(default_factory=lambda: RetryHint(_HINT_SECONDS))
 
 
 class ConnectionQuota:
@@ -92,20 +91,15 @@ class ConnectionQuota:
         count = len(connection.pieces)
         if count == 0 or (count < self._max_pieces and connection.tokens + tokens <= self._max_tokens):
             return
-        retry_after_seconds = self._retry_after_seconds(connection, tokens)
+        retry_after_seconds = connection.retry_hint.seconds(
+            lambda: self._seconds_to_room(connection, tokens), time.monotonic()
+        )
         if count >= self._max_pieces:
             raise ConnectionLimitError("pieces", count, 1, self._max_pieces, retry_after_seconds)
         raise ConnectionLimitError("tokens", connection.tokens, tokens, self._max_tokens, retry_after_seconds)
 
-    def _retry_after_seconds(self, connection: _Connection, tokens: int) -> float:
-        """Estimate when so many of the connection's pieces have finished that one of `tokens` tokens fits in."""
-        now = time.monotonic()
-        if now - connection.estimated_at >= _ESTIMATE_SECONDS:
-            connection.estimated_at = now
-            connection.room_at = now + self._seconds_to_room(connection, tokens)
-        return min(max(connection.room_at - now, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
-
     def _seconds_to_room(self, connection: _Connection, tokens: int) -> float:
+        """Estimate when so many of the connection's pieces have finished that one of `tokens` tokens fits in."""
         pieces, left = len(connection.pieces), connection.tokens
         for seconds, freed in sorted((piece.seconds_left, piece.tokens) for piece in connection.pieces):
             pieces, left = pieces - 1, left - freed

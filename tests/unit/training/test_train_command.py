@@ -3,15 +3,14 @@
 import shlex
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from music.bundle import load_bundle
+from tests.unit.training.signals import signalled_at
 from training.__main__ import main
 from training.history import HISTORY, read_history
-from training.model import MusicLSTM
 from training.run import Run
 
 
@@ -24,26 +23,13 @@ def invoke(words: list[str]) -> Result:
     return CliRunner().invoke(main, words)
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, window: int, number: signal.Signals, times: int = 1) -> None:
-    forward, count = MusicLSTM.forward, 0
-
-    def signalling(self: MusicLSTM, *inputs: Any) -> Any:
-        nonlocal count
-        count += 1
-        for _ in range(times if count == window else 0):
-            signal.raise_signal(number)
-        return forward(self, *inputs)
-
-    monkeypatch.setattr(MusicLSTM, "forward", signalling)
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_says_how_to_go_on_and_how_to_export_and_both_work(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     run = tmp_path / "my run"
     with monkeypatch.context() as patch:
-        interrupted(patch, 2, number)
+        signalled_at(patch, 2, number)
         stopped = invoke(command(small_corpus, run))
     assert stopped.exit_code == code
     assert f"stopped in epoch 1 of 3, 50% through; what it has reached is saved in {run}" in stopped.output
@@ -68,7 +54,7 @@ def test_a_stopped_training_says_how_to_go_on_and_how_to_export_and_both_work(
 def test_a_training_that_is_stopped_at_once_says_what_is_lost(
     small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(monkeypatch, 2, signal.SIGINT, times=2)
+    signalled_at(monkeypatch, 2, signal.SIGINT, times=2)
     result = invoke(command(small_corpus, tmp_path / "run"))
     assert result.exit_code == 130
     assert "what came after the last checkpoint in" in result.output

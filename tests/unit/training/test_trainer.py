@@ -1,13 +1,13 @@
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from music.tokenizers import GridTokenizer
+from tests.unit.training.signals import signalled_at
 from training import trainer as trainer_module
 from training.batches import EncodedPiece
 from training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
@@ -15,7 +15,6 @@ from training.config import Config, load_config
 from training.distributed import World
 from training.errors import CheckpointError, DivergenceError, StoppedError
 from training.history import HISTORY, read_history
-from training.model import MusicLSTM
 from training.run import Run, train
 from training.trainer import Trainer
 
@@ -125,20 +124,6 @@ def test_no_checkpoint_within_an_epoch_holds_weights_that_are_no_numbers(
     with pytest.raises(DivergenceError, match="the training loss is no number; lower the learning rate"):
         trainer.run()
     assert not (tmp_path / LAST).exists()
-
-
-def signalled_at(monkeypatch: pytest.MonkeyPatch, window: int, number: signal.Signals, *, times: int = 1) -> None:
-    """The process gets a signal while it computes its `window`-th window."""
-    forward, count = MusicLSTM.forward, 0
-
-    def signalling(self: MusicLSTM, *inputs: Any) -> Any:
-        nonlocal count
-        count += 1
-        for _ in range(times if count == window else 0):
-            signal.raise_signal(number)
-        return forward(self, *inputs)
-
-    monkeypatch.setattr(MusicLSTM, "forward", signalling)
 
 
 def same_run(one: Path, other: Path) -> None:
