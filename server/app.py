@@ -39,7 +39,7 @@ class App:
     """The whole server: SERVING inside `async with`, drained and gone after it.
 
     Args:
-        settings: what whoever starts it decided.
+        settings: of the server, checked already.
         load: makes the models, their engines not started yet; called on a thread.
         keepalive: how a lost peer is noticed.
         on_opening: called when the models have run, right before calls are let in.
@@ -160,7 +160,7 @@ async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Wa
     Until calls are let in, signals do what they did before: `end_on_signal` has them end the process.
 
     Args:
-        settings: what whoever starts it decided.
+        settings: of the server, checked already.
         load: makes the models.
         watchdog: is told when the server serves, and when it stops.
 

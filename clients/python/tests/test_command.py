@@ -177,9 +177,9 @@ def test_ctrl_c_ends_with_130_and_one_word(server: "ScriptedServer", tmp_path: P
 def test_a_wait_in_vain_says_why(server: "ScriptedServer", tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-    nobody = run(server, "--server", address, "--wait", "--timeout", "0.3", "health", folder=tmp_path)
-    assert nobody.returncode == 1
-    assert nobody.stderr.decode() == (
+    unreachable = run(server, "--server", address, "--wait", "--timeout", "0.3", "health", folder=tmp_path)
+    assert unreachable.returncode == 1
+    assert unreachable.stderr.decode() == (
         f"Error: {address} gave no answer within 0.3 s: {address} cannot be reached: Connection refused ({address})\n"
     )
     encrypted = run(server, "--tls", "--wait", "--timeout", "0.3", "health", folder=tmp_path)
