@@ -1,1 +1,1 @@
-"""Benchmarks: what the engine and the service cost, against a bare loop that runs beside them."""
+"""Benchmarks: bare loop, engine, service, peers, load, determinism soak. Nothing imports this package."""

@@ -1,33 +1,69 @@
-"""`python -m bench`."""
+"""`python -m bench`: measure, print, record."""
 
-import sys
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from bench.options import parse_options
-from bench.page import render
-from bench.places import RESULTS
-from bench.table import as_text
+import click
+
+from bench.options import Options, model_options, parse_name, parse_parts, parse_widths
+from bench.page import write_page
+from bench.record import RESULTS
+from bench.tables import as_text
 from music.errors import FantasiaError
+from report import check_writable
+
+_COUNT = click.IntRange(min=1)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure and print, or render; the exit code: 0 done, 1 could not, 2 bad arguments."""
-    options = parse_options(arguments)
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@model_options(provider=Options.provider)
+@click.option(
+    "--parts", callback=parse_parts, default=",".join(Options.parts), help="Parts to measure, separated by commas."
+)
+@click.option(
+    "--widths",
+    callback=parse_widths,
+    default=",".join(map(str, Options.widths)),
+    help="Batch sizes of the engine, separated by commas.",
+)
+@click.option(
+    "--clients",
+    callback=parse_widths,
+    default=",".join(map(str, Options.clients)),
+    help="Numbers of concurrent clients of the service, separated by commas.",
+)
+@click.option("--steps", type=_COUNT, default=Options.steps, help="Length of a piece in grid steps.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.0, min_open=True, max=1e6),
+    default=Options.seconds,
+    help="Approximate duration of all measurements; every one has at least 3 rounds.",
+)
+@click.option("--threads", type=_COUNT, default=Options.threads, help="CPU threads of one run of the model.")
+@click.option("--record", callback=parse_name, help="Write bench/results/NAME.json.", metavar="NAME")
+@click.option(
+    "--render",
+    type=click.Path(path_type=Path),
+    metavar="PAGE",
+    help="Measure nothing: write the recorded results into PAGE.",
+)
+def main(record: str | None, render: Path | None, **chosen: Any) -> None:
+    """Compare engine, service and peers with a bare loop of the same model."""
     try:
-        if options.render:
-            render(options.render)
-            return 0
-        from bench.suite import run_suite  # only now: the results can be rendered without ONNX Runtime
+        if render:
+            write_page(render)
+            return
+        from bench.suite import run_suite  # needs ONNX Runtime, which rendering does not
 
-        report = run_suite(options)
-    except FantasiaError as error:
-        sys.stderr.write(f"python -m bench: error: {error}\n")
-        return 1
-    print(as_text(report), end="")
-    if options.record:
-        report.save(RESULTS / f"{options.record}.json")
-    return 0
+        if record:
+            check_writable(RESULTS)
+        measured = run_suite(Options(**chosen))
+        click.echo(as_text(measured), nl=False)
+        if record:
+            measured.save(RESULTS / f"{record}.json")
+    except (FantasiaError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(prog_name="python -m bench")

@@ -1,39 +1,38 @@
-"""Numbers that were measured, and what follows from them."""
+"""Compares two rates that are measured in turn, round after round."""
 
+import time
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import median, quantiles
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-PERMILLE: Final = (500, 990, 999)
+from report import Record
 
-
-class Table(BaseModel):
-    """Part of a record."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+MIN_ROUNDS: Final = 3
+MAX_ROUNDS: Final = 25
 
 
-class Comparison(Table):
+class Comparison(Record):
     """Rates in tokens a second, round by round, of a reference and of what ran in turn with it."""
 
-    bare_rates: tuple[float, ...]
-    """Of the reference, mostly a bare loop."""
+    reference_rates: tuple[float, ...]
+    """Of the reference, usually a bare loop."""
     rates: tuple[float, ...]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.bare_rates) != len(self.rates) or len(self.rates) < 2:
-            raise ValueError("a comparison takes two rounds or more, and both in each")
-        if min(*self.bare_rates, *self.rates) <= 0.0:
-            raise ValueError("rates are above 0")
+        if len(self.reference_rates) != len(self.rates) or len(self.rates) < 2:
+            raise ValueError("a comparison needs at least two rounds with both rates")
+        if min(*self.reference_rates, *self.rates) <= 0.0:
+            raise ValueError("rates must be above 0")
         return self
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Rate by bare rate, round by round."""
-        return tuple(rate / bare for rate, bare in zip(self.rates, self.bare_rates, strict=True))
+        """Rate divided by the reference's rate, round by round."""
+        return tuple(rate / reference for rate, reference in zip(self.rates, self.reference_rates, strict=True))
 
     @property
     def ratio(self) -> float:
@@ -42,56 +41,80 @@ class Comparison(Table):
 
     @property
     def rate(self) -> float:
-        """Median rate, for orientation: it moves with the machine where the ratio need not."""
+        """Median rate, for orientation: it moves with the machine, the ratio less so."""
         return median(self.rates)
 
     @property
-    def bare_rate(self) -> float:
-        """Median bare rate."""
-        return median(self.bare_rates)
+    def reference_rate(self) -> float:
+        """Median rate of the reference."""
+        return median(self.reference_rates)
 
     @property
-    def middle_half(self) -> tuple[float, float]:
+    def quartiles(self) -> tuple[float, float]:
         """First and third quartile of the ratios: the spread."""
         first, _, third = quantiles(self.ratios, n=4, method="inclusive")
         return first, third
 
     @property
     def noise(self) -> float:
-        """Median change of the bare rate from one round to the next: what nothing but the machine did."""
-        return median(abs(later / earlier - 1.0) for earlier, later in pairwise(self.bare_rates))
+        """Median change of the reference's rate from one round to the next: what the machine alone does."""
+        return median(abs(later / earlier - 1.0) for earlier, later in pairwise(self.reference_rates))
 
 
-class Percentiles(Table):
-    """Of a number of durations. With fewer than 100 of them, p99 is the longest."""
+class Percentiles(Record):
+    """Percentiles of durations by nearest rank. With fewer than 100 durations, p99 is the longest."""
 
     p50_seconds: float
     p99_seconds: float
 
     @classmethod
-    def of(cls, seconds: list[float]) -> Self:
-        """Nearest ranks: every percentile is a duration that was measured; there must be one at least."""
-        p50, p99, _ = nearest_ranks(seconds)
-        return cls(p50_seconds=p50, p99_seconds=p99)
+    def of(cls, seconds: Sequence[float]) -> Self:
+        """The percentiles of at least one duration."""
+        ranked = sorted(seconds)
+        return cls(p50_seconds=_nearest_rank(ranked, 500), p99_seconds=_nearest_rank(ranked, 990))
 
 
-class Tail(Table):
-    """Of a number of durations, out to the thousandth. With fewer than 1,000 of them, p99.9 is the longest."""
+class TailPercentiles(Percentiles):
+    """The same with p99.9. With fewer than 1,000 durations, p99.9 is the longest."""
 
-    p50_seconds: float
-    p99_seconds: float
     p999_seconds: float
     count: int
 
     @classmethod
-    def of(cls, seconds: list[float]) -> Self:
-        """Nearest ranks; there must be one duration at least."""
-        p50, p99, p999 = nearest_ranks(seconds)
-        return cls(p50_seconds=p50, p99_seconds=p99, p999_seconds=p999, count=len(seconds))
+    def of(cls, seconds: Sequence[float]) -> Self:
+        """The percentiles of at least one duration."""
+        ranked = sorted(seconds)
+        p50, p99, p999 = (_nearest_rank(ranked, permille) for permille in (500, 990, 999))
+        return cls(p50_seconds=p50, p99_seconds=p99, p999_seconds=p999, count=len(ranked))
 
 
-def nearest_ranks(seconds: list[float]) -> tuple[float, float, float]:
-    """The median, the 99th percentile and the 99.9th, each a duration that was measured."""
-    ranked = sorted(seconds)
-    p50, p99, p999 = (ranked[-(-len(ranked) * permille // 1000) - 1] for permille in PERMILLE)
-    return p50, p99, p999
+def compare(
+    reference: Callable[[], float],
+    other: Callable[[], float],
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Measure both in every round, so that a change of the machine affects both.
+
+    Args:
+        reference: measures the reference once, in tokens a second.
+        other: measures what is compared with it.
+        seconds: approximate duration; there are at least `MIN_ROUNDS` and at most `MAX_ROUNDS` rounds.
+        clock: time in seconds.
+    """
+    reference_rates: list[float] = []
+    rates: list[float] = []
+    began = clock()
+    for done in range(MAX_ROUNDS):
+        spent = clock() - began
+        if done >= MIN_ROUNDS and spent + spent / done > seconds:
+            break
+        # The second one finds the caches and the clock frequency that the first has left: they alternate.
+        for measure, into in ((reference, reference_rates), (other, rates))[:: 1 if done % 2 == 0 else -1]:
+            into.append(measure())
+    return Comparison(reference_rates=tuple(reference_rates), rates=tuple(rates))
+
+
+def _nearest_rank(ranked: Sequence[float], permille: int) -> float:
+    return ranked[-(-len(ranked) * permille // 1000) - 1]

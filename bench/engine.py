@@ -1,4 +1,4 @@
-"""The engine against the bare loop."""
+"""The engine against the bare loop, and int8 against float32."""
 
 import time
 from collections.abc import Sequence
@@ -7,53 +7,54 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.bare import BareLoop
-from bench.rounds import interleaved
-from bench.rows import EngineRow
+from bench.bare_loop import BareLoop
+from bench.comparison import compare
+from bench.record import EngineRow, PrecisionRow
 from server.engine.engine import Engine
-from server.engine.observer import SilentObserver
+from server.engine.observer import EngineObserver
 from server.engine.request import EngineRequest
 
+PRECISION_WIDTHS: Final = (1, 8, 64)
 _CONTROL_SHARE: Final = 1 / 3
 
 
-class RunClock(SilentObserver):
+class RunnerClock(EngineObserver):
     """Adds up the time inside the runner."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def chunk(self, width: int, steps: int, seconds: float) -> None:
-        """Add a run."""
+        """See `EngineObserver.chunk`."""
         self.seconds += seconds
 
 
 def measure_engine(
     bare: BareLoop,
-    twin: BareLoop,
+    control_loop: BareLoop,
     engine: Engine,
-    run_clock: RunClock,
+    clock: RunnerClock,
     requests: Sequence[EngineRequest],
     *,
     seconds: float,
 ) -> EngineRow:
-    """Compare them on the same requests, as many as the width.
+    """Compare engine and bare loop on the same requests.
 
     Args:
         bare: the reference.
-        twin: another one, for the control. Equal sessions of one process were seen to differ in speed by some
-            per cent, and to keep to it.
+        control_loop: another bare loop, for the control: equal sessions of one process can differ in speed by some
+            percent.
         engine: started, with a slot for each request and nothing else to do.
-        run_clock: the engine's observer.
-        requests: all of one length, at most as many as there are slots.
-        seconds: about how long it takes.
+        clock: the engine's observer.
+        requests: all of one length, as many as the width.
+        seconds: approximate duration.
     """
     count = sum(request.max_tokens for request in requests)
-    same = bool(np.array_equal(bare.run(requests)[0], _decode(engine, requests)))  # which warms up both
-    twin.run(requests)
-    run_clock.seconds = spent = 0.0
+    same = bool(np.array_equal(bare.run(requests)[0], _decode(engine, requests)))  # this is the warm-up, too
+    control_loop.run(requests)
+    clock.seconds = spent = 0.0
 
-    def rate() -> float:
+    def engine_rate() -> float:
         nonlocal spent
         began = time.perf_counter()
         _decode(engine, requests)
@@ -61,27 +62,28 @@ def measure_engine(
         spent += took
         return count / took
 
-    def bare_rate() -> float:
-        return count / bare.run(requests)[1]
-
-    comparison = interleaved(bare_rate, rate, seconds=seconds * (1 - _CONTROL_SHARE))
-    control = interleaved(bare_rate, lambda: count / twin.run(requests)[1], seconds=seconds * _CONTROL_SHARE)
+    comparison = compare(lambda: bare.rate(requests), engine_rate, seconds=seconds * (1 - _CONTROL_SHARE))
+    control = compare(
+        lambda: bare.rate(requests), lambda: control_loop.rate(requests), seconds=seconds * _CONTROL_SHARE
+    )
     return EngineRow(
         width=len(requests),
         comparison=comparison,
         control=control,
-        run_share=run_clock.seconds / spent,
+        runner_share=clock.seconds / spent,
         same_tokens=same,
     )
 
 
-def decode_rate(engine: Engine, requests: Sequence[EngineRequest]) -> float:
-    """Tokens a second of the engine on these requests, all at once."""
-    began = time.perf_counter()
-    tokens = _decode(engine, requests).size
-    return tokens / (time.perf_counter() - began)
+def measure_precision(
+    float32: BareLoop, int8: BareLoop, requests: Sequence[EngineRequest], *, seconds: float
+) -> PrecisionRow:
+    """Compare two bare loops of the same bundle on the same requests."""
+    different = (float32.run(requests)[0] != int8.run(requests)[0]).any(axis=1)  # this is the warm-up, too
+    comparison = compare(lambda: float32.rate(requests), lambda: int8.rate(requests), seconds=seconds)
+    return PrecisionRow(width=len(requests), comparison=comparison, different=float(different.mean()))
 
 
 def _decode(engine: Engine, requests: Sequence[EngineRequest]) -> NDArray[np.int32]:
-    tickets = [engine.submit(request) for request in requests]
-    return np.stack([ticket.future.result().tokens for ticket in tickets])
+    handles = [engine.submit(request) for request in requests]
+    return np.stack([handle.future.result().tokens for handle in handles])

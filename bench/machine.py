@@ -1,35 +1,34 @@
-"""What a result was measured on."""
+"""The machine that a result was measured on, and how its cores are shared."""
 
+import os
 import platform
 import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
-from bench.cores import Cores, usable_cores
-from server.engine.precision import byte_products
+from report import Record
+from runtime.precision import int8_instructions
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
-_RUNTIMES: Final = ("onnxruntime-gpu", "onnxruntime")
 
 
-class Machine(BaseModel):
+class Machine(Record):
     """Hardware and versions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: str
     """Model name of the CPU."""
-    byte_products: tuple[str, ...] = ()
-    """Instructions that it multiplies bytes with, which decide what int8 gains; empty where nothing was said."""
+    int8_instructions: tuple[str, ...] = ()
+    """Instructions for products of bytes, which decide what int8 gains; empty if unknown."""
     cores: int
     """Cores that the benchmark may use."""
     work_cores: tuple[int, ...]
-    """Cores that bare loop, engine and server were held to; empty if to none."""
+    """Cores that bare loop, engine and server are pinned to; empty if not pinned."""
     client_cores: tuple[int, ...]
-    """Cores that the clients were held to; empty if to none."""
+    """Cores that the clients are pinned to; empty if not pinned."""
     system: str
     """Kernel and architecture."""
     python: str
@@ -41,22 +40,55 @@ class Machine(BaseModel):
 
     @property
     def processor(self) -> str:
-        """The CPU, and what it multiplies bytes with."""
-        return f"{self.cpu} ({', '.join(self.byte_products)})" if self.byte_products else self.cpu
+        """The CPU and its instructions for int8."""
+        return f"{self.cpu} ({', '.join(self.int8_instructions)})" if self.int8_instructions else self.cpu
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """How the cores are shared."""
+
+    count: int
+    """Cores that the benchmark may use."""
+    work: frozenset[int] = frozenset()
+    """For bare loop, engine and server; empty if not pinned."""
+    clients: frozenset[int] = frozenset()
+    """For the clients of the service; empty if not pinned."""
+
+
+def usable_cores() -> frozenset[int]:
+    """The cores that this process may run on."""
+    if sys.platform == "linux":
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def share_cores(usable: Iterable[int], threads: int) -> Cores:
+    """Give `threads` cores to the work and the others to the clients; pin nothing if none would be left for them."""
+    ranked = sorted(usable)
+    if sys.platform != "linux" or threads >= len(ranked):
+        return Cores(len(ranked))
+    return Cores(len(ranked), frozenset(ranked[:threads]), frozenset(ranked[threads:]))
+
+
+def pin_to(cores: frozenset[int]) -> None:
+    """Pin this process, and the processes that it starts from now on, to the cores; no cores: do nothing."""
+    if cores and sys.platform == "linux":
+        os.sched_setaffinity(0, cores)
 
 
 def describe_machine(cores: Cores | None = None) -> Machine:
-    """What this process runs on and with; without `cores`, nobody is held to any."""
+    """The machine of this process; without `cores`, nothing is pinned."""
     cores = cores or Cores(len(usable_cores()))
     return Machine(
         cpu=_cpu(),
-        byte_products=byte_products(),
+        int8_instructions=int8_instructions(),
         cores=cores.count,
         work_cores=tuple(sorted(cores.work)),
         client_cores=tuple(sorted(cores.clients)),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        onnxruntime=next(filter(None, map(_version, _RUNTIMES)), ""),
+        onnxruntime=_version("onnxruntime-gpu") or _version("onnxruntime"),
         numpy=_version("numpy"),
         grpcio=_version("grpcio"),
         revision=_revision(),
@@ -80,19 +112,8 @@ def _version(distribution: str) -> str:
 
 
 def _revision() -> str:
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    return commit + "+" if commit and _git("status", "--porcelain", "--untracked-files=no") else commit
-
-
-def _git(*arguments: str) -> str:
+    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     try:
-        # What git is called with is ours; a machine without it has no revision to tell.
-        return subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         return ""

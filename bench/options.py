@@ -1,112 +1,100 @@
-"""What whoever runs the benchmark decides."""
+"""Options of the benchmark's command lines."""
 
-import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
+
+import click
+
+from music.errors import FantasiaError
+from runtime.precision import Precision
 
 Provider = Literal["auto", "cpu", "cuda"]
-WantedPrecision = Literal["auto", "float32", "int8"]
-Part = Literal["engine", "service", "peers", "latency", "fairness", "growth", "precision", "operators", "prefill"]
+WantedPrecision = Literal["auto"] | Precision
+Part = Literal["engine", "service", "peers", "load", "fairness", "precision", "prefill"]
 
-_WIDEST: Final = 256
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
+MAX_WIDTH: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+class BenchError(FantasiaError):
+    """The benchmark cannot run with these options, or a measurement failed."""
+
+
+@dataclass(frozen=True)
 class Options:
-    """The command line, parsed."""
+    """What `python -m bench` measures."""
 
-    bundle: Path
-    """The bundle to run."""
-    parts: tuple[Part, ...]
-    """What is measured."""
-    widths: tuple[int, ...]
-    """Sequences that the engine runs at once, one measurement each."""
-    clients: tuple[int, ...]
-    """Callers of the service at once, one measurement each; the most of them everywhere else."""
-    steps: int
+    bundle: Path = Path("models/chorales")
+    parts: tuple[Part, ...] = PARTS
+    widths: tuple[int, ...] = (1, 8, 32, 64, 128)
+    """Batch sizes of the engine, one measurement each."""
+    clients: tuple[int, ...] = (1, 64)
+    """Concurrent clients of the service, one measurement each; the last number everywhere else."""
+    steps: int = 128
     """Length of a piece in steps of the model's grid."""
-    seconds: float
-    """About how long the measurements take in all."""
-    soak_tokens: int
-    """Tokens that the server writes while its memory is watched."""
-    threads: int
+    seconds: float = 240.0
+    """Approximate duration of all measurements."""
+    threads: int = 1
     """Threads of one run of the model."""
-    provider: Provider
-    """What runs the model."""
-    precision: WantedPrecision
-    """In which arithmetic engine and server run it; `auto` for what they choose by themselves."""
-    record: str | None
-    """Name of the result to record, if any."""
-    render: Path | None
-    """The page to write the recorded results into, instead of measuring."""
+    provider: Provider = "auto"
+    precision: WantedPrecision = "auto"
+    """Arithmetic of engine and server; `auto` for their own choice."""
 
 
-def parse_options(arguments: Sequence[str]) -> Options:
-    """Parse the command line (without the program's name).
-
-    Raises:
-        SystemExit: it cannot be read (code 2), or asks for help (code 0).
-    """
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Engine and service against a bare loop.")
-    parser.add_argument("--bundle", type=Path, default=Path("models/chorales"), help="bundle to run (%(default)s)")
-    parser.add_argument("--parts", type=_parts, default=",".join(get_args(Part)), help="what to measure (%(default)s)")
-    parser.add_argument("--widths", type=_widths, default="1,8,32,64,128", help="for the engine (%(default)s)")
-    parser.add_argument("--clients", type=_widths, default="1,64", help="of the service (%(default)s)")
-    parser.add_argument("--steps", type=count, default=128, help="grid steps of a piece (%(default)s)")
-    parser.add_argument(
-        "--seconds", type=_seconds, default=240.0, help="about what all measurements take (%(default)s); 3 rounds each"
-    )
-    parser.add_argument("--soak-tokens", type=count, default=200_000, help="while the memory is watched (%(default)s)")
-    parser.add_argument("--threads", type=count, default=1, help="CPU threads of the model (%(default)s)")
-    parser.add_argument("--provider", choices=get_args(Provider), default="auto", help="what runs it (%(default)s)")
-    parser.add_argument(
-        "--precision", choices=get_args(WantedPrecision), default="auto", help="of engine and server (%(default)s)"
-    )
-    parser.add_argument("--record", type=name, metavar="NAME", help="write bench/results/NAME.json")
-    parser.add_argument(
-        "--render", type=Path, metavar="PAGE", help="measure nothing: put the recorded results into the page"
-    )
-    return Options(**vars(parser.parse_args(arguments)))
+def parse_parts(context: click.Context, parameter: click.Parameter, value: str) -> tuple[Part, ...]:
+    """Parts separated by commas, in the order in which they are measured: a callback for click."""
+    asked = set(value.split(","))
+    if not asked <= set(PARTS):
+        raise click.BadParameter(f"{value!r} is not a list of {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in asked)
 
 
-def count(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def name(text: str) -> str:
-    """The name of a record, for argparse."""
-    if not _NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name of a-z, 0-9, dot, dash and underscore")
-    return text
-
-
-def _parts(text: str) -> tuple[Part, ...]:
-    """In the order in which they are measured, however they were written."""
-    asked = set(text.split(","))
-    if not asked <= set(get_args(Part)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {', '.join(get_args(Part))}")
-    return tuple(part for part in get_args(Part) if part in asked)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    widths = tuple(map(count, text.split(",")))
-    if list(widths) != sorted(set(widths)) or widths[-1] > _WIDEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ascending numbers up to {_WIDEST} like 1,8,64")
+def parse_widths(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    """Ascending numbers separated by commas: a callback for click."""
+    widths = tuple(int(text) if re.fullmatch("[0-9]+", text) else 0 for text in value.split(","))
+    if list(widths) != sorted(set(widths)) or widths[0] < 1 or widths[-1] > MAX_WIDTH:
+        raise click.BadParameter(f"{value!r} is not a list of ascending numbers from 1 to {MAX_WIDTH}, such as 1,8,64")
     return widths
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+def parse_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Name of a record, which becomes a file name: a callback for click."""
+    if value is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", value):
+        raise click.BadParameter(f"{value!r} may only have a-z, 0-9, dot, dash and underscore")
+    return value
+
+
+def model_options(provider: Provider) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that all commands have: bundle, precision and provider (with this default)."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--provider",
+                type=click.Choice(get_args(Provider)),
+                default=provider,
+                show_default=True,
+                help="Execution provider of ONNX Runtime.",
+            ),
+            click.option(
+                "--precision",
+                type=click.Choice(["auto", *get_args(Precision)]),
+                default="auto",
+                show_default=True,
+                help="Precision of the model's arithmetic.",
+            ),
+            click.option(
+                "--bundle",
+                type=click.Path(path_type=Path),
+                default=Options.bundle,
+                show_default=True,
+                help="Bundle to run.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,55 +1,56 @@
-"""Puts the recorded results into a page, between two marks, so that nobody types a number."""
+"""Writes the recorded results into docs/performance.md."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from bench.churn.record import ChurnReport
-from bench.churn.record import as_markdown as crowd_as_markdown
-from bench.churn.record import recorded as recorded_crowds
-from bench.errors import BenchError
-from bench.figures import draw, figures
-from bench.places import RESULTS
-from bench.report import Report, load_report
-from bench.table import as_markdown
-from training.pages import Region
+from bench.figures import draw_figures, figure_paths
+from bench.fuzz.record import recorded_lines
+from bench.record import RESULTS, BenchmarkRecord
+from bench.soak.record import SoakRecord, soak_lines
+from bench.tables import description, remarks, tables
+from report import Region, render_template
 
-BEGIN: Final = "<!-- results: written by `python -m bench --render`, not by hand -->"
-END: Final = "<!-- end of results -->"
-REGION: Final = Region(BEGIN, END, "results", BenchError)
+REGION: Final = Region("results", command="make record")
+T = TypeVar("T", BenchmarkRecord, SoakRecord)
+_TEMPLATE: Final = Path(__file__).with_name("results.md.jinja")
 
 
-def recorded(folder: Path = RESULTS) -> dict[str, Report]:
-    """Every recorded result by its name, the newest first.
-
-    Raises:
-        BenchError: a file is no result.
-    """
-    reports = {path.stem: load_report(path) for path in sorted(folder.glob("*.json"))}
-    return dict(sorted(reports.items(), key=lambda item: item[1].date, reverse=True))
-
-
-def rendered(page: str, reports: Mapping[str, Report], crowds: Mapping[str, ChurnReport]) -> str:
-    """The page with these results between its marks.
-
-    Raises:
-        BenchError: the page has not both marks, in order.
-    """
-    parts = [
-        f"### {name}\n\n{as_markdown(report, {key: str(path) for key, path in figures(name, report).items()})}"
-        for name, report in reports.items()
+def results_markdown(
+    records: Mapping[str, BenchmarkRecord], soaks: Mapping[str, SoakRecord], fuzzed: Mapping[str, Sequence[str]]
+) -> str:
+    """The text between the marks of the page: records by name, the newest first; then the lines of fuzzed ones."""
+    shown = [
+        {
+            "name": name,
+            "description": description(record),
+            "tables": tables(record),
+            "figures": figure_paths(name, record),
+            "remarks": remarks(record),
+        }
+        for name, record in _newest_first(records)
     ]
-    parts += [f"### {name}: answers in a crowd\n\n{crowd_as_markdown(crowd)}" for name, crowd in crowds.items()]
-    return REGION.filled(page, "\n".join(parts) or "No result has been recorded yet.\n")
+    return render_template(
+        _TEMPLATE,
+        records=shown,
+        soaks=[(name, soak_lines(soak)) for name, soak in _newest_first(soaks)],
+        fuzzed=list(fuzzed.items()),
+    )
 
 
-def render(page: Path, folder: Path = RESULTS) -> None:
-    """Write the recorded results into the page, and draw their figures beside it.
+def write_page(page: Path, folder: Path = RESULTS) -> None:
+    """Write all records of a folder into the page, and draw their figures beside it.
 
     Raises:
-        BenchError: the page cannot be read or has no place for them, or a file is no result.
+        RecordError: a file is not a record.
+        PageError: the page cannot be read, or has no region for the results.
     """
-    reports = recorded(folder)
-    page.write_text(rendered(REGION.read(page), reports, recorded_crowds(folder / "churn")))
-    for name, report in reports.items():
-        draw(name, report, page)
+    records = BenchmarkRecord.load_folder(folder)
+    soaks = SoakRecord.load_folder(folder / "soak")
+    REGION.write(page, results_markdown(records, soaks, recorded_lines(folder / "fuzz")))
+    for name, record in records.items():
+        draw_figures(name, record, page.parent)
+
+
+def _newest_first(records: Mapping[str, T]) -> list[tuple[str, T]]:
+    return sorted(records.items(), key=lambda item: item[1].date, reverse=True)

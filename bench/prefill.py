@@ -1,75 +1,81 @@
-"""A long primer, read at once or step by step, and what that does to the streams of others."""
+"""A long primer, read by the prefill graph or step by step, and its effect on running sequences."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from bench.bare import BareLoop
-from bench.errors import BenchError
-from bench.rounds import LEAST_ROUNDS, interleaved
-from bench.rows import Prefill
+from bench.bare_loop import BareLoop
+from bench.comparison import MIN_ROUNDS, compare
+from bench.options import BenchError
+from bench.record import Prefill
 from server.engine.engine import Engine
-from server.engine.observer import SilentObserver
+from server.engine.observer import EngineObserver
 from server.engine.request import EngineRequest
 
 TOKENS: Final = 2000
-OTHERS: Final = 16
+"""Of the primer."""
+CONCURRENT: Final = 16
+"""Sequences that run while the primer is read."""
+SLOTS: Final = 64
 _WARM_RUNS: Final = 8
 _POLL_SECONDS: Final = 0.001
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 
 
-class RunTimes(SilentObserver):
-    """Remembers when each run of the decode graph ended, and how many rows it had."""
+class RunTimes(EngineObserver):
+    """Keeps the end and the width of each run of the decode graph."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
         self.widths: list[int] = []
 
     def chunk(self, width: int, steps: int, seconds: float) -> None:
-        """Add a run."""
+        """See `EngineObserver.chunk`."""
         self.widths.append(width)
         self.ends.append(time.perf_counter())
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds from each run's end to the next one's."""
+        """Seconds from the end of each run to the end of the next."""
         return [later - earlier for earlier, later in pairwise(self.ends)]
 
 
 def measure_prefill(
     bare: BareLoop, engine: Engine, times: RunTimes, requests: Sequence[EngineRequest], *, seconds: float
 ) -> Prefill:
-    """Compare the time to the first token after a primer with that of a bare loop that is told it step by step.
+    """Compare the time to the first token after a primer with a bare loop that steps through the primer.
 
     Args:
         bare: the reference.
-        engine: started, with more slots than there are requests, and nothing else to do.
+        engine: started, with more slots than requests, and nothing else to do.
         times: the engine's observer.
-        requests: all of one length, a good deal longer than the primer; the first one's tokens become the primer, and
-            the others run beside it.
-        seconds: about how long it takes.
+        requests: all of one length, much longer than the primer. The first one's tokens become the primer; the others
+            run while it is read.
+        seconds: approximate duration of the comparison.
 
     Raises:
-        BenchError: the others ended before the primer was through.
+        BenchError: the others ended before the primer was read.
     """
     first, *others = requests
     written = engine.submit(replace(first, max_tokens=TOKENS)).future.result().tokens.tolist()
     primer = replace(first, forced=tuple(written), max_tokens=TOKENS + 1)
 
-    def at_once() -> float:
+    def prefill_rate() -> float:
         return TOKENS / engine.submit(primer).future.result().first_token_seconds
 
-    at_once(), bare.run([primer])  # warm up both
-    found = interleaved(lambda: TOKENS / bare.run([primer])[1], at_once, seconds=seconds)
-    stalls = [_stall(engine, times, primer, others) for _ in range(LEAST_ROUNDS)]
+    def stepping_rate() -> float:
+        return TOKENS / bare.run([primer])[1]
+
+    prefill_rate(), stepping_rate()  # warm up
+    comparison = compare(stepping_rate, prefill_rate, seconds=seconds)
+    stalls = [_stall(engine, times, primer, others) for _ in range(MIN_ROUNDS)]
     return Prefill(
         tokens=TOKENS,
-        comparison=found,
-        others=len(others),
+        comparison=comparison,
+        concurrent=len(others),
         gap_seconds=tuple(gap for gap, _ in stalls),
         run_seconds=tuple(run for _, run in stalls),
     )
@@ -78,35 +84,30 @@ def measure_prefill(
 def _stall(
     engine: Engine, times: RunTimes, primer: EngineRequest, others: Sequence[EngineRequest]
 ) -> tuple[float, float]:
-    """Longest time between the ends of two runs while the primer is read, and the median such time before it came."""
-    tickets = [engine.submit(request) for request in others]
+    """Longest time between the ends of two runs while the primer is read, and the median such time before."""
+    times.ends.clear()
+    times.widths.clear()
+    handles = [engine.submit(request) for request in others]
     try:
-        _await_runs(times, len(others))
+        _wait(
+            lambda: times.widths[-_WARM_RUNS:] == [len(others)] * _WARM_RUNS,
+            "the pieces beside the primer never ran in one batch",
+        )
         before = times.gaps[-_WARM_RUNS + 1 :]
         at = len(times.ends) - 1
         engine.submit(primer).future.result()
-        if any(ticket.future.done() for ticket in tickets):
-            raise BenchError("the pieces beside the primer ended before it was read")
+        if any(handle.future.done() for handle in handles):
+            raise BenchError("the concurrent pieces ended before the primer was read")
         return max(times.gaps[at:]), median(before)
     finally:
-        for ticket in tickets:
-            ticket.cancel()
-        engine_idle(engine)
+        for handle in handles:
+            handle.cancel()
+        _wait(lambda: not engine.running and not engine.waiting, "cancelled pieces keep their slots")
 
 
-def _await_runs(times: RunTimes, width: int) -> None:
-    """Wait until a number of runs had all rows."""
-    times.ends.clear()
-    times.widths.clear()
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while times.widths[-_WARM_RUNS:] != [width] * _WARM_RUNS:
+def _wait(condition: Callable[[], bool], failure: str) -> None:
+    until = time.monotonic() + _TIMEOUT_SECONDS
+    while not condition():
         if time.monotonic() > until:
-            raise BenchError("the pieces beside the primer never ran side by side")
-        time.sleep(_POLL_SECONDS)
-
-
-def engine_idle(engine: Engine) -> None:
-    """Wait until nobody runs and nobody waits."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while (engine.running or engine.waiting) and time.monotonic() < until:
+            raise BenchError(failure)
         time.sleep(_POLL_SECONDS)

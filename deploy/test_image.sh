@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the image and runs it hardened, as root on Debian or Ubuntu, without a Docker engine or an image registry.
+# Builds the image and tests it with restricted privileges. Needs root on Debian or Ubuntu, no Docker and no registry.
 #
-# The base image comes from Debian's archive: trixie carries Python 3.13. Everything made here lies in STORE, so
-# that a second run is quick. Arguments are handed to pytest.
+# The base image is made from Debian's archive: trixie has Python 3.13. STORE keeps everything, so that a second run is
+# fast. Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,17 +24,17 @@ if ! podman $IMAGE_ENGINE_OPTIONS image exists "$BASE"; then
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/\?$' || true)
     rm -rf "$STORE/rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip \
-        trixie "$STORE/rootfs" ${mirror:+"$mirror"}  # without one, debootstrap knows its own
+        trixie "$STORE/rootfs" ${mirror:+"$mirror"}  # without a mirror, debootstrap uses its default
     tar -C "$STORE/rootfs" -c . | podman $IMAGE_ENGINE_OPTIONS import - "$BASE"
     rm -rf "$STORE/rootfs"
 fi
 
-# pip inside the build trusts what this machine trusts and asks the index that it asks.
+# pip in the build uses the certificates and the package index of this machine.
 index=${PIP_INDEX_URL:-$(.venv/bin/pip config get global.index-url 2>/dev/null || true)}
 printf '[global]\ncert = %s\n%s\n' "$CERTIFICATES" "${index:+index-url = $index}" >"$STORE/pip.conf"
 export IMAGE_BUILD_OPTIONS="--isolation chroot --network host \
     -v $CERTIFICATES:$CERTIFICATES:ro -v $STORE/pip.conf:/etc/pip.conf:ro"
-# crun and the default limits fail where there is no systemd.
+# crun and the default limits fail without systemd.
 export IMAGE_RUN_OPTIONS="--cgroup-manager=cgroupfs --runtime runc"
 export IMAGE_LIMITS="--ulimit nofile=10000:10000 --ulimit nproc=4096:4096"
 

@@ -1,1 +1,1 @@
-"""The language both sides speak: notes, tokenizers, MIDI bytes and the bundle format."""
+"""Scores, tokenizers, MIDI bytes and the bundle format, shared by training and server. Imports nothing else of ours."""

@@ -1,6 +1,6 @@
-"""Write the Python stubs of the contract: `python proto/generate.py [OUT]`, which `make proto` calls.
+"""Generates the Python stubs of the contract: `python proto/generate.py [OUT]`; `make proto` calls it.
 
-OUT is the folder that holds `fantasia/`; without it, the one that this file lies in.
+OUT is the folder for `fantasia/`, by default the folder of this file.
 """
 
 import sys
@@ -13,11 +13,11 @@ PROTO = Path(__file__).resolve().parent
 
 
 def generate(out: Path) -> int:
-    """Write the stubs of every `.proto` file below `out`, and return protoc's exit code."""
+    """Write the stubs of all `.proto` files below `out` and return the exit code of protoc."""
     scripts = Path(sysconfig.get_path("scripts"))
     plugins = [f"--plugin={name}={scripts / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     outputs = [f"--{kind}_out={out}" for kind in ("python", "grpc_python")]
-    # The plugins are told to be quiet: else they list what they write on stderr.
+    # Without `quiet`, the plugins list their files on stderr.
     outputs += [f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")]
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     return int(protoc.main(["protoc", f"--proto_path={PROTO}", *plugins, *outputs, *sources]))

@@ -1,1 +1,1 @@
-"""Online: the engine, the wire and what joins them."""
+"""The online service: engine, rpc, metrics, and the app that joins them."""

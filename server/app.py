@@ -1,4 +1,4 @@
-"""The composition root: settings, models, engines, wire and metrics become one server."""
+"""The composition root: joins settings, models, engines, rpc and metrics to one server."""
 
 import asyncio
 import gc
@@ -7,17 +7,20 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from runtime.threads import read_cpu_budget
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
-from server.engine.threads import read_cpu
 from server.loading import load_models
 from server.metrics import Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.quota import ConnectionQuota
+from server.rpc.request_limits import RequestLimits
+from server.rpc.resume_token import ResumeTokens
 from server.rpc.server import RpcServer
 from server.settings import Settings
 from server.signals import SIGNALS, kill_on_signal
@@ -25,27 +28,26 @@ from server.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
-# For what is left when nothing is to be waited for any more: answers on their way out, and health watches,
-# which never end by themselves.
+# For responses that are being sent, and health watches, which never end by themselves.
 _GRACE_SECONDS: Final = 0.5
-# Calls that came before the clients learned that we stop are still being read.
+# For calls that clients sent before they got GOAWAY.
 _ARRIVAL_SECONDS: Final = 0.1
-_PULSE_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 1.0
 
 LoadModels = Callable[[Settings, Metrics], list[ServedModel]]
 
 
 class App:
-    """The whole server: SERVING inside `async with`, drained and gone after it.
+    """The whole server. It serves inside `async with`, and is drained and stopped at its end.
 
     Args:
-        settings: of the server, checked already.
-        load: makes the models, their engines not started yet; called on a thread.
-        keepalive: how a lost peer is noticed.
-        on_opening: called when the models have run, right before calls are let in.
+        settings: the server's settings.
+        load: makes the models, without starting their engines; it runs on a thread.
+        keepalive: how lost peers are detected.
+        on_ready: called when every model has run, right before calls are accepted.
 
-    Raises, on entering:
-        FantasiaError: the server cannot start as it was asked to.
+    Raises:
+        FantasiaError: on entering, the server cannot start with these settings.
     """
 
     def __init__(
@@ -54,26 +56,26 @@ class App:
         load: LoadModels = load_models,
         *,
         keepalive: Keepalive | None = None,
-        on_opening: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
-        self._on_opening = on_opening
+        self._on_ready = on_ready
         self._keepalive = keepalive or Keepalive()
         self._load = load
-        self._metrics = Metrics(METHODS.values())
+        self._metrics = Metrics(METHODS)
         self._stack = AsyncExitStack()
         self.quota = ConnectionQuota(settings.max_pieces_per_connection, settings.max_tokens_per_connection)
-        """What connections have in flight."""
+        """Pieces that connections have in flight."""
         self._catalogue: Catalogue
         self._rpc: RpcServer
         self.address = ""
-        """Where it listens, as clients write it, with the bound port; empty until it does."""
+        """Its address as clients write it, with the bound port; empty until it listens."""
         self.metrics_port = 0
         """The bound port of the metrics; 0 until it listens."""
 
     @property
-    def broken(self) -> list[str]:
-        """Names of the models whose engine broke."""
+    def failed_models(self) -> list[str]:
+        """Names of the models whose engine has failed."""
         return [model.name for model in self._catalogue if not model.engine.accepting]
 
     async def __aenter__(self) -> Self:
@@ -82,8 +84,8 @@ class App:
             await self._start(stack)
             self._stack = stack.pop_all()
         gc.collect()
-        gc.freeze()  # what stands now stands until the end: no collection need go through it again
-        cpu = read_cpu()
+        gc.freeze()  # everything alive now lives until the end, so collections can skip it
+        cpu = read_cpu_budget()
         _log.info(
             "serving",
             extra={
@@ -100,6 +102,10 @@ class App:
                 }
             },
         )
+        if not self._settings.resume_key_file:
+            _log.warning(
+                "no key for resume tokens: a random one is used, and other replicas refuse the tokens of this one"
+            )
         return self
 
     async def __aexit__(
@@ -111,7 +117,7 @@ class App:
         _log.info("stopped")
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        """Take resources in the order in which they depend on one another; the stack gives them back."""
+        """Acquire resources in the order of their dependencies; the stack releases them."""
         settings = self._settings
         endpoint = MetricsEndpoint(self._metrics.registry, settings.host, settings.metrics_port)
         stack.push_async_callback(asyncio.to_thread, endpoint.close)
@@ -129,6 +135,16 @@ class App:
             limits=ConnectionLimits(connections=settings.max_connections, streams=settings.max_streams_per_connection),
             keepalive=self._keepalive,
             quota=self.quota,
+            request_limits=RequestLimits(
+                given_bytes=settings.max_given_bytes,
+                given_notes=settings.max_given_notes,
+                given_bars=settings.max_given_bars,
+                given_tracks=settings.max_given_tracks,
+                candidates=settings.max_candidates,
+                candidate_steps=settings.max_candidate_steps,
+                evaluated_steps=settings.max_evaluated_steps,
+            ),
+            resume_tokens=_resume_tokens(settings),
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()
@@ -136,70 +152,81 @@ class App:
         for model in models:
             await asyncio.to_thread(model.engine.warm_up)
             model.engine.start()
-        self._on_opening()
-        await self._rpc.open()
+        self._on_ready()
+        await self._rpc.start_serving()
 
     async def _drain(self) -> None:
-        """Send clients elsewhere and finish what runs; what is left when time is up is told that we stop."""
+        """Send clients to other replicas and finish running calls; calls that take too long get UNAVAILABLE."""
         until = time.monotonic() + self._settings.drain_seconds
-        await self._rpc.close()
+        await self._rpc.start_draining()
         await asyncio.sleep(_ARRIVAL_SECONDS)
-        await self._rpc.empty(max(until - time.monotonic(), 0.0))
+        await self._rpc.wait_until_idle(max(until - time.monotonic(), 0.0))
         for engine in [model.engine for model in self._catalogue]:
             if not await asyncio.to_thread(engine.drain, max(until - time.monotonic(), 0.0)):
-                left = engine.running + engine.waiting
-                _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": left}})
+                unfinished = engine.running + engine.waiting
+                _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": unfinished}})
                 await asyncio.to_thread(engine.stop)
-        # The engines are through; their last pieces are being written down.
-        await self._rpc.empty(max(until - time.monotonic(), _GRACE_SECONDS))
+        # The engines have finished; responses are still being built and sent.
+        await self._rpc.wait_until_idle(max(until - time.monotonic(), _GRACE_SECONDS))
+
+
+def _resume_tokens(settings: Settings) -> ResumeTokens:
+    """Resume tokens with the configured key.
+
+    Raises:
+        SettingError: the key's file cannot be used.
+    """
+    if settings.resume_key_file:
+        return ResumeTokens.with_key_file(Path(settings.resume_key_file))
+    return ResumeTokens.with_random_key()
 
 
 async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Watchdog | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
 
-    Until calls are let in, signals do what they did before: `end_on_signal` has them end the process.
+    Until the server serves, signals keep their handlers: those of `end_on_signal` end the process.
 
     Args:
-        settings: of the server, checked already.
+        settings: the server's settings.
         load: makes the models.
-        watchdog: is told when the server serves, and when it stops.
+        watchdog: limits the time of start and drain.
 
     Raises:
-        FantasiaError: the server cannot start as it was asked to.
-        EngineFailedError: an engine broke; whoever watches over the process should start it anew.
+        FantasiaError: the server cannot start with these settings.
+        EngineFailedError: an engine failed; the process should be restarted.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_signal(number: signal.Signals) -> None:
-        forget_signals()
+        remove_handlers()
         kill_on_signal()
         _log.info("signal", extra={"fields": {"signal": number.name}})
         stop.set()
 
-    def forget_signals() -> None:
+    def remove_handlers() -> None:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
 
-    def on_opening() -> None:
+    def on_ready() -> None:
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal, number)
         if watchdog is not None:
-            watchdog.started()
+            watchdog.serving()
 
     try:
-        async with App(settings, load, on_opening=on_opening) as app:
-            while not stop.is_set() and not app.broken:
+        async with App(settings, load, on_ready=on_ready) as app:
+            while not stop.is_set() and not app.failed_models:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _PULSE_SECONDS)
-            broken = app.broken
+                    await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
+            failed = app.failed_models
             if watchdog is not None:
-                watchdog.stopping()
+                watchdog.drain_begins()
     finally:
-        forget_signals()
+        remove_handlers()
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
-    if broken:
-        raise EngineFailedError(f"the engine of {', '.join(broken)} broke")
+    if failed:
+        raise EngineFailedError(f"the engine of {', '.join(failed)} failed")

@@ -1,69 +1,84 @@
-"""The command line of the server: settings, log, exit codes."""
+"""The command line of the server: reads the settings, sets up the process, serves, returns an exit code."""
 
 import asyncio
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from music.errors import FantasiaError
-from music.invalid import plain_text
+from music.errors import FantasiaError, plain_text
 from server.errors import SettingError
-from server.logs import log_to_stderr
-from server.memory import share_malloc_arena
-from server.settings import parse_settings
+from server.logs import flush_log, log_to_stderr
+from server.settings import PROGRAM, parse_settings
 from server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from server.app import LoadModels
 
-# Python lets a thread that computes go on for so long while another waits for its turn. Writing a piece down takes a
-# millisecond or more of Python, and neither the engine, between two chunks, nor the event loop shall wait five for it:
-# with one such thread at work the loop woke 3 ms late at the median where it was 11 before, for 6 % fewer pieces.
+# How long Python lets a thread run while another waits for the interpreter lock. Building a response takes a
+# millisecond or more, and neither the engine, between two chunks, nor the event loop should wait Python's usual 5 ms.
+# With one such thread running, the event loop woke 3 ms late (median) instead of 11, for 6 % less throughput.
 _SWITCH_SECONDS: Final = 0.0005
-_MAX_CHARACTERS: Final = 10_000
-"""Of the sentence that says why the server ends."""
+_MAX_ERROR_CHARACTERS: Final = 10_000
+_M_ARENA_MAX: Final = -8  # malloc.h of glibc
 
 
 def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
-    """Serve until told to stop.
+    """Serve until SIGTERM or SIGINT.
 
     Args:
         arguments: the command line without the program's name.
-        load: makes the models; None for those in the folder of the settings.
+        load: makes the models; None for those in the folder that the settings name.
 
     Returns:
-        The exit code: 0 drained, 1 could not go on, 2 bad settings, 130 cut short.
+        The exit code: 0 drained, 1 failed, 2 wrong settings, 130 second signal while draining.
+
+    Raises:
+        SystemExit: see `parse_settings`.
     """
     try:
         settings = parse_settings(arguments)
     except SettingError as error:
-        _tell(error)
+        _print_error(error)
         return 2
     log_to_stderr(settings.log_level)
     share_malloc_arena()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # gRPC reads this once, as it is imported, and writes its own lines among ours: what they say of a fault, our
-    # sentence says. Who wants more sets the variable.
+    # gRPC reads this when it is imported. Its own lines are not logfmt, and our errors say the same. Set the variable
+    # to see them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Only now: a wrong setting is told before ONNX Runtime is loaded.
+    # Not at the top: a wrong setting must be reported before ONNX Runtime is loaded.
     from server.app import serve
     from server.loading import load_models
 
     watchdog = Watchdog(settings.startup_timeout_seconds, settings.drain_seconds)
-    watchdog.starting()
+    watchdog.start_begins()
     try:
         asyncio.run(serve(settings, load or load_models, watchdog))
     except FantasiaError as error:
-        _tell(error)
+        _print_error(error)
         return 1
-    except KeyboardInterrupt:  # a second signal, while draining
+    except KeyboardInterrupt:  # a second signal while draining
         return 130
     finally:
         watchdog.close()
     return 0
 
 
-def _tell(error: FantasiaError) -> None:
-    """Say on one line of stderr why the server ends, whatever names and values the sentence quotes."""
-    sys.stderr.write(f"python -m server: error: {plain_text(str(error), _MAX_CHARACTERS)}\n")
+def share_malloc_arena() -> None:
+    """Let all threads allocate from one arena of glibc's malloc; does nothing with another C library.
+
+    By default glibc has up to eight arenas per core, and threads of one arena cannot use memory that was freed in
+    another. gRPC allocates a stream in any of its threads: after several floods of streams, the server held twice the
+    memory of one flood.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def _print_error(error: FantasiaError) -> None:
+    """Print on one line of stderr why the server ends, after what is logged already."""
+    flush_log()
+    sys.stderr.write(f"{PROGRAM}: error: {plain_text(str(error), _MAX_ERROR_CHARACTERS)}\n")

@@ -1,71 +1,94 @@
 """Errors of the service around the engine.
 
 FantasiaError
-├── StartupError           the server cannot start as it was asked to
-│   └── SettingError       a flag or environment variable has a value that it cannot have
-├── MalformedRequestError  bytes that are not the request that the method takes
-├── RequestTimeoutError    a call opened, and its request did not arrive in time
-├── InvalidRequestError    fields of a request are out of range; tells all of them
-├── ModelNotFoundError     no model of that name is loaded
-├── ConnectionLimitError   a connection has as much in flight as it may; says when to come back
-├── WrongLengthError       what a model wrote has not the length that was asked for: a fault of its bundle
-├── TooManyStreamsError    a connection holds as many calls without an end as it may
-└── NotServingError        the server is starting or draining; says when to come back
+├── StartupError           the server cannot start with these settings
+│   └── SettingError       a setting has a wrong value, or an environment variable is unknown
+├── MalformedRequestError  the bytes of a request are not the message that the method takes
+├── RequestTimeoutError    the request of a call did not arrive in time
+├── InvalidRequestError    fields of a request are out of range; names all of them
+├── ResumeTokenError       a resume token cannot be used for the request
+├── ModelNotFoundError     no model with this name is loaded
+├── DeadlineTooShortError  a piece cannot be complete within the caller's deadline
+├── CandidateFailedError   the candidate that was asked for found no token that satisfies the constraints
+├── WorkLimitError         too many requests of a kind wait; has a retry delay
+├── ConnectionLimitError   a connection has too much in flight; has a retry delay
+├── WrongLengthError       a piece does not have the requested length: a fault of its bundle
+├── TooManyStreamsError    a connection or the server has too many streaming calls; has a retry delay
+└── NotServingError        the server is starting; has a retry delay
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from music.errors import FantasiaError
 
 _ECHO_CHARACTERS = 64
+_VIOLATION_CHARACTERS = 400
+_VIOLATIONS_BYTES = 2000
+"""Maximum size of the violations of one error. They are sent twice, once as base64."""
+_ESCAPED_BYTES = 9
+"""Size of a character that is not ASCII, in a percent-encoded message."""
 
 
 class StartupError(FantasiaError):
-    """The server cannot start as it was asked to; the message is one sentence for the person who asked."""
+    """The server cannot start with these settings; the message is one sentence for the operator."""
 
 
 class SettingError(StartupError):
-    """A flag or environment variable has a value that it cannot have."""
+    """A setting has a wrong value, or an environment variable is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One field that is out of range."""
+    """One field that is not valid."""
 
     field: str
-    """Path of the field, such as `sampling.temperature`."""
-    allowed: str
-    """What would be right, such as `0.01 to 10`."""
-    value: object
-    """What it was."""
+    """Path of the field, such as `sampling.temperature` or `rewrite[2].bars.last`."""
+    description: str
+    """What is wrong and what would be right, as a phrase without the field."""
 
-    @property
-    def description(self) -> str:
-        """The violation in words, without the field."""
-        return f"must be {self.allowed}, not {shortened(str(self.value))}"
+    @classmethod
+    def of_value(cls, field: str, allowed: str, value: object) -> Self:
+        """The violation of a value that is out of range.
+
+        Args:
+            field: path of the field.
+            allowed: the allowed values, such as `0.01 to 10`.
+            value: the value in the request.
+        """
+        return cls(field, f"must be {allowed}, not {shortened(str(value))}")
 
     def __str__(self) -> str:
         return f"{self.field} {self.description}"
 
 
 class InvalidRequestError(FantasiaError):
-    """Fields of a request are out of range.
+    """Fields of a request are not valid.
+
+    Error details are sent in HTTP/2 headers, which clients limit to about 8 KiB. So only the first violations are named
+    if there are many, and the message says that there are others.
 
     Args:
-        violations: at least one; all that are wrong.
+        violations: all violations, at least one.
     """
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(map(str, violations)))
-        self.violations = tuple(violations)
+        named = _first_that_fit(violations)
+        others = ["and others"] if len(named) < len(violations) else []
+        super().__init__("; ".join([*map(str, named), *others]))
+        self.violations = tuple(named)
+
+
+class ResumeTokenError(FantasiaError):
+    """A resume token cannot be used for the request. The message is a phrase without a subject."""
 
 
 class MalformedRequestError(FantasiaError):
-    """The bytes that came are not the request that the method takes.
+    """The bytes of a request are not the message that the method takes.
 
     Args:
-        expected: full name of that request's message.
+        expected: full name of that message.
     """
 
     def __init__(self, expected: str) -> None:
@@ -73,10 +96,10 @@ class MalformedRequestError(FantasiaError):
 
 
 class RequestTimeoutError(FantasiaError):
-    """A call opened, and its request did not arrive in time.
+    """The request of a call did not arrive in time.
 
     Args:
-        seconds: how long it was waited for.
+        seconds: the time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -84,13 +107,13 @@ class RequestTimeoutError(FantasiaError):
 
 
 class ModelNotFoundError(FantasiaError):
-    """No model of that name is loaded.
+    """No model with this name is loaded.
 
     Args:
-        name: what was asked for; of any length, since callers choose it.
-        loaded: names that exist.
+        name: the requested name, of any length.
+        loaded: names of the loaded models.
         field: path of the request's field that holds the name.
-        others: what else is wrong with the request, as far as that does not depend on the model.
+        others: further violations of the request that do not depend on the model.
     """
 
     def __init__(self, name: str, loaded: Sequence[str], field: str, others: Sequence[Violation] = ()) -> None:
@@ -98,64 +121,104 @@ class ModelNotFoundError(FantasiaError):
         self.field = field
         self.loaded = tuple(loaded)
         self.others = tuple(others)
-        found = f"no model is called {self.name!r}; loaded: {', '.join(loaded)}"
+        found = f"model {self.name!r} is not loaded; loaded models: {', '.join(loaded)}"
         super().__init__("; ".join([found, *map(str, self.others)]))
 
 
-class ConnectionLimitError(FantasiaError):
-    """A connection has as much in flight as it may.
+class DeadlineTooShortError(FantasiaError):
+    """A piece cannot be complete within the caller's deadline.
 
     Args:
-        unit: what is bounded, `pieces` or `tokens`.
-        in_flight: how many of them the connection has.
-        more: how many of them the refused call would add.
-        limit: the most that it may have.
-        retry_after_seconds: when there is likely room again.
+        violation: the field of the length, and what would fit.
+    """
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.violation = violation
+
+
+class CandidateFailedError(FantasiaError):
+    """The candidate that was asked for found no token that satisfies all constraints; others did.
+
+    Args:
+        candidate: its index.
+    """
+
+    def __init__(self, candidate: int) -> None:
+        super().__init__(f"candidate {candidate} found no token that satisfies all constraints; other candidates did")
+
+
+class WorkLimitError(FantasiaError):
+    """Too many requests of a kind wait.
+
+    Args:
+        what: what they wait for, such as `planning`.
+        limit: the maximum number of requests that wait.
+        retry_after_seconds: when to try again.
+    """
+
+    def __init__(self, what: str, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"{limit} requests wait for {what}, the maximum: try again in {retry_after_seconds:.1f} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ConnectionLimitError(FantasiaError):
+    """A connection has too much in flight.
+
+    Args:
+        unit: what the limit counts, `pieces` or `tokens`.
+        in_flight: the number that the connection has in flight.
+        more: the number that the refused call would add.
+        limit: the maximum for one connection.
+        retry_after_seconds: estimated time until the call would be accepted.
     """
 
     def __init__(self, unit: str, in_flight: int, more: int, limit: int, retry_after_seconds: float) -> None:
         super().__init__(
             f"this connection has {in_flight} {unit} in flight, and {more} more would exceed the server's limit of "
-            f"{limit} {unit} for each connection: try again in {retry_after_seconds:.1f} s"
+            f"{limit} {unit} per connection: try again in {retry_after_seconds:.1f} s"
         )
         self.retry_after_seconds = retry_after_seconds
 
 
 class WrongLengthError(FantasiaError):
-    """What a model wrote has not the length that was asked for.
+    """A piece does not have the requested length.
 
-    Its graphs and its tokenizer disagree on what may follow what: with the tokenizer's grammar every length is exact.
+    The graphs of the bundle allow tokens that the grammar of its tokenizer forbids. With the grammar every length is
+    exact.
 
     Args:
         name: the model's name.
-        length_ticks: length of what it wrote.
-        asked_ticks: length asked for.
+        length_ticks: length of the piece.
+        requested_ticks: requested length.
     """
 
-    def __init__(self, name: str, length_ticks: int, asked_ticks: int) -> None:
-        super().__init__(f"{name} wrote a piece of {length_ticks} ticks where {asked_ticks} were asked for")
+    def __init__(self, name: str, length_ticks: int, requested_ticks: int) -> None:
+        super().__init__(f"{name} generated a piece of {length_ticks} ticks; {requested_ticks} were requested")
 
 
 class TooManyStreamsError(FantasiaError):
-    """A connection holds as many calls that never end by themselves as it may.
+    """A connection, or the whole server, has too many streaming calls.
 
     Args:
-        limit: how many those are.
+        owner: what has them: `this connection` or `the server`.
+        calls: which calls, such as `streaming calls`.
+        limit: the maximum number of them.
     """
 
     retry_after_seconds = 30.0
-    """When to try again; only the caller can make room."""
+    """When to try again; only the end of another streaming call makes room."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"a connection may hold {limit} health watches and reflection calls at once")
+    def __init__(self, owner: str, calls: str, limit: int) -> None:
+        super().__init__(f"{owner} has {limit} {calls} (such as reflection), the maximum")
 
 
 class NotServingError(FantasiaError):
-    """The server is starting or draining.
+    """The server is not serving yet.
 
     Args:
-        state: what it is doing, such as `starting`.
-        retry_after_seconds: when to try again; while draining, that reaches another replica.
+        state: what the server does instead, such as `starting`.
+        retry_after_seconds: when to try again.
     """
 
     def __init__(self, state: str, retry_after_seconds: float = 1.0) -> None:
@@ -164,8 +227,22 @@ class NotServingError(FantasiaError):
 
 
 def shortened(text: str) -> str:
-    """The text, cut where it is too long to be sent back.
+    """The text, cut to 64 characters.
 
-    Error details travel in HTTP/2 headers, which clients limit to 8 KiB or so.
+    Error details are sent in HTTP/2 headers, which clients limit to about 8 KiB.
     """
     return text if len(text) <= _ECHO_CHARACTERS else text[: _ECHO_CHARACTERS - 1] + "…"
+
+
+def _first_that_fit(violations: Sequence[Violation]) -> list[Violation]:
+    """The first violations, at least one, that have a limited size together; long descriptions are cut."""
+    named: list[Violation] = []
+    size = 0
+    for violation in violations:
+        text = violation.description
+        cut = text if len(text) <= _VIOLATION_CHARACTERS else text[: _VIOLATION_CHARACTERS - 1] + "…"
+        size += len(violation.field) + sum(1 if " " <= character <= "~" else _ESCAPED_BYTES for character in cut)
+        if named and size > _VIOLATIONS_BYTES:
+            break
+        named.append(Violation(violation.field, cut))
+    return named

@@ -1,4 +1,4 @@
-"""From a folder of bundles to engines."""
+"""Loads a folder of bundles into engines."""
 
 import os
 from pathlib import Path
@@ -6,40 +6,42 @@ from typing import Final
 
 from music.bundle import Bundle, load_bundle
 from music.manifest import MANIFEST
-from server.catalogue import ServedModel, default_name
-from server.engine.device_runner import DeviceRunner
+from runtime.device_runner import DeviceRunner
+from runtime.errors import ProviderUnavailableError
+from runtime.host_runner import HostRunner
+from runtime.runner import Runner
+from runtime.scorer import ForcedScorer, Scorer, open_scorer
+from runtime.threads import choose_threads, read_cpu_budget
+from server.catalogue import ServedModel, choose_default
 from server.engine.engine import Engine
-from server.engine.errors import ProviderUnavailableError
-from server.engine.onnx_runner import OnnxRunner
-from server.engine.runner import Runner
-from server.engine.threads import choose_threads, read_cpu
 from server.errors import StartupError
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
 
-_NO_BUNDLE: Final = "lost+found"  # at the root of every ext4 volume
+_LOST_AND_FOUND: Final = "lost+found"  # at the root of every ext4 volume
 
 
 def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-    """Load every bundle, each with an engine that is not started yet.
+    """Load every bundle, each with an engine that is not started.
 
     Raises:
         BundleError: a bundle is refused.
-        ProviderUnavailableError: a GPU is asked for and there is none.
-        PrecisionUnavailableError: int8 is asked for where it does not run.
-        StartupError: there is no bundle, two have one name, or nothing says which is the default.
+        ProviderUnavailableError: CUDA is required and does not work.
+        PrecisionUnavailableError: int8 is required and does not work.
+        StartupError: there is no bundle, or no clear default; see `choose_default`.
     """
     models: list[ServedModel] = []
-    # Whatever may be wrong with the bundles is found before the first graph is loaded, which takes longer.
-    bundles = [load_bundle(path) for path in bundle_folders(settings.models)]
-    default_name([bundle.name for bundle in bundles], settings.default_model)
+    # Every bundle is checked before the first graph is loaded, which takes longer.
+    bundles = [load_bundle(path) for path in find_bundles(settings.models)]
+    choose_default([bundle.name for bundle in bundles], settings.default_model)
     try:
-        cpu = read_cpu()
+        cpu = read_cpu_budget()
         for bundle in bundles:
             parameters = bundle.network.parameters
             threads = choose_threads(settings.threads, cpu, models=len(bundles), parameters=parameters)
-            runner = open_runner(bundle, settings, threads)
-            models.append(serve_bundle(bundle, runner, settings.queue_limit, metrics, threads))
+            runner = create_runner(bundle, settings, threads)
+            scorer = open_scorer(bundle, threads=threads)
+            models.append(create_served_model(bundle, runner, settings.queue_limit, metrics, threads, scorer))
     except BaseException:
         for model in models:
             model.engine.stop()
@@ -47,13 +49,13 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
     return models
 
 
-def open_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
-    """A runner on CUDA where that is wanted, or is free to be taken and really runs; else one on the CPU.
+def create_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
+    """Create a runner on CUDA if the provider is `cuda`, or is `auto` and CUDA works; else on the CPU.
 
     Raises:
-        ProviderUnavailableError: CUDA is wanted and does not run here.
-        PrecisionUnavailableError: int8 is wanted where it does not run.
-        BundleMismatchError: a graph does not load, or has not the shape that the manifest says.
+        ProviderUnavailableError: the provider is `cuda` and CUDA does not work.
+        PrecisionUnavailableError: the precision is not supported by this bundle or execution provider.
+        BundleMismatchError: a graph does not load, or does not have the shape that the manifest states.
     """
     if settings.provider != "cpu":
         try:
@@ -61,57 +63,63 @@ def open_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
         except ProviderUnavailableError:
             if settings.provider == "cuda":
                 raise
-    return OnnxRunner(
+    return HostRunner(
         bundle,
         slots=settings.slots,
-        width=settings.width,
+        max_batch_size=settings.max_batch_size,
         provider="cpu",
         threads=threads,
         precision=settings.precision,
     )
 
 
-def bundle_folders(models: Path) -> list[Path]:
-    """The folders in `models`, sorted; `models` itself where that is a bundle.
+def find_bundles(models: Path) -> list[Path]:
+    """The bundles in a folder, sorted by name; the folder itself if it is a bundle.
 
-    Hidden folders do not count, nor does the `lost+found` of a volume that is mounted. Any other folder
-    without a manifest counts, and so does a symbolic link that leads nowhere: they are refused by name rather than
-    passed over.
+    Hidden folders and `lost+found` are ignored. A folder without a manifest and a broken symbolic link are included, so
+    that loading them fails with their name instead of serving less than the operator expects.
 
     Raises:
-        StartupError: there is none, or `models` cannot be read.
+        StartupError: there is no bundle, or `models` cannot be read.
     """
     if os.path.lexists(models / MANIFEST):
         return [models]
     try:
-        paths = [path for path in models.iterdir() if not path.name.startswith(".") and path.name != _NO_BUNDLE]
+        paths = [path for path in models.iterdir() if not path.name.startswith(".") and path.name != _LOST_AND_FOUND]
         folders = sorted(path for path in paths if path.is_dir() or (path.is_symlink() and not path.exists()))
     except OSError as error:
         raise StartupError(f"the folder of models {models} cannot be read: {error.strerror or error}") from error
     if not folders:
         raise StartupError(
-            f"{models} holds no bundle: it has no manifest.json, so is none itself, and no folder that could be one; "
-            "give --models a folder of bundles, or one bundle"
+            f"{models} contains no bundle: it has no manifest.json and no folder that could be a bundle; "
+            "set --models to a folder of bundles, or to one bundle"
         )
     return folders
 
 
-def serve_bundle(bundle: Bundle, runner: Runner, queue_limit: int, metrics: Metrics, threads: int = 1) -> ServedModel:
-    """Join a bundle and its runner to a model that is measured."""
+def create_served_model(
+    bundle: Bundle,
+    runner: Runner,
+    queue_limit: int,
+    metrics: Metrics,
+    threads: int = 1,
+    scorer: Scorer | ForcedScorer | None = None,
+) -> ServedModel:
+    """Create the engine of a bundle, with its metrics."""
     observer = EngineMetrics(metrics, bundle.name)
     engine = Engine(runner, queue_limit=queue_limit, observer=observer, name=bundle.name)
-    metrics.describe_bundle(
+    metrics.set_bundle_info(
         bundle.name,
         digest=bundle.digest,
         tokenizer=bundle.tokenizer.name,
         provider=engine.provider,
         precision=engine.precision,
     )
-    metrics.watch_capacity(
+    metrics.set_capacity(
         bundle.name,
         slots=engine.slots,
         queue_limit=queue_limit,
         running=lambda: engine.running,
         waiting=lambda: engine.waiting,
     )
-    return ServedModel(bundle, engine, threads)
+    return ServedModel(bundle, engine, threads, scorer)

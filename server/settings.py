@@ -1,4 +1,4 @@
-"""The server's settings: parsed once, frozen, handed down in parts."""
+"""The server's settings: read from the command line and the environment, checked, then frozen."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,137 +6,205 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
+import click
 from annotated_types import Ge, Le
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fantasia import __version__
 from server.errors import SettingError, shortened
 
+PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
 _CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER"})
-"""Read by the `fantasia` command, which may run in the same environment."""
+"""Variables of the `fantasia` command, which may run in the same environment."""
 _SERVICE_HOST: Final = "_SERVICE_HOST"
 _SERVICE_LINK: Final = ("tcp://", "udp://", "sctp://")
-_ALIKE: Final = 0.6
-"""How alike two names, without their prefix, must be for one to be offered for the other: `difflib`'s ratio, 0 to 1."""
+_MIN_SIMILARITY: Final = 0.6
+"""Similarity from which on a name is suggested for an unknown one: the ratio of `difflib`, 0 to 1."""
 
 
-def _folder(value: object) -> Path:
+def _existing_folder(value: object) -> Path:
     """The folder at a path.
 
     Raises:
-        ValueError: there is none, or it cannot be looked at.
+        ValueError: it does not exist, or cannot be accessed.
     """
     path = Path(str(value))
     try:
         if path.is_dir():
             return path
-    except OSError as error:  # a name that is too long, a folder above it that may not be entered
-        raise ValueError("cannot be looked at") from error
-    raise ValueError("is no folder")
+    except OSError as error:  # such as a name that is too long
+        raise ValueError("cannot be accessed") from error
+    raise ValueError("is not a folder")
 
 
 class Settings(BaseSettings):
-    """Serve music over gRPC. Each flag is also a variable, FANTASIA_METRICS_PORT for one; the flag wins."""
+    """All settings. Each field is a flag of the command line and an environment variable."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=_ENV_PREFIX,
-        env_ignore_empty=True,
-        frozen=True,
-        validate_default=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_prog_name="python -m server",
+    model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, env_ignore_empty=True, frozen=True, validate_default=True)
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 or :: for all addresses.")
+    port: int = Field(default=50051, ge=0, le=65535, description="Port of the gRPC service; 0 for any free port.")
+    metrics_port: int = Field(
+        default=9464, ge=0, le=65535, description="Port of the Prometheus metrics; 0 for any free port."
     )
-
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all")
-    port: int = Field(default=50051, ge=0, le=65535, description="port of the gRPC service; 0 for any free port")
-    metrics_port: int = Field(default=9464, ge=0, le=65535, description="port of the metrics; 0 for any free port")
-    models: Annotated[Path, BeforeValidator(_folder)] = Field(
-        default=Path("models"), description="folder of model bundles; all of them are served"
+    models: Annotated[Path, BeforeValidator(_existing_folder)] = Field(
+        default=Path("models"), description="Folder of model bundles; every bundle in it is served."
     )
     default_model: str = Field(
         default="",
-        description="model for calls that name none; if empty: chorales where it is loaded, else the only model",
+        description="Model for requests that name none. If empty: chorales if it is loaded, else the only model.",
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="execution provider; auto takes CUDA where it works, else the CPU"
+        default="auto", description="Execution provider; auto uses CUDA if it works here, else the CPU."
     )
     precision: Literal["auto", "float32", "int8"] = Field(
-        default="auto", description="precision of the models; auto takes int8 on CPUs where it is faster"
+        default="auto", description="Precision of the models; auto uses int8 if it is faster on this CPU."
     )
-    tf32: bool = Field(default=False, description="TF32 matrix products on CUDA: faster, with 10 bits of mantissa")
+    tf32: bool = Field(default=False, description="TF32 matrix products on CUDA: faster, less precise.")
     threads: int = Field(
-        default=0, ge=0, le=256, description="CPU threads per model; 0 chooses them by CPU limit and model size"
+        default=0, ge=0, le=256, description="CPU threads per model; 0 chooses by CPU limit and model size."
     )
-    slots: int = Field(default=256, ge=1, le=4096, description="maximum number of concurrent sequences per model")
-    width: int = Field(
-        default=64, ge=1, le=4096, description="maximum batch size of one run on a CPU; more sequences take turns"
-    )
+    slots: int = Field(default=256, ge=1, le=4096, description="Maximum number of running sequences per model.")
+    max_batch_size: int = Field(default=64, ge=1, le=4096, description="Maximum batch size of one run on a CPU.")
     queue_limit: int = Field(
-        default=64, ge=0, le=100_000, description="maximum number of sequences per model that wait for a slot"
+        default=64, ge=0, le=100_000, description="Maximum number of sequences per model that wait for a slot."
     )
     max_pieces_per_connection: int = Field(
-        default=256, ge=1, le=100_000, description="pieces that one connection may have in flight"
+        default=256, ge=1, le=100_000, description="Maximum number of pieces that one connection has in flight."
     )
     max_tokens_per_connection: int = Field(
         default=1 << 20,
         ge=1,
         le=1 << 40,
-        description="tokens that the pieces of one connection may take together, counted before they are written",
+        description="Maximum number of tokens (estimated) in the pieces that one connection has in flight.",
     )
     max_request_bytes: int = Field(
-        default=1 << 20, ge=1 << 10, le=1 << 28, description="maximum size of a request message"
+        default=1 << 20, ge=1 << 10, le=1 << 28, description="Maximum size of a request message, in bytes."
     )
-    max_connections: int = Field(default=256, ge=1, le=65535, description="connections that may be open at once")
+    max_given_bytes: int = Field(
+        default=1 << 19, ge=1 << 10, le=1 << 24, description="Maximum size of a given MIDI file, in bytes."
+    )
+    max_given_notes: int = Field(default=20_000, ge=1, le=500_000, description="Maximum number of notes given.")
+    max_given_bars: int = Field(default=1024, ge=1, le=10_000, description="Maximum length of a given piece, in bars.")
+    max_given_tracks: int = Field(
+        default=64, ge=1, le=1024, description="Maximum number of tracks of a given MIDI file, and of voices given."
+    )
+    max_candidates: int = Field(default=64, ge=1, le=64, description="Maximum number of candidates of a request.")
+    max_candidate_steps: int = Field(
+        default=64 * 1024,
+        ge=1,
+        le=1 << 30,
+        description="Maximum number of candidates times steps of the whole piece.",
+    )
+    max_evaluated_steps: int = Field(
+        default=64 * 1024,
+        ge=1,
+        le=1 << 30,
+        description="Maximum number of steps of all pieces of an Evaluate call together.",
+    )
+    resume_key_file: str = Field(
+        default="",
+        description="File of at least 32 bytes: the key of resume tokens, the same on all replicas. "
+        "If empty: a random key, and other replicas refuse the tokens of this one.",
+    )
+    max_connections: int = Field(
+        default=256, ge=1, le=65535, description="Maximum number of connections that are open at once."
+    )
     max_streams_per_connection: int = Field(
-        default=100, ge=1, le=65535, description="calls that one connection may have open at once"
+        default=100, ge=1, le=65535, description="Maximum number of calls that one connection has open at once."
     )
     startup_timeout_seconds: float = Field(
-        default=300.0, ge=0.1, le=86400, description="how long the start may take before it is given up"
+        default=300.0, ge=0.1, le=86400, description="Maximum time until the server is ready, in seconds."
     )
     drain_seconds: float = Field(
-        default=25.0, ge=0, le=3600, description="maximum time that running calls get after SIGTERM"
+        default=25.0, ge=0, le=3600, description="Time that running calls get to finish after SIGTERM, in seconds."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="lowest level that is logged"
+        default="info", description="Minimum level of log lines."
     )
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
-    """The settings from the command line (without the program's name) and the environment.
+    """Read the settings from the command line and the environment; a flag takes precedence over a variable.
+
+    Args:
+        arguments: the command line without the program's name.
 
     Raises:
-        SettingError: a value is wrong, or a variable is no setting; the message names all that are, and what would be
-            right.
-        SystemExit: the command line itself cannot be read (code 2), or it asked for help (code 0).
+        SettingError: values are wrong, or variables are unknown. The message names all of them, and what is allowed.
+        SystemExit: the command line has an unknown flag (code 2), or asks for help or the version (code 0).
     """
-    problems = _unknown_variables(os.environ)
     try:
-        settings = CliApp.run(Settings, cli_args=list(arguments))
+        given = _command().make_context(PROGRAM, list(arguments)).params
+    except click.exceptions.Exit as error:
+        raise SystemExit(error.exit_code) from error
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(error.exit_code) from error
+    unknown = _unknown_variables(os.environ)
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingError("; ".join([*map(_sentence, error.errors()), *problems])) from error
-    if problems:
-        raise SettingError("; ".join(problems))
+        raise SettingError("; ".join([*map(_sentence, error.errors()), *unknown])) from error
+    if unknown:
+        raise SettingError("; ".join(unknown))
     return settings
 
 
+def _command() -> click.Command:
+    """The command line: an option for each field. Values stay text, since `Settings` checks flags and variables."""
+    command = click.Command(
+        PROGRAM,
+        params=[_option(name, field) for name, field in Settings.model_fields.items()],
+        help="Serve music models over gRPC. An option takes precedence over its environment variable.",
+        context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    )
+    return click.version_option(__version__, prog_name="fantasia-server")(command)
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    flag = _flag(name)
+    default = str(field.default).lower() if field.annotation is bool else str(field.default) or "empty"
+    bounds = _bounds(field)
+    facts = [f"default: {default}", *(["{} to {}".format(*bounds)] if bounds else []), f"env: {_variable(name)}"]
+    return click.Option(
+        [f"{flag}/--no-{flag.removeprefix('--')}" if field.annotation is bool else flag],
+        default=None,
+        metavar=None if field.annotation is bool else _metavar(field),
+        help=f"{field.description}  [{'; '.join(facts)}]",
+    )
+
+
+def _metavar(field: FieldInfo) -> str:
+    if choices := get_args(field.annotation):
+        return f"[{'|'.join(choices)}]"
+    metavars: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "FOLDER"}
+    return metavars.get(field.annotation, "TEXT")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return _ENV_PREFIX + name.upper()
+
+
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that begins as our settings do and is none; empty ones count as unset."""
-    known = {_ENV_PREFIX + name.upper() for name in Settings.model_fields} | _CLIENT_VARIABLES
+    """A sentence for each variable with our prefix that is not a setting; empty variables count as unset."""
+    known = set(map(_variable, Settings.model_fields)) | _CLIENT_VARIABLES
     names = (name for name, value in environment.items() if name.upper().startswith(_ENV_PREFIX) and value)
     unknown = sorted(name for name in names if name.upper() not in known and not _is_service_link(name, environment))
     return list(map(_unknown, unknown))
 
 
 def _unknown(name: str) -> str:
-    nearest = get_close_matches(name[len(_ENV_PREFIX) :].lower(), Settings.model_fields, n=1, cutoff=_ALIKE)
-    if nearest:
-        hint = f"did you mean {_ENV_PREFIX}{nearest[0].upper()}?"
-    else:
-        hint = "python -m server --help lists the settings"
-    return f"the variable {shortened(name)} is no setting of this server: {hint}"
+    nearest = get_close_matches(name[len(_ENV_PREFIX) :].lower(), Settings.model_fields, n=1, cutoff=_MIN_SIMILARITY)
+    hint = f"did you mean {_variable(nearest[0])}?" if nearest else f"{PROGRAM} --help lists the settings"
+    return f"the variable {shortened(name)} is not a setting of this server: {hint}"
 
 
 def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
@@ -158,8 +226,10 @@ def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
 def _sentence(error: Any) -> str:
     name = str(error["loc"][0])
     value = str(error["input"])
-    flag, variable = "--" + name.replace("_", "-"), _ENV_PREFIX + name.upper()
-    sentence = f"{flag} (or {variable}) must be {_allowed(Settings.model_fields[name])}, not {shortened(value)!r}"
+    variable = _variable(name)
+    sentence = (
+        f"{_flag(name)} (or {variable}) must be {_allowed(Settings.model_fields[name])}, not {shortened(value)!r}"
+    )
     if value.startswith(_SERVICE_LINK):
         # Kubernetes sets FANTASIA_PORT=tcp://... in every pod beside a Service called fantasia.
         sentence += f"; {variable} seems to come from a Kubernetes service link: set enableServiceLinks: false"
@@ -167,14 +237,18 @@ def _sentence(error: Any) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """What a field accepts, in words."""
+    """The values that a field accepts, in words."""
     if field.annotation is bool:
         return "true or false"
-    choices = get_args(field.annotation)
-    if choices:
+    if choices := get_args(field.annotation):
         return f"one of {', '.join(map(str, choices))}"
+    if bounds := _bounds(field):
+        return f"a {'whole ' if field.annotation is int else ''}number from {bounds[0]} to {bounds[1]}"
+    return "a folder that exists"
+
+
+def _bounds(field: FieldInfo) -> tuple[Any, Any] | None:
+    """Lowest and highest value of a number."""
     low = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
     high = next((limit.le for limit in field.metadata if isinstance(limit, Le)), None)
-    if low is None or high is None:
-        return "a folder that exists"
-    return f"a {'whole ' if field.annotation is int else ''}number from {low} to {high}"
+    return None if low is None or high is None else (low, high)

@@ -1,6 +1,6 @@
-"""How signals end the process: before it serves, and for the second time.
+"""Signal handlers that end the process: before it serves, and at a second signal.
 
-Imports little, so that the handlers are there before anything that takes time.
+This module imports little, so that the handlers are set before anything that takes time.
 """
 
 import os
@@ -11,45 +11,47 @@ from types import FrameType
 from typing import Final, NoReturn
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_FLUSH_SECONDS: Final = 0.5
+_LOG_SECONDS: Final = 0.5
 
 
 def end_on_signal() -> None:
-    """From now on let SIGTERM and SIGINT end the process with code 0, whatever it does.
+    """Let SIGTERM and SIGINT end the process at once with code 0.
 
-    Without a handler they would end it with another code, and be lost where it is the first process of a container:
-    Linux gives that one no default action.
+    Without a handler the exit code would be another one. The first process of a container would even ignore the signal:
+    Linux gives that process no default action.
     """
     for number in SIGNALS:
         signal.signal(number, _end)
 
 
 def kill_on_signal() -> None:
-    """From now on let SIGTERM and SIGINT kill the process."""
+    """Let SIGTERM and SIGINT kill the process."""
     for number in SIGNALS:
         signal.signal(number, _kill)
 
 
 def exit_now(code: int, event: str = "", **fields: object) -> NoReturn:
-    """End the process without waiting for its threads: those that load or run a model cannot be stopped.
+    """End the process without waiting for its threads: a thread that loads or runs a model cannot be stopped.
 
     Args:
         code: the exit code.
-        event: what the log is told, if it is there yet; nothing if empty.
-        fields: facts about it.
+        event: message of the last log record; no record if empty.
+        fields: fields of that record.
     """
 
-    def say() -> None:
+    def log() -> None:
         import logging  # not at the top: the handlers come first
 
         if event:
             logging.getLogger(__name__).info(event, extra={"fields": fields})
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         sys.stderr.flush()
 
-    # On a thread, since another may hold the log's lock, or the import's, and never let go of it.
-    saying = threading.Thread(target=say, daemon=True)
-    saying.start()
-    saying.join(_FLUSH_SECONDS)
+    # On a thread, since another thread may hold the lock of the log or of an import for ever.
+    logging_thread = threading.Thread(target=log, daemon=True)
+    logging_thread.start()
+    logging_thread.join(_LOG_SECONDS)
     os._exit(code)
 
 
@@ -60,4 +62,4 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _kill(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # the first process of a container survives that
+    os._exit(128 + number)  # the first process of a container survives the signal

@@ -1,4 +1,4 @@
-"""Ends a process that neither comes up nor goes down in time."""
+"""Ends the process if it takes too long to start or to stop."""
 
 import faulthandler
 import sys
@@ -7,18 +7,18 @@ from typing import Final
 
 from server.signals import exit_now
 
-# Threads are joined and answers sent after the drain.
+# After the drain, threads are joined and responses are sent.
 _STOP_SECONDS: Final = 5.0
-# What keeps Python itself from running can be ended by this alone, and tells no more than where it was.
+# Native code may hold the interpreter lock for ever. Only faulthandler can end the process then; it prints tracebacks.
 _STUCK_SECONDS: Final = 10.0
 
 
 class Watchdog:
-    """Threads that load or run a model cannot be stopped: where one never returns, the process ends all the same.
+    """Ends the process when a time limit has passed: a thread that loads or runs a model cannot be stopped.
 
     Args:
-        startup_seconds: how long the start may take.
-        drain_seconds: how long running calls may take once the server was told to stop.
+        startup_seconds: time limit of the start.
+        drain_seconds: time that running calls get to finish when the server stops.
     """
 
     def __init__(self, startup_seconds: float, drain_seconds: float) -> None:
@@ -26,31 +26,31 @@ class Watchdog:
         self._drain_seconds = drain_seconds
         self._timer: threading.Timer | None = None
 
-    def starting(self) -> None:
-        """The start begins."""
+    def start_begins(self) -> None:
+        """Limit the time until `serving`."""
         seconds = self._startup_seconds
         self._arm(
             seconds,
             f"the server was not ready within {seconds:g} s: a model takes too long to load or to run its first steps; "
-            "give --startup-timeout-seconds more",
+            "raise --startup-timeout-seconds",
         )
 
-    def started(self) -> None:
-        """The server serves, for as long as it likes."""
+    def serving(self) -> None:
+        """The server serves: there is no time limit."""
         self._disarm()
 
-    def stopping(self) -> None:
-        """The drain begins."""
+    def drain_begins(self) -> None:
+        """Limit the time until `close`."""
         seconds = self._drain_seconds + _STOP_SECONDS
         self._arm(seconds, f"the server did not stop within {seconds:g} s: a run of a model does not end")
 
     def close(self) -> None:
-        """Watch no more."""
+        """Remove the time limit."""
         self._disarm()
 
     def _arm(self, seconds: float, sentence: str) -> None:
         self._disarm()
-        self._timer = threading.Timer(seconds, _give_up, (sentence,))
+        self._timer = threading.Timer(seconds, _end_process, (sentence,))
         self._timer.daemon = True
         self._timer.start()
         faulthandler.dump_traceback_later(seconds + _STUCK_SECONDS, exit=True)
@@ -62,6 +62,6 @@ class Watchdog:
             self._timer = None
 
 
-def _give_up(sentence: str) -> None:
+def _end_process(sentence: str) -> None:
     sys.stderr.write(f"python -m server: error: {sentence}\n")
     exit_now(1)

@@ -1,5 +1,6 @@
-"""What tests of several layers share."""
+"""Fixtures for tests of several packages."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,30 @@ from music.manifest import Defaults, Graphs, Manifest, Network, TokenizerEntry
 from music.score import Meter, Note, Score
 from music.tokenizers import GridTokenizer
 from training.config import load_config
-from training.corpus import CompactScore, Corpus
-from training.run import export_run, train
+from training.corpus.store import CompactScore, Corpus
+from training.export import export_run
+from training.run import train
 
-settings.register_profile("fantasia", deadline=None)  # no test is timed: machines are busy when they like
+# No deadline: a busy machine may be slow at any time. `quick` is what `make check` uses.
+settings.register_profile("fantasia", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("fantasia")
-torch.set_num_threads(1)  # networks this small only lose by more, above all on a busy machine
+torch.set_num_threads(1)  # more threads slow down networks this small
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores for `--numprocesses auto`: many tests wait for a server, a command or a timeout."""
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or (os.cpu_count() or 1) + 1)
 
 
 @pytest.fixture
 def bundle() -> Bundle:
-    """A four-voice bundle as `load_bundle` would give it, without files: up to 32 bars of 4/4."""
+    """A four-voice bundle like one from `load_bundle`, but without files: up to 32 bars of 4/4."""
     tokenizer = GridTokenizer(voices=4, lowest_pitch=36, highest_pitch=81, voice_order=(0, 3, 1, 2))
     manifest = Manifest(
         name="quartet",
-        description="Writes whatever its runner says.",
+        description="Generates what its runner returns.",
         tokenizer=TokenizerEntry(
             name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
         ),
@@ -34,7 +44,7 @@ def bundle() -> Bundle:
             layers=1,
             hidden=8,
             vocabulary=tokenizer.vocabulary_size,
-            clock_rows=len(tokenizer.clock.successor),
+            position_count=len(tokenizer.positions),
             grammar_states=len(tokenizer.grammar.allowed),
             parameters=1234,
         ),
@@ -50,7 +60,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An array file of nine little two-voice pieces, some in 3/4 with a pickup."""
+    """A corpus file with nine short two-voice pieces, some in 3/4 with a pickup."""
     names, scores = [], []
     for index in range(9):
         meter, pickup = (Meter(3, 4), 480) if index % 3 else (Meter(4, 4), 0)
@@ -69,7 +79,7 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the smoke configuration, two epochs long."""
+    """A finished training run of the smoke configuration, two epochs."""
     folder = tmp_path_factory.mktemp("runs") / "small"
     config = load_config("smoke", {"tokenizer.parameters.voices": "2", "training.epochs": "2"})
     train(config, small_corpus, folder, device="cpu", progress=False)
@@ -78,7 +88,7 @@ def small_run(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def small_bundle(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real bundle with a real, if unmusical, network: two voices, 32 hidden units."""
+    """A bundle with a trained network: two voices, 32 hidden units. Its music is poor."""
     path = tmp_path_factory.mktemp("models") / "small"
     export_run(small_run, path, name="small")
     return path

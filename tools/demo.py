@@ -1,4 +1,4 @@
-"""`make demo`: serve the shipped models, ask for one piece through the Python client, stop, and say what to do next."""
+"""`make demo`: starts a server, generates one piece with the Python client, stops, and prints what to try next."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ from typing import Final, TextIO
 from fantasia_client import Client, Piece
 from fantasia_client.piano_roll import save_piano_roll
 
+ROOT: Final = Path(__file__).resolve().parents[1]
 OUT: Final = Path("out")
 MIDI: Final = OUT / "demo.mid"
 PICTURE: Final = OUT / "demo.png"
@@ -21,27 +22,30 @@ _STOP_SECONDS: Final = 30
 NEXT: Final = f"""
   {MIDI}    open it in MuseScore, GarageBand, VLC or any other program that plays MIDI
   {PICTURE}    the same piece as a piano roll
-  {LOG}  what the server said
+  {LOG}  log of the server
 
-Next, in one terminal:
-  serve the models:       make serve
-and in another one:
-  ask for another piece:  .venv/bin/fantasia generate --bars 8 --seed 8 -o out/another.mid --plot out/another.png
-  ask for a dance tune:   .venv/bin/fantasia generate --model folk --bars 16 --meter 6/8 -o out/jig.mid
-  see what is served:     .venv/bin/fantasia models
+Next steps, in one terminal:
+  start the server:       make serve
+In another terminal:
+  generate a piece:       .venv/bin/fantasia generate --bars 8 --seed 8 -o out/another.mid --plot out/another.png
+  generate a dance tune:  .venv/bin/fantasia generate --model folk --bars 16 --meter 6/8 -o out/jig.mid
+  list the models:        .venv/bin/fantasia models
   train on your scores:   make train MIDI=folder NAME=mine
 """
 
 
 def main() -> int:
-    """Play the demo; the exit code is the server's, 0 when all went well."""
+    """Run the demo; the exit code is that of the server, 0 for success."""
     OUT.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "server", "--models", "models", "--port", "0", "--metrics-port", "0"]
-    _say("starting a server with the models in models/")
-    with LOG.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603 -- our own module
+    _print("starting a server with models/")
+    with (
+        LOG.open("w") as file,
+        subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.PIPE, text=True) as server,  # noqa: S603 -- our own module
+    ):
         try:
             address = _wait_until_serving(server, file)
-            _say(f"asking it for {BARS} bars")
+            _print(f"generating {BARS} bars")
             with Client(address, wait_for_ready=True) as client:
                 piece = client.generate(bars=BARS, seed=SEED)
             piece.save(MIDI)
@@ -52,30 +56,30 @@ def main() -> int:
             server.terminate()
             _, rest = server.communicate(timeout=_STOP_SECONDS)
             file.write(rest)
-    _say(_described(piece) + "\n" + NEXT.rstrip())
+    _print(_summary(piece) + "\n" + NEXT.rstrip())
     return server.returncode
 
 
 def _wait_until_serving(server: "subprocess.Popen[str]", log: TextIO) -> str:
-    """The address, from the server's log; ends the demo with the server's own words if it fails."""
+    """The address from the server's log. If the server fails, the demo ends with its log."""
     assert server.stderr is not None
-    seen = []
+    lines = []
     for line in server.stderr:
-        seen.append(line)
+        lines.append(line)
         log.write(line)
         if match := _STARTED.search(line):
             return match[1]
-    raise SystemExit("the server did not start:\n" + "".join(seen))
+    raise SystemExit("the server did not start:\n" + "".join(lines))
 
 
-def _described(piece: Piece) -> str:
+def _summary(piece: Piece) -> str:
     return (
-        f"the model {piece.model} wrote {piece.bars:g} bars in {piece.timing.total_seconds:.2f} s: "
+        f"the model {piece.model} generated {piece.bars:g} bars in {piece.timing.total_seconds:.2f} s: "
         f"{len(piece.notes)} notes, {piece.duration_seconds:.0f} s of music (seed {piece.seed})"
     )
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

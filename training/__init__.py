@@ -1,1 +1,1 @@
-"""Offline: corpus to tokens to LSTM to ONNX bundle."""
+"""Training, offline: scores to a corpus, corpus to tokens, LSTM, ONNX bundle; evaluation and model cards."""

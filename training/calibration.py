@@ -1,8 +1,8 @@
-"""How sure a trained network is, set right on the validation pieces.
+"""Calibration: scale the logits of a trained network on the validation pieces.
 
-A network that knows its training pieces too well is too sure of others. One factor on all logits puts most of that
-right (Guo et al., 2017, *On Calibration of Modern Neural Networks*), and goes into the weights of the outputs: what is
-exported and served costs nothing more.
+A network that has learned its training pieces by heart is too confident about others. One factor on all logits corrects
+most of this (Guo et al., 2017, "On Calibration of Modern Neural Networks"). It is multiplied into the weights of the
+outputs, so it costs nothing when the network is served.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,61 +14,73 @@ from torch import Tensor
 from torch.nn import functional
 
 from music.tokenizers import Tokenizer
-from training.batches import PADDING, EncodedPiece, Lanes
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.distributed import World
-from training.feed import Feed
-from training.model import MusicLSTM, State
+from training.loop.checkpoint import LOGIT_SCALE, load_checkpoint, save_checkpoint
+from training.loop.distributed import World
+from training.loop.loader import BatchLoader
+from training.loop.tbptt import PADDING, EncodedPiece, TBPTTDataset
+from training.network.model import MusicLSTM, State
 
-FACTORS: Final = tuple(round(0.7 + 0.02 * step, 2) for step in range(26))
-"""What is tried: 0.7 to 1.2."""
-_OUTPUTS: Final = ("output.weight", "output.bias", "voices.output.weight", "voices.output.bias")
-_LANES: Final = 32
+LOGIT_SCALES: Final = tuple(round(0.7 + 0.02 * step, 2) for step in range(26))
+"""Factors that are tried: 0.7 to 1.2."""
+_OUTPUTS: Final = (
+    "output", "voices.output", "notes.intervals", "notes.weights", "notes.suggestions", "notes.trust",
+)  # fmt: skip
+_BATCH_SIZE: Final = 32
 _WINDOW: Final = 128
 
 
 def calibrate(
     path: Path, network: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece], world: World
 ) -> float:
-    """Multiply the outputs of the checkpoint at `path` by the factor under which it knows `pieces` best; the factor.
+    """Scale the logits of a checkpoint by the factor with the lowest loss on `pieces`, and return the factor.
 
-    A checkpoint that was calibrated before stays as it is. `network` ends with the weights of the checkpoint.
+    A checkpoint that is calibrated already stays as it is. At the end `network` has the weights of the checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        network: of the same shape.
+        tokenizer: of the network.
+        pieces: validation pieces.
+        world: the processes of the training; all of them must call this.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or written.
     """
-    checkpoint = world.told(load_checkpoint(path) if world.leads else {})
+    checkpoint = world.broadcast(load_checkpoint(path) if world.is_main else {})
     network.load_state_dict(checkpoint["model"])
-    if "sharpness" not in checkpoint:
-        checkpoint["sharpness"] = best_factor(network, tokenizer, pieces, world)
-        checkpoint["model"] = sharpened(network.state_dict(), checkpoint["sharpness"])
+    if LOGIT_SCALE not in checkpoint:
+        checkpoint[LOGIT_SCALE] = best_logit_scale(network, tokenizer, pieces, world)
+        checkpoint["model"] = scale_logits(network.state_dict(), checkpoint[LOGIT_SCALE])
         network.load_state_dict(checkpoint["model"])
-        if world.leads:
+        if world.is_main:
             save_checkpoint(path, checkpoint)
-    return float(checkpoint["sharpness"])
+    return float(checkpoint[LOGIT_SCALE])
 
 
-def best_factor(network: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece], world: World) -> float:
-    """The factor on the logits under which a network knows `pieces` best."""
-    return FACTORS[int(_losses(network.eval(), tokenizer, pieces, world).argmin())]
+def best_logit_scale(network: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece], world: World) -> float:
+    """The factor on the logits with the lowest loss on `pieces`."""
+    return LOGIT_SCALES[int(_losses(network.eval(), tokenizer, pieces, world).argmin())]
 
 
-def sharpened(weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    """The weights of a network whose logits are `factor` times as large."""
-    return {name: weight * factor if name in _OUTPUTS else weight for name, weight in weights.items()}
+def scale_logits(weights: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """The weights of a network with its logits multiplied by `factor`."""
+    return {
+        name: weight * factor if name.rpartition(".")[0] in _OUTPUTS else weight for name, weight in weights.items()
+    }
 
 
 @torch.inference_mode()
 def _losses(network: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece], world: World) -> Tensor:
-    """(factors,): total nats over the pieces with each factor on the logits."""
-    ordered = sorted(pieces, key=lambda piece: -len(piece.tokens))
-    totals = torch.zeros(len(FACTORS), dtype=torch.float64, device=world.device)
+    """Total nats over the pieces with each factor, (factors,) float64."""
+    longest_first = sorted(pieces, key=lambda piece: -len(piece.tokens))
+    dataset = TBPTTDataset(longest_first, tokenizer, batch_size=_BATCH_SIZE, window=_WINDOW)
+    totals = torch.zeros(len(LOGIT_SCALES), dtype=torch.float64, device=world.device)
     state: State | None = None
-    for batch in Feed(Lanes(ordered, tokenizer, lanes=_LANES, window=_WINDOW), world):
+    for batch in BatchLoader(dataset, world):
         if state is None:
             state = network.zero_state(batch.targets.shape[1])
-        logits, state = network(*batch.inputs, state.kept(~batch.fresh))
+        logits, state = network(batch.inputs, state.zero_rows(batch.reset))
         flat, targets = logits.flatten(0, 1), batch.targets.flatten()
-        for index, factor in enumerate(FACTORS):
+        for index, factor in enumerate(LOGIT_SCALES):
             totals[index] += functional.cross_entropy(flat * factor, targets, ignore_index=PADDING, reduction="sum")
-    return world.total(totals)
+    return world.sum(totals)

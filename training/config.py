@@ -1,30 +1,53 @@
-"""Training configurations: small named TOML files beside this module, or a file of one's own."""
+"""Training configurations: named TOML files in `training/configs`, or a TOML file of the user."""
 
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from music.invalid import problems
+from music.errors import problems
 from music.manifest import MAX_STEPS, Defaults, Description
 from music.tokenizers import TOKENIZERS
 from training.errors import ConfigurationError
 
-NOT_FOR_MUSIC: Final = {
-    "smoke": "configuration smoke is a network for tests, far too small to learn music: what it writes, its losses and "
-    "its accuracies say nothing of your scores. Train them with configuration auto."
+TEST_CONFIGS: Final = {
+    "smoke": "configuration smoke is a network for tests. It is too small to learn music, and its losses and "
+    "accuracies do not describe your scores. Use configuration auto for them."
 }
-"""Configurations that are not for a model to listen to, and what to say of each."""
+"""Configurations that are not made to be listened to, with the warning for each."""
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    old_keys: ClassVar[dict[str, str]] = {}
+    """New names of keys by their old ones, which bundles, checkpoints and TOML files of earlier versions have."""
+
+    @classmethod
+    def current_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values by their current keys.
+
+        Raises:
+            ValueError: a value is given under both its names.
+        """
+        current: dict[str, Any] = {}
+        for key, value in values.items():
+            name = cls.old_keys.get(key, key)
+            if name in current:
+                raise ValueError(f"{name} is given twice: {key} is its old name")
+            current[name] = value
+        return current
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, values: Any) -> Any:
+        return cls.current_keys(values) if isinstance(values, Mapping) else values
 
 
 class TokenizerConfig(_Table):
-    """Which tokenizer, and the parameters that the corpus does not decide."""
+    """The tokenizer and those of its parameters that do not depend on the corpus."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -37,48 +60,74 @@ class TokenizerConfig(_Table):
 
 
 class NetworkConfig(_Table):
-    """Shape of the LSTM. `hidden` and `embedding` are widths; dropouts are probabilities."""
+    """Shape of the LSTM. `hidden` and `embedding` are widths, dropouts are probabilities."""
+
+    old_keys: ClassVar[dict[str, str]] = {"told": "voice_features", "relative": "interval_output"}
 
     layers: int = Field(ge=1, le=8)
     hidden: int = Field(ge=8, le=4096)
     embedding: int = Field(ge=4, le=4096)
     skip: bool = Field(
-        default=True, description="whether the outputs see the inputs and every layer, not the last alone"
+        default=True, description="whether the outputs see the inputs and all layers, not only the last layer"
     )
-    told: tuple[Literal["sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"], ...] = Field(
-        default=("sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"),
-        description="what the network is told of the voices, where the tokenizer has any",
+    voice_features: tuple[Literal["sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"], ...] = (
+        Field(
+            default=("sounding", "ages", "motions", "elapsed", "intervals", "before", "profile"),
+            description="features of the voices that the network sees, if the tokenizer has voices",
+        )
     )
-    relative: bool = Field(default=True, description="whether it scores pitches by their interval from each voice too")
+    interval_output: bool = Field(
+        default=True, description="whether a second output scores pitches by their interval from each voice"
+    )
+    length_input: bool = Field(
+        default=False, description="whether the network sees how much of the piece is left, if that is known"
+    )
+    note_features: tuple[Literal["chord", "past", "sounding", "profile", "intervals", "durations", "match"], ...] = (
+        Field(
+            default=("chord", "past", "sounding", "profile", "intervals", "durations", "match"),
+            description="what the network sees of the notes so far, if the tokenizer is `events`; empty for nothing",
+        )
+    )
     dropout_input: float = Field(ge=0, lt=1)
     dropout_between: float = Field(ge=0, lt=1)
     dropout_output: float = Field(ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _hears(self) -> "NetworkConfig":
-        if (self.told or self.relative) and "sounding" not in self.told:
-            raise ValueError("told must name 'sounding', unless it is empty and relative is false")
+    def _sees_sounding_pitches(self) -> "NetworkConfig":
+        if (self.voice_features or self.interval_output) and "sounding" not in self.voice_features:
+            raise ValueError("voice_features must contain 'sounding', unless it is empty and interval_output is false")
         return self
 
 
 class TrainingConfig(_Table):
-    """How to train. A step sees `lanes` pieces side by side, `window` tokens of each."""
+    """How to train. A step takes `batch_size` rows of pieces, `window` tokens of each."""
+
+    old_keys: ClassVar[dict[str, str]] = {
+        "lanes": "batch_size",
+        "average": "ema_decay",
+        "unknown_meter": "meter_dropout",
+    }
 
     epochs: int = Field(ge=1)
     patience: int = Field(ge=1, description="epochs without a better validation loss before stopping")
-    lanes: int = Field(ge=1)
-    window: int = Field(ge=2, description="tokens that gradients flow back through")
+    batch_size: int = Field(ge=1, description="rows of a TBPTT batch, for all processes together")
+    window: int = Field(ge=2, description="tokens of a TBPTT window: gradients flow back so far")
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0)
     gradient_clip: float = Field(gt=0)
     warmup_epochs: float = Field(ge=0)
-    average: float = Field(default=0.0, ge=0, lt=1, description="what the moving average of the weights keeps a step")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="decay per step of the moving average of the weights; 0 for none"
+    )
     calibrate: bool = Field(
         default=False, description="whether the logits are scaled on the validation pieces at the end"
     )
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
-    transpose: tuple[int, int] = Field(description="least and greatest transposition, in semitones")
-    unknown_meter: float = Field(ge=0, le=1, description="share of pieces heard without their bar lines")
+    transpose: tuple[int, int] = Field(description="lowest and highest transposition, in semitones")
+    meter_dropout: float = Field(ge=0, le=1, description="share of the pieces whose meter is hidden from the network")
+    length_dropout: float = Field(
+        default=0.5, ge=0, le=1, description="share of the pieces whose length is hidden from a network that sees it"
+    )
     seed: int = Field(ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -92,14 +141,14 @@ class TrainingConfig(_Table):
 
 
 class BundleConfig(_Table, Defaults):
-    """What the bundle tells the server: defaults for what a caller leaves open, and its limits."""
+    """What the bundle tells the server: limits, and defaults for what a request leaves open."""
 
     description: Description
     max_steps: int = Field(default=4096, ge=1, le=MAX_STEPS)
 
 
 class Config(_Table):
-    """One training run, whole."""
+    """The whole configuration of a run."""
 
     tokenizer: TokenizerConfig
     network: NetworkConfig
@@ -114,7 +163,11 @@ def named_configs() -> list[str]:
 
 
 def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
-    """Read a named configuration or a TOML file; `overrides` maps `table.key` to a TOML value.
+    """Read a named configuration or a TOML file.
+
+    Args:
+        name: of the configuration, or path of the file.
+        overrides: TOML values by `table.key`, which replace those of the file.
 
     Raises:
         ConfigurationError: there is no such configuration, or a value is unknown or out of range.
@@ -125,27 +178,39 @@ def load_config(name: str, overrides: dict[str, str] | None = None) -> Config:
         text = Path(name).read_text()
     else:
         raise ConfigurationError(
-            f"no configuration {name!r}: known are {', '.join(named_configs())}, or give a .toml file"
+            f"unknown configuration {name!r}: known are {', '.join(named_configs())}; or give a .toml file"
         )
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name}: not TOML: {error}") from error
-    return config_of(tables, name, overrides)
+    return parse_config(tables, name, overrides)
 
 
-def config_of(tables: dict[str, Any], name: str, overrides: dict[str, str] | None = None) -> Config:
-    """The configuration that tables describe, as they stand in a file called `name`.
+def parse_config(tables: dict[str, Any], name: str, overrides: dict[str, str] | None = None) -> Config:
+    """The configuration in the tables of a TOML file.
+
+    Args:
+        tables: of the file.
+        name: of the file, for error messages.
+        overrides: TOML values by `table.key`, which replace those in `tables`.
 
     Raises:
         ConfigurationError: a value is unknown or out of range.
     """
+    kinds: dict[str, type[_Table]] = {"network": NetworkConfig, "training": TrainingConfig}
     try:
+        tables = {
+            key: kinds[key].current_keys(table) if key in kinds and isinstance(table, dict) else table
+            for key, table in tables.items()
+        }
         for key, value in (overrides or {}).items():
             *path, last = key.split(".")
             table = tables
             for part in path:
                 table = table.setdefault(part, {})
+            if len(path) == 1 and path[0] in kinds:
+                last = kinds[path[0]].old_keys.get(last, last)
             table[last] = tomllib.loads(f"value = {value}")["value"]
         return Config.model_validate(tables)
     except tomllib.TOMLDecodeError as error:
@@ -154,3 +219,5 @@ def config_of(tables: dict[str, Any], name: str, overrides: dict[str, str] | Non
         raise ConfigurationError(f"{name}: an override names no table: {error}") from error
     except ValidationError as error:
         raise ConfigurationError(f"{name}: {problems(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from error

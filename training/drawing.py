@@ -1,82 +1,89 @@
-"""Draws the network of a bundle: its layers, and the inside of one of its cells, as its graph has them."""
+"""Draws the network of a bundle from its ONNX graph: its layers, and the inside of one LSTM cell."""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from music.bundle import load_bundle
+from report import figure
 from training.errors import ExportError
-from training.structure import Cell, Structure, Weighted, read_structure
+from training.graph_structure import Cell, GraphStructure, WeightedNode, read_structure
 
-_TABLE, _CELL, _HEAD, _GATE, _PLAIN = "#DDEBF7", "#FDE9D9", "#E2EFDA", "#FFF2CC", "white"
-_ROW: Final = 1.7
-_BLOCK: Final = 2.6
-_UNSAID: Final = {"Identity", "Cast", "Reshape"}
+_TABLE, _CELL, _OUTPUT, _GATE, _PLAIN = "#DDEBF7", "#FDE9D9", "#E2EFDA", "#FFF2CC", "white"
+_ROW_HEIGHT: Final = 1.7
+_BLOCK_WIDTH: Final = 2.6
+_CELL_WIDTH: Final = 11
+_SCALE: Final = 0.8
+"""Inches per unit."""
+_HIDDEN_OPERATIONS: Final = {"Identity", "Cast", "Reshape"}
 _SIGNS: Final = {"Mul": "×", "Add": "+", "Sigmoid": "σ", "Tanh": "tanh"}
 
 
 def draw_bundle(bundle: Path, path: Path) -> None:
-    """Draw the graph of a bundle that decodes one step.
+    """Draw the decode graph of a bundle with one step.
 
     Raises:
-        BundleError: the folder is no sound bundle.
-        ExportError: it decodes no single step, or has no LSTM cell written out.
+        BundleError: the folder holds no valid bundle.
+        ExportError: the bundle has no decode graph with one step, or the graph has no LSTM cell of single nodes.
+        OSError: the figure cannot be written.
     """
     loaded = load_bundle(bundle)
     graphs = loaded.manifest.graphs.decode
     if 1 not in graphs:
-        raise ExportError(f"{bundle} has no graph that decodes a single step")
-    figure = draw_structure(read_structure(bundle / graphs[1]), f"{loaded.name}: one step of {graphs[1]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+        raise ExportError(f"{bundle} has no decode graph with one step")
+    structure = read_structure(bundle / graphs[1])
+    width, height = _size(structure)
+    with figure(path, width=_SCALE * (width + _CELL_WIDTH), height=_SCALE * height) as drawing:
+        draw_structure(drawing, structure, f"{loaded.name}: one step of {graphs[1]}")
 
 
-def draw_structure(structure: Structure, title: str) -> Figure:
-    """The layers on the left, the inside of the lowest cell on the right.
+def draw_structure(drawing: Figure, structure: GraphStructure, title: str) -> None:
+    """Draw the layers on the left, the inside of the lowest cell on the right.
 
-    Every box and every sign carries a `gid` that says what of the graph it stands for, such as `cell 0`,
-    `weights output` or `gate f`.
+    The `gid` of every box and sign says what it stands for, such as `cell 0`, `weights output` or `gate f`.
     """
     rows = _rows(structure.cells[0].inputs)
-    width = _BLOCK * max(3, len(structure.heads), *(len(row) for row in rows))
-    height = (len(rows) + len(structure.cells) + 2) * _ROW
-    figure = Figure(figsize=(0.8 * (width + 11), 0.8 * height), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(width, 11))
+    width, _ = _size(structure)
+    left, right = drawing.subplots(1, 2, width_ratios=(width, _CELL_WIDTH))
     _layers(left, structure, rows, width)
     _inside(right, structure.cells[0])
     left.set_title(title, loc="left")
     right.set_title(f"inside cell {structure.cells[0].index}", loc="left")
-    return figure
 
 
-def _rows(weights: Sequence[Weighted]) -> list[list[Weighted]]:
-    """Matrices in rows, each above all that it reads."""
+def _size(structure: GraphStructure) -> tuple[float, float]:
+    """Width and height of the layers, in units."""
+    rows = _rows(structure.cells[0].inputs)
+    width = _BLOCK_WIDTH * max(3, len(structure.projections), *(len(row) for row in rows))
+    return width, (len(rows) + len(structure.cells) + 2) * _ROW_HEIGHT
+
+
+def _rows(weights: Sequence[WeightedNode]) -> list[list[WeightedNode]]:
+    """Matrices in rows, each above the ones that it reads."""
     row_of: dict[str, int] = {}
-    for item in weights:  # in the graph's order, so that what an item reads comes before it
+    for item in weights:  # in the order of the graph: an item comes after what it reads
         row_of[item.weights] = 1 + max((row_of.get(source, -1) for source in item.reads), default=-1)
     return [[item for item in weights if row_of[item.weights] == row] for row in range(1 + max(row_of.values()))]
 
 
-def _layers(axes: Any, structure: Structure, rows: Sequence[Sequence[Weighted]], width: float) -> None:
-    """What is looked up at the bottom, a row for each cell with its state left to right, heads and sampler on top."""
+def _layers(axes: Any, structure: GraphStructure, rows: Sequence[Sequence[WeightedNode]], width: float) -> None:
+    """Tables at the bottom, a row for each cell with its state from left to right, outputs and sampler on top."""
     middle = width / 2
     tops: dict[str, tuple[float, float]] = {}
     for index, row in enumerate(rows):
-        _blocks(axes, row, width, index * _ROW, _TABLE, tops, structure)
+        _blocks(axes, row, width, index * _ROW_HEIGHT, _TABLE, tops, structure)
     read = {source for row in rows for item in row for source in item.reads}
     first = len(rows)
     for row in rows:
         for item in row:
             if item.weights not in read:
-                _arrow(axes, tops[item.weights], (middle, first * _ROW - 0.5))
+                _arrow(axes, tops[item.weights], (middle, first * _ROW_HEIGHT - 0.5))
     for cell in structure.cells:
-        y = (first + cell.index) * _ROW
+        y = (first + cell.index) * _ROW_HEIGHT
         lines = [f"LSTM cell {cell.index}: {cell.hidden} units"]
         projections = cell.inputs if cell.index else ()
         lines += [f"{item.operation} {item.weights} {_sizes(item.shape)}" for item in (*cell.recurrent, *projections)]
@@ -89,59 +96,59 @@ def _layers(axes: Any, structure: Structure, rows: Sequence[Sequence[Weighted]],
             _text(axes, middle + 2.8, y + offset + 0.12, f"{after}[{cell.index}]")
         if cell.index:
             _arrow(axes, tops[f"cell {cell.index - 1}"], (middle, y - 0.5))
-    y = (first + len(structure.cells)) * _ROW
+    y = (first + len(structure.cells)) * _ROW_HEIGHT
     last = f"cell {structure.cells[-1].index}"
-    _blocks(axes, structure.heads, width, y, _HEAD, tops, structure, shown=last)
-    words = " ".join(operation for operation in structure.sampler if operation not in _UNSAID)
+    _blocks(axes, structure.projections, width, y, _OUTPUT, tops, structure, shown=last)
+    words = " ".join(operation for operation in structure.sampler if operation not in _HIDDEN_OPERATIONS)
     _box(
         axes,
         middle,
-        y + _ROW,
+        y + _ROW_HEIGHT,
         width - 0.3,
         0.9,
         textwrap.fill(f"sampler: {words}", round(10 * width)),
         _PLAIN,
         "sampler",
     )
-    for head in structure.heads:
-        _arrow(axes, tops[head.weights], (tops[head.weights][0], y + _ROW - 0.45))
-    _finish(axes, (0, width), (-1.3, y + _ROW + 0.7))
+    for projection in structure.projections:
+        _arrow(axes, tops[projection.weights], (tops[projection.weights][0], y + _ROW_HEIGHT - 0.45))
+    _finish(axes, (0, width), (-1.3, y + _ROW_HEIGHT + 0.7))
 
 
 def _blocks(
     axes: Any,
-    blocks: Sequence[Weighted],
+    blocks: Sequence[WeightedNode],
     width: float,
     y: float,
     colour: str,
     tops: dict[str, tuple[float, float]],
-    structure: Structure,
+    structure: GraphStructure,
     shown: str = "",
 ) -> None:
-    """Matrices side by side, an arrow from each that they read, and in words what else they read.
+    """Matrices side by side, with arrows and labels for what they read.
 
-    Of the cells, an arrow is drawn from the one called `shown`; the others are named too.
+    Of the cells, only the one called `shown` gets an arrow; the others get labels.
     """
     for index, block in enumerate(blocks):
         x = width * (index + 0.5) / len(blocks)
         text = f"{block.operation}\n{block.weights}\n{_sizes(block.shape)}"
-        _box(axes, x, y, _BLOCK - 0.3, 0.9, text, colour, f"weights {block.weights}")
+        _box(axes, x, y, _BLOCK_WIDTH - 0.3, 0.9, text, colour, f"weights {block.weights}")
         tops[block.weights] = (x, y + 0.45)
-        said = [source for source in block.reads if source in structure.inputs]
+        labels = [source for source in block.reads if source in structure.inputs]
         for source in block.reads:
             if source == shown or (source in tops and not shown):
                 _arrow(axes, tops[source], (x, y - 0.45))
-            elif source not in said:
-                said.append(source)
-        if said and shown:
-            _text(axes, x + _BLOCK, y, textwrap.fill("also reads " + ", ".join(said), 24))
-        elif said:
+            elif source not in labels:
+                labels.append(source)
+        if labels and shown:
+            _text(axes, x + _BLOCK_WIDTH, y, textwrap.fill("also reads " + ", ".join(labels), 24))
+        elif labels:
             _arrow(axes, (x, y - 0.7), (x, y - 0.45))
-            _text(axes, x, y - 0.85, ", ".join(said))
+            _text(axes, x, y - 0.85, ", ".join(labels))
 
 
 def _inside(axes: Any, cell: Cell) -> None:
-    """The usual picture: c along the top, h along the bottom, the gates between."""
+    """The usual picture of an LSTM cell: c along the top, h along the bottom, the gates between."""
     (h, c), (h_after, c_after) = cell.state, cell.state_after
     c_y, product_y, gate_y, sum_y, h_y = 6.0, 4.6, 2.6, 1.2, 0.0
     _arrow(axes, (-0.6, c_y), (9.0, c_y))
@@ -186,7 +193,7 @@ def _inside(axes: Any, cell: Cell) -> None:
 
 
 def _box(axes: Any, x: float, y: float, width: float, height: float, text: str, colour: str, gid: str) -> None:
-    """A box around its middle."""
+    """A box with text; (x, y) is its centre."""
     corner = (x - width / 2, y - height / 2)
     patch = FancyBboxPatch(corner, width, height, "round,pad=0,rounding_size=0.1", facecolor=colour, gid=gid)
     axes.add_patch(patch)

@@ -1,23 +1,25 @@
-"""Errors of offline work. Each one is a sentence for the person at the command line.
+"""Errors of training and export. Each message is a sentence for the user of the command line.
 
 FantasiaError (music.errors)
 └── TrainingError
     ├── CorpusError           no readable file, too few pieces to split, a damaged cache
     ├── ConfigurationError    an unknown configuration or a value out of range
-    ├── DivergenceError       the loss is no number any more
-    ├── CheckpointError       a run's checkpoint is missing or belongs to something else
-    ├── OutOfMemoryError      the network and its lanes do not fit on the device
-    ├── StoppedError          a training was asked to stop, and has saved what it has reached
-    ├── DistributedError      the processes that train together do not reach each other
-    ├── CardError             the words for a model card cannot be read, or its samples not be made
+    ├── DivergenceError       the loss is not finite
+    ├── CheckpointError       a run's checkpoint is missing, damaged, or belongs to another run
+    ├── OutOfMemoryError      the network and its batch do not fit on the device
+    ├── StoppedError          a signal stopped the training; a checkpoint is saved
+    ├── DistributedError      the processes of a training cannot reach each other
+    ├── CardError             the text of a model card cannot be read, or its samples fail
     └── ExportError           the ONNX graphs do not agree with PyTorch
 """
+
+from pathlib import Path
 
 from music.errors import FantasiaError
 
 
 class TrainingError(FantasiaError):
-    """Base of what can go wrong offline."""
+    """Base of the errors of training and export."""
 
 
 class CorpusError(TrainingError):
@@ -29,19 +31,27 @@ class ConfigurationError(TrainingError):
 
 
 class DivergenceError(TrainingError):
-    """The loss is no number any more."""
+    """The loss is not finite."""
 
 
 class CheckpointError(TrainingError):
     """A run's checkpoint is missing, damaged, or belongs to another corpus or configuration."""
 
+    @classmethod
+    def from_os_error(cls, path: Path, error: OSError) -> "CheckpointError":
+        """The error for a file of a run that could not be written."""
+        return cls(
+            f"cannot write {path} ({error.strerror or error}). The last checkpoint, if there was one, is intact: run "
+            "the same command to resume from it"
+        )
+
 
 class OutOfMemoryError(TrainingError):
-    """The network and its lanes do not fit into the device's memory."""
+    """The network and its batch do not fit into the device's memory."""
 
 
 class StoppedError(TrainingError):
-    """A training was asked to stop by a signal; what it has reached is saved."""
+    """A signal stopped the training. A checkpoint is saved."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -50,11 +60,11 @@ class StoppedError(TrainingError):
 
 
 class DistributedError(TrainingError):
-    """The processes that train one network together do not reach each other."""
+    """The processes of a training cannot reach each other."""
 
 
 class CardError(TrainingError):
-    """The words for a model card cannot be read, or its samples cannot be made."""
+    """The text of a model card cannot be read, or its samples fail."""
 
 
 class ExportError(TrainingError):

@@ -1,193 +1,145 @@
-"""A trained network as an ONNX bundle, checked against PyTorch before it is called one."""
+"""Export: a run as a bundle, or a bundle with the graphs of this version."""
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from music.bundle import Bundle, load_bundle
-from music.bundle_files import file_sha256
-from music.manifest import Defaults, Graphs, Manifest, Network, TokenizerEntry, write_manifest
+from music.manifest import OLDEST_VERSION
 from music.tokenizers import Tokenizer
-from server.engine.batch import Batch
-from server.engine.onnx_runner import OnnxRunner, OnnxScorer
-from server.engine.request import EngineRequest
-from training.batches import EncodedPiece, model_inputs
+from training.bundle_targets import check_target
+from training.bundle_writer import check_agreement, write_bundle
+from training.calibration import best_logit_scale, scale_logits
 from training.config import Config
-from training.curves import CURVES, draw_curves
-from training.decoded import DecodeScorer
-from training.errors import ExportError
-from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
-from training.history import HISTORY, read_history
-from training.model import MusicLSTM
-from training.targets import check_target
-from training.threads import usable_threads
+from training.corpus.store import Corpus, Split
+from training.evaluation.decode_scoring import logit_scorer
+from training.evaluation.likelihood import MeterMode, evaluate_split
+from training.graphs.from_bundle import bundle_config, network_from_bundle, weights_from_bundle
+from training.loop.checkpoint import load_run_weights
+from training.loop.distributed import World
+from training.loop.hardware import usable_threads
+from training.loop.history import HISTORY
+from training.network.model import MusicLSTM
+from training.run import Run, encode_split
 
-CHUNK_SIZES: Final = (1, 4, 8, 16)
-_SAMPLED_ROWS: Final = 4
-_LEAST_REACH: Final = 1e-3
-TOLERANCE: Final = 1e-4
-"""Largest difference between a logit of the graph and the same logit of PyTorch."""
+_CHECKED_PIECES: Final = 8
+_MEASURED_SPLITS: Final = (Split.VALID, Split.TEST)
 
 
-def export(
+def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | None = None) -> Bundle:
+    """Write the best checkpoint of a run as a bundle, with its metrics on the held-out pieces.
+
+    The run need not be finished. Within its first epoch there is no best checkpoint, and the last one is exported.
+
+    Args:
+        folder: of the run.
+        target: directory of the bundle.
+        name: of the model.
+        corpus_path: the run's corpus, if it has moved.
+
+    Raises:
+        CheckpointError: the folder is not a run, or has no checkpoint.
+        CorpusError: the corpus of the run cannot be read.
+        ExportError: the graphs do not agree with PyTorch, or `target` holds something other than a bundle.
+    """
+    check_target(target, name)  # before the corpus is read; `write_bundle` checks again before it replaces the target
+    run = Run.load(folder)
+    corpus = Corpus.load(corpus_path or run.corpus_path)
+    exported = load_run_weights(folder)
+    model = MusicLSTM(run.config.network, run.tokenizer)
+    model.load_state_dict(exported.weights)
+    if run.config.training.calibrate and not exported.calibrated:  # a finished run is calibrated
+        pieces, _ = encode_split(corpus, run.tokenizer, Split.VALID)
+        scale = best_logit_scale(model, run.tokenizer, pieces, World(torch.device("cpu")))
+        model.load_state_dict(scale_logits(model.state_dict(), scale))
+    provenance = {"corpus": _describe(corpus), "epoch": exported.epochs}
+    return _export(model.eval(), target, name, run.config, run.tokenizer, corpus, folder / HISTORY, provenance)
+
+
+def export_bundle(path: Path, target: Path, *, name: str, corpus_path: Path) -> Bundle:
+    """Write the network of a bundle as a new bundle, with the graphs and the metrics of this version.
+
+    If the bundle has the arrays of this version, the new one has the same, bit by bit, and writes the same music.
+
+    Args:
+        path: directory of the bundle; it may have an older format.
+        target: directory of the new bundle.
+        name: of the model.
+        corpus_path: the corpus that the network was trained on.
+
+    Raises:
+        BundleError: there is no bundle, or it is damaged.
+        CorpusError: the corpus cannot be read.
+        ConfigurationError: the configuration in the bundle is not valid.
+        ExportError: the bundle holds no configuration, its graphs or the new ones do not agree with PyTorch, or
+            `target` holds something other than a bundle.
+    """
+    check_target(target, name)
+    bundle = load_bundle(path, oldest_version=OLDEST_VERSION)
+    model = network_from_bundle(bundle)
+    corpus = Corpus.load(corpus_path)
+    check, _ = encode_split(corpus, bundle.tokenizer, Split.VALID)
+    # The decode graphs of an older format have other inputs; all graphs share their weights.
+    scorer = logit_scorer(bundle, None, threads=usable_threads())
+    check_agreement(model, bundle.tokenizer, [scorer], check[:_CHECKED_PIECES])
+    provenance = {**bundle.manifest.provenance, "corpus": _describe(corpus), "exported_from": bundle.digest}
+    config = bundle_config(bundle)
+    exact = weights_from_bundle(bundle)
+    return _export(model, target, name, config, bundle.tokenizer, corpus, path / HISTORY, provenance, exact)
+
+
+def _export(
     model: MusicLSTM,
     target: Path,
-    *,
     name: str,
     config: Config,
     tokenizer: Tokenizer,
+    corpus: Corpus,
     history: Path,
-    check: Sequence[EncodedPiece],
-    measure: Callable[[Bundle], dict[str, float]],
     provenance: dict[str, Any],
-    known: Sequence[EncodedPiece] = (),
+    exact: Mapping[str, NDArray[Any]] | None = None,
 ) -> Bundle:
-    """Write a network as a bundle at `target`, replacing a bundle that is there.
-
-    Args:
-        model: in evaluation.
-        target: the bundle's directory.
-        name: of the model.
-        config: what it was made from.
-        tokenizer: whose tokens it writes.
-        history: what its training recorded; need not be there.
-        check: pieces over which graph and PyTorch must agree; nothing is left at `target` if they do not.
-        measure: takes the finished bundle and says the metrics for its manifest.
-        provenance: of the network, for the manifest.
-        known: pieces that say how far the embeddings' sums reach, from which int8 takes its scale: those of the
-            training, or `check` if there are none.
-
-    Raises:
-        ExportError: the graphs do not agree with PyTorch, or `target` is something else than a bundle.
-    """
-    check_target(target, name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        folder = Path(scratch) / target.name
-        folder.mkdir()
-        graphs = _write_graphs(model, tokenizer, folder, known or check)
-        _write_curves(history, folder)
-        manifest = Manifest(
-            name=name,
-            description=config.bundle.description,
-            tokenizer=TokenizerEntry(
-                name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
-            ),
-            network=Network(
-                layers=config.network.layers,
-                hidden=config.network.hidden,
-                vocabulary=tokenizer.vocabulary_size,
-                clock_rows=len(tokenizer.clock.successor),
-                grammar_states=len(tokenizer.grammar.allowed),
-                registers=model.voices.voicing.size if model.voices is not None else 0,
-                parameters=model.parameter_count,
-            ),
-            graphs=graphs,
-            defaults=Defaults(**config.bundle.model_dump(include=set(Defaults.model_fields))),
-            max_steps=config.bundle.max_steps,
-            provenance={
-                **provenance,
-                "config": config.model_dump(mode="json"),
-                "versions": {package: version(package) for package in ("torch", "onnx", "numpy")}
-                | {"python": ".".join(map(str, sys.version_info[:3]))},
-            },
-            metrics={},
-            files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
-        )
-        write_manifest(folder, manifest)
-        bundle = load_bundle(folder)
-        check_agreement(model, tokenizer, bundle, check)
-        _sample(bundle)
-        write_manifest(folder, manifest.model_copy(update={"metrics": measure(bundle)}))
-        if target.exists():
-            target.replace(Path(scratch) / "replaced")  # goes with the scratch folder, once the new one stands
-        folder.replace(target)
-    return load_bundle(target)
-
-
-def _write_graphs(model: MusicLSTM, tokenizer: Tokenizer, folder: Path, known: Sequence[EncodedPiece]) -> Graphs:
-    weights = Weights(model, tokenizer, _reach(model, tokenizer, known))
-    weights.save(folder)
-    names = {
-        precision: {steps: f"decode_{precision}_{steps}.onnx" for steps in CHUNK_SIZES} for precision in ARITHMETIC
-    }
-    files = {
-        name: decode_graph(weights, steps, precision)
-        for precision, graphs in names.items()
-        for steps, name in graphs.items()
-    }
-    read = {precision: f"prefill_{precision}.onnx" for precision in ARITHMETIC}
-    files |= {name: prefill_graph(weights, precision) for precision, name in read.items()}
-    files["score.onnx"] = prefill_graph(weights, scoring=True)
-    for name, graph in files.items():
-        (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
-        onnx.checker.check_model(folder / name, full_check=True)
-    return Graphs(
-        prefill=read["float32"],
-        prefill_int8=read["int8"],
-        score="score.onnx",
-        decode=names["float32"],
-        decode_int8=names["int8"],
+    check, _ = encode_split(corpus, tokenizer, Split.VALID)
+    train, _ = encode_split(corpus, tokenizer, Split.TRAIN)
+    return write_bundle(
+        model,
+        target,
+        name=name,
+        config=config,
+        tokenizer=tokenizer,
+        history=history,
+        check=check[:_CHECKED_PIECES],
+        train=train,
+        measure=lambda bundle: _metrics(bundle, corpus),
+        provenance=provenance,
+        exact=exact,
     )
 
 
-def _reach(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece]) -> NDArray[np.float32]:
-    """The greatest magnitude that each number of the summed embeddings comes to over the pieces, (embedding,)."""
-    reach = np.full(model.config.embedding, _LEAST_REACH, np.float32)
-    for piece in pieces:
-        inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)
-        with torch.inference_mode():
-            said = model.embedding(*(torch.from_numpy(array)[:, None] for array in inputs))
-        reach = np.maximum(reach, said.abs().amax((0, 1)).numpy())
-    return reach
+def _metrics(bundle: Bundle, corpus: Corpus) -> dict[str, float]:
+    """Metrics of a bundle on the held-out pieces, as its manifest names them."""
+    metrics: dict[str, float] = {}
+    for split in _MEASURED_SPLITS:
+        if corpus.count(split):
+            result = evaluate_split(bundle, corpus, split, MeterMode.GIVEN)
+            metrics[f"{split.name.lower()}_nats_per_note_step"] = round(result.nats_per_note_step, 5)
+            metrics[f"{split.name.lower()}_accuracy"] = round(result.accuracy, 5)
+            if bundle.network.length_input:
+                told = evaluate_split(bundle, corpus, split, MeterMode.GIVEN, length_known=True)
+                metrics[f"{split.name.lower()}_nats_per_note_step_length_known"] = round(told.nats_per_note_step, 5)
+    if corpus.count(Split.VALID):
+        int8 = evaluate_split(bundle, corpus, Split.VALID, MeterMode.GIVEN, precision="int8")
+        metrics["valid_nats_per_note_step_int8"] = round(int8.nats_per_note_step, 5)
+    return metrics
 
 
-def _write_curves(history: Path, folder: Path) -> None:
-    records = read_history(history)
-    if records:
-        shutil.copyfile(history, folder / HISTORY)
-        draw_curves(records, folder / CURVES)
-
-
-def _sample(bundle: Bundle) -> None:
-    """Every decode graph must load and draw tokens that the grammar accepts."""
-    for precision in ARITHMETIC:
-        runner = OnnxRunner(bundle, slots=_SAMPLED_ROWS, provider="cpu", precision=precision)
-        for steps in runner.chunk_sizes:
-            batch = Batch(runner)
-            for slot in range(_SAMPLED_ROWS):
-                batch.join(slot, EngineRequest(seed=slot, max_tokens=steps))
-                runner.reset(slot, clock_row=0)
-            batch.turn()
-            tokens = runner.decode(batch.chunk(steps))
-            if not all(bundle.tokenizer.grammar.accepts(row) for row in tokens):
-                raise ExportError(f"the {precision} graph of {steps} steps draws tokens that the grammar forbids")
-
-
-def check_agreement(model: MusicLSTM, tokenizer: Tokenizer, bundle: Bundle, pieces: Sequence[EncodedPiece]) -> None:
-    """Hold logits of whole pieces against those of a bundle's graph that reads and of the one that writes.
-
-    Raises:
-        ExportError: they differ by more than `TOLERANCE`.
-    """
-    threads = usable_threads()
-    scorers = OnnxScorer(bundle, threads=threads), DecodeScorer(bundle, "float32", threads=threads)
-    worst = 0.0
-    for piece in pieces:
-        inputs = model_inputs(piece.tokens, piece.clock_start, tokenizer)
-        with torch.inference_mode():
-            expected, _ = model(*(torch.from_numpy(array)[:, None] for array in inputs), model.zero_state(1))
-        for scorer in scorers:
-            (logits,) = scorer.logits([piece.tokens], [piece.clock_start])
-            worst = max(worst, float(np.abs(logits - expected[:, 0].numpy()).max()))
-    if not worst <= TOLERANCE:
-        raise ExportError(f"graph and PyTorch differ by {worst:.2e} in a logit; at most {TOLERANCE:.0e} is allowed")
+def _describe(corpus: Corpus) -> dict[str, Any]:
+    """The corpus in the provenance of a bundle."""
+    return {
+        "source": corpus.source,
+        "notes": corpus.note_count,
+        "pieces": {split.name.lower(): corpus.count(split) for split in Split},
+    }

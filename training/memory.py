@@ -1,4 +1,4 @@
-"""Memory that this process may use, and a bound on what a process takes."""
+"""Available memory, and limits on the memory of a process."""
 
 import sys
 from collections.abc import Iterator
@@ -6,34 +6,34 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from server.engine.cgroups import CGROUPS, MEMBERSHIP, group_folders, read_text
+from runtime.cgroups import CGROUPS, MEMBERSHIP, group_folders, read_text
 
 _MEMORY_INFO: Final = Path("/proc/meminfo")
 _STATUS: Final = Path("/proc/self/status")
 _KILL_ORDER: Final = Path("/proc/self/oom_score_adj")
-_KILLED_FIRST: Final = "1000"  # the highest there is
+_KILLED_FIRST: Final = "1000"  # the highest value
 
 
 def available_memory(
     memory_info: Path = _MEMORY_INFO, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP
 ) -> int | None:
-    """Bytes that can still be taken, by the system and by the control groups; None where nothing says so.
+    """Bytes that this process can still allocate, by the system and its control groups. None if neither is known.
 
     Args:
-        memory_info: the system's own figures.
-        cgroups: where the control groups are mounted.
-        membership: the file that says which groups this process is in.
+        memory_info: file with the system's figures.
+        cgroups: mount point of the control groups.
+        membership: file with the groups of this process.
     """
     kilobytes = _field(memory_info, "MemAvailable:")
     bounds = [] if kilobytes is None else [kilobytes * 1024]
     return min([*bounds, *_left_in_groups(cgroups, membership)], default=None)
 
 
-def bound_memory(extra_bytes: int) -> None:
-    """Let this process take so many bytes more than it has; then allocation fails with `MemoryError`.
+def limit_memory(extra_bytes: int) -> None:
+    """Limit this process to so many more bytes than it has now. Beyond them, allocation raises `MemoryError`.
 
-    Only private memory counts, not address space: libraries reserve much of that without using it. Linux alone keeps
-    the bound; elsewhere nothing happens.
+    The limit counts private memory, not address space, of which libraries reserve much without using it. It works on
+    Linux only; elsewhere this function does nothing.
     """
     if sys.platform == "linux":
         import resource
@@ -46,8 +46,8 @@ def bound_memory(extra_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
 
 
-def offer_to_be_killed() -> None:
-    """Let the kernel end this process before others when memory is short; Linux alone knows such an order."""
+def prefer_oom_kill() -> None:
+    """On Linux, let the kernel kill this process before others when memory runs out."""
     with suppress(OSError):
         _KILL_ORDER.write_text(_KILLED_FIRST)
 
@@ -60,12 +60,12 @@ def _left_in_groups(cgroups: Path, membership: Path) -> Iterator[int]:
             names = "memory.max", "memory.current", "inactive_file"
         limit, usage = (read_text(folder / name) for name in names[:2])
         if limit.isdecimal() and usage.isdecimal():
-            cached = _field(folder / "memory.stat", names[2]) or 0  # pages of files, which the kernel gives back
+            cached = _field(folder / "memory.stat", names[2]) or 0  # cached file pages, which the kernel can free
             yield max(0, int(limit) - int(usage) + cached)
 
 
 def _field(path: Path, name: str) -> int | None:
-    """The number that follows a name at the beginning of a line."""
+    """The number after a name at the start of a line."""
     for line in read_text(path).splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] == name:

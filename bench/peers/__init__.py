@@ -1,1 +1,1 @@
-"""Other ways to serve the same weights: what people write by hand, and what serving frameworks offer."""
+"""Other ways to serve the same weights. Needs PyTorch, LitServe, mosec and httpx."""

@@ -3,37 +3,31 @@
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from bench.callers import Target
-from bench.comparison import Percentiles
-from bench.errors import BenchError
-from bench.load import play_round
-from bench.peers.loops import worst_logit
+from bench.clients import Target
+from bench.comparison import Percentiles, compare
+from bench.load import LoadGenerator
+from bench.options import BenchError
+from bench.peers.loops import logit_difference
 from bench.peers.mosec_server import BATCH, BUNDLE
-from bench.rounds import interleaved
-from bench.rows import PeerRow
-from bench.server import running_process
-from bench.workload import plan_requests
+from bench.processes import running_process
+from bench.record import PeerRow
+from bench.systems import Systems, make_requests
 from music.bundle import Bundle
 
-TOLERANCE: Final = 1e-3
-"""Largest difference between a logit of a peer's network and the bundle's."""
+MAX_LOGIT_DIFFERENCE: Final = 1e-3
 _SHORT_STEPS: Final = 16
-"""Of the pieces that a loop a request writes: longer ones would take minutes a round."""
-_SEEDS: Final = 1 << 20
+"""Length of pieces for peers that write one after the other; longer ones would take minutes a round."""
 _START_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.2
-_MODULE: Final = "bench.peers.{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +36,11 @@ class Peer:
 
     name: str
     distributions: tuple[str, ...]
-    """What it is made with."""
+    """Libraries that it is made with."""
     torch: bool
-    """Whether its network is the PyTorch module, whose logits are checked; else the bundle's own graph."""
+    """Whether it runs the PyTorch network; else a graph of the bundle."""
     batches: bool
-    """Whether it writes pieces side by side; else it is slow, and is asked for short ones."""
+    """Whether it writes pieces in batches; else it gets short ones."""
 
 
 GRPC_TORCH: Final = Peer("PyTorch loop behind gRPC", ("torch", "grpcio"), torch=True, batches=False)
@@ -56,80 +50,54 @@ MOSEC: Final = Peer(f"ONNX Runtime in mosec, batches of {BATCH}", ("mosec", "onn
 PEERS: Final = (GRPC_TORCH, GRPC_ONNX, LITSERVE, MOSEC)
 
 
-def measure_peers(
-    callers: Executor,
-    ours: Target,
-    bundle: Bundle,
-    peers: Sequence[Peer] = PEERS,
-    *,
-    clients: int,
-    steps: int,
-    seconds: float,
-) -> Iterator[PeerRow]:
-    """Compare the service with each of them, one after the other, in the same closed loop of clients.
-
-    Args:
-        callers: the clients' process.
-        ours: our server.
-        bundle: that all of them serve.
-        peers: which.
-        clients: at once.
-        steps: length of a piece; of a short one at most, where a peer writes one after the other.
-        seconds: about how long it takes.
+def check_logits(bundle: Bundle) -> float:
+    """Largest difference between a logit of the peers' PyTorch network and of the bundle's scoring graph.
 
     Raises:
-        BenchError: a peer does not start or does not answer, or computes something else.
+        BenchError: it exceeds `MAX_LOGIT_DIFFERENCE`.
     """
-    short = min(steps, _SHORT_STEPS)
-    (request,) = plan_requests(bundle, short, [0])
-    worst = worst_logit(bundle, request)
-    if not worst <= TOLERANCE:
-        raise BenchError(f"the PyTorch module differs from the bundle by {worst:.1e} in a logit")
-    for peer in peers:
-        yield _measure(
-            callers,
-            ours,
-            bundle,
-            peer,
-            clients=clients,
-            steps=steps if peer.batches else short,
-            worst=worst if peer.torch else None,
-            seconds=seconds / len(peers),
-        )
+    difference = logit_difference(bundle, make_requests(bundle, _SHORT_STEPS, [0])[0])
+    if not difference <= MAX_LOGIT_DIFFERENCE:
+        raise BenchError(f"a logit of the PyTorch network differs from the bundle's by {difference:.1e}")
+    return difference
 
 
-def _measure(
-    callers: Executor,
-    ours: Target,
-    bundle: Bundle,
-    peer: Peer,
-    *,
-    clients: int,
-    steps: int,
-    worst: float | None,
-    seconds: float,
+def measure_peer(
+    peer: Peer, service: LoadGenerator, systems: Systems, logit_difference: float, *, seconds: float
 ) -> PeerRow:
-    seeds = count(0, _SEEDS)
+    """Compare the service with a peer under the same closed-loop clients.
+
+    Args:
+        peer: the reference.
+        service: load on our server.
+        systems: with the bundle and the options of the run.
+        logit_difference: what `check_logits` found.
+        seconds: approximate duration.
+
+    Raises:
+        BenchError: the peer does not start or does not answer.
+    """
+    clients = systems.options.clients[-1]
+    steps = systems.options.steps if peer.batches else min(systems.options.steps, _SHORT_STEPS)
     latencies: list[float] = []
 
-    def rate(target: Target) -> float:
-        played = callers.submit(play_round, target, clients, steps, next(seeds)).result()
-        if target is not ours:
-            latencies.extend(call.seconds for call in played.finished)
-        return played.rate
+    with serving(peer, systems.bundle.path) as target:
+        load = LoadGenerator(service.executor, target)
 
-    with serving(peer, bundle.path) as theirs:
-        # To warm up, a few clients will do.
-        callers.submit(play_round, theirs, 2, steps, next(seeds)).result()
-        callers.submit(play_round, ours, clients, steps, next(seeds)).result()
-        comparison = interleaved(lambda: rate(theirs), lambda: rate(ours), seconds=seconds)
+        def peer_rate() -> float:
+            window = load.closed_loop(clients, steps)
+            latencies.extend(call.seconds for call in window.finished)
+            return window.rate
+
+        load.closed_loop(2, steps), service.closed_loop(clients, steps)  # warm up
+        comparison = compare(peer_rate, lambda: service.closed_loop(clients, steps).rate, seconds=seconds)
     return PeerRow(
         name=peer.name,
         versions=", ".join(f"{name} {version(name)}" for name in peer.distributions),
         clients=clients,
-        piece_tokens=plan_requests(bundle, steps, [0])[0].max_tokens,
+        piece_tokens=steps * systems.tokens_per_step,
         comparison=comparison,
-        worst_logit=worst,
+        logit_difference=logit_difference if peer.torch else None,
         latency=Percentiles.of(latencies),
     )
 
@@ -140,50 +108,46 @@ def serving(peer: Peer, bundle: Path) -> AbstractContextManager[Target]:
     Raises:
         BenchError: it does not start.
     """
-    if peer in (GRPC_TORCH, GRPC_ONNX):
-        return _grpc(bundle, "torch" if peer is GRPC_TORCH else "onnx")
-    return _litserve(bundle) if peer is LITSERVE else _mosec(bundle)
+    if peer is LITSERVE:
+        port = _free_port()
+        return _http([_module("litserve_server"), str(bundle), str(port)], port, "health", "predict", {})
+    if peer is MOSEC:
+        port = _free_port()
+        options = ["--address", "127.0.0.1", "--port", str(port), "--timeout", "300000", "--log-level", "warning"]
+        return _http([_module("mosec_server"), *options], port, "", "inference", {BUNDLE: str(bundle)})
+    return _grpc([_module("grpc_server"), str(bundle), "torch" if peer.torch else "onnx"])
 
 
 @contextmanager
-def _grpc(bundle: Path, loop: str) -> Iterator[Target]:
-    command = [sys.executable, "-m", _MODULE.format("grpc_server"), str(bundle), loop]
-    with running_process(command, r"serving address=(\S+)") as running:
-        yield Target("grpc", running.address)
+def _grpc(command: list[str]) -> Iterator[Target]:
+    with running_process([sys.executable, "-m", *command], r"serving address=(\S+)") as address:
+        yield Target("grpc", address)
 
 
 @contextmanager
-def _litserve(bundle: Path) -> Iterator[Target]:
-    port = _free_port()
-    command = [sys.executable, "-m", _MODULE.format("litserve_server"), str(bundle), str(port)]
-    with running_process(command, ""):
-        _await(f"http://127.0.0.1:{port}/health")
-        yield Target("http", f"http://127.0.0.1:{port}/predict")
+def _http(command: list[str], port: int, health: str, predict: str, environment: dict[str, str]) -> Iterator[Target]:
+    url = f"http://127.0.0.1:{port}"
+    with running_process([sys.executable, "-m", *command], "", environment):
+        until = time.monotonic() + _START_SECONDS
+        while not _answers(f"{url}/{health}"):
+            if time.monotonic() > until:
+                raise BenchError(f"no server answers at {url}/{health}")
+            time.sleep(_POLL_SECONDS)
+        yield Target("http", f"{url}/{predict}")
 
 
-@contextmanager
-def _mosec(bundle: Path) -> Iterator[Target]:
-    port = _free_port()
-    command = [sys.executable, "-m", _MODULE.format("mosec_server")]
-    command += ["--address", "127.0.0.1", "--port", str(port), "--timeout", "300000", "--log-level", "warning"]
-    with running_process(command, "", {BUNDLE: str(bundle)}):
-        _await(f"http://127.0.0.1:{port}/")
-        yield Target("http", f"http://127.0.0.1:{port}/inference")
+def _answers(url: str) -> bool:
+    try:
+        return bool(httpx.get(url).status_code == httpx.codes.OK)
+    except httpx.TransportError:
+        return False
+
+
+def _module(name: str) -> str:
+    return f"bench.peers.{name}"
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _await(url: str) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
-        try:
-            if httpx.get(url).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(_POLL_SECONDS)
-    raise BenchError(f"nobody answers at {url}")

@@ -1,15 +1,15 @@
-"""Where the Standard MIDI File lies in some bytes, and what they are if they hold none."""
+"""Finds a Standard MIDI File in bytes, and names other kinds of files."""
 
 from typing import Final
 
 from music.errors import InvalidScoreError
 
 _MACBINARY_HEADER_BYTES: Final = 128
-_LOOKED_AT_BYTES: Final = 512
+_INSPECTED_BYTES: Final = 512
 _RIFF_HEADER_BYTES: Final = 12
 _RIFF_CHUNK_HEADER_BYTES: Final = 8
 
-_BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
+_SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"PK", "a ZIP archive, as compressed MusicXML (.mxl) and MuseScore (.mscz) are"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
@@ -38,11 +38,11 @@ _IN_XML: Final[tuple[tuple[bytes, str], ...]] = (
 def find_midi(data: bytes) -> tuple[int, int]:
     """Start and end of the Standard MIDI File in `data`.
 
-    It is all of it, the `data` chunk of a RIFF container of the form RMID (MIDI Association, RP-029), or what follows
-    a MacBinary header.
+    It is one of: all of `data`, the `data` chunk of a RIFF container of the form RMID (MIDI Association, RP-029), the
+    bytes after a MacBinary header.
 
     Raises:
-        InvalidScoreError: there is none; the message says what the bytes look like.
+        InvalidScoreError: there is none; the message names the kind of file that the bytes look like.
     """
     if data.startswith(b"MThd"):
         return 0, len(data)
@@ -52,7 +52,7 @@ def find_midi(data: bytes) -> tuple[int, int]:
         return _MACBINARY_HEADER_BYTES, len(data)
     if not data:
         raise InvalidScoreError("the file is empty")
-    raise InvalidScoreError(f"no MIDI file: it looks like {_looks_like(data[:_LOOKED_AT_BYTES])}")
+    raise InvalidScoreError(f"not a MIDI file: it looks like {_looks_like(data[:_INSPECTED_BYTES])}")
 
 
 def _in_riff(data: bytes) -> tuple[int, int]:
@@ -69,12 +69,12 @@ def _in_riff(data: bytes) -> tuple[int, int]:
 
 
 def _looks_like(head: bytes) -> str:
-    """What the first bytes of a file are those of."""
-    for beginning, name in _BEGINNINGS:
-        if head.startswith(beginning):
+    """The kind of file that starts with these bytes."""
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
             return name
     if head.startswith(b"RIFF"):
-        return f"a RIFF container of the form {head[8:12].decode('ascii', 'backslashreplace')}"
+        return f"a RIFF container of the form {head[8:12].decode('latin-1').encode('unicode_escape').decode()}"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"<"):
         lower = text.lower()

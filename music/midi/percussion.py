@@ -1,7 +1,7 @@
-"""Which channels of a MIDI file play percussion.
+"""The percussion channels of a MIDI file.
 
-General MIDI has percussion on channel 10. Roland's GS, Yamaha's XG and General MIDI 2 let a file move it; what they say
-counts where the file turns them on.
+In General MIDI, channel 10 is percussion. Roland's GS, Yamaha's XG and General MIDI 2 have messages that change it.
+These messages count if the file switches the standard on.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,17 +14,17 @@ GM_PERCUSSION_CHANNEL: Final = 9
 """Channel 10, counted from 0."""
 
 _XG_BANKS: Final = {126: True, 127: True, 0: False, 64: False}
-"""By XG's bank, most significant byte: SFX kits, drum kits, voices, SFX voices."""
+"""Whether a bank of XG (most significant byte) is percussion: SFX kits, drum kits, voices, SFX voices."""
 _GM2_BANKS: Final = {120: True, 121: False}
-"""By General MIDI 2's bank: rhythm, melody."""
+"""Whether a bank of General MIDI 2 is percussion: rhythm, melody."""
 
 
 def percussion_channels(tracks: Iterable[SmfTrack], voices: Iterable[MidiVoice]) -> frozenset[int]:
-    """The channels that play percussion, each for the whole piece.
+    """The channels that are percussion, for the whole piece.
 
     Args:
-        tracks: whose system exclusive messages say it.
-        voices: whose banks say it.
+        tracks: with the system exclusive messages.
+        voices: with the banks.
     """
     percussion = {GM_PERCUSSION_CHANNEL: True}
     banks: dict[int, bool] = {}
@@ -48,7 +48,7 @@ def _system_exclusives(tracks: Iterable[SmfTrack]) -> Iterator[bytes]:
 
 
 def _gs_part(data: bytes) -> int | None:
-    """The channel whose use GS's parameter 40 1x 15 (Use for Rhythm Part) sets."""
+    """The channel of a GS message that sets parameter 40 1x 15 (Use for Rhythm Part); None for other messages."""
     if len(data) < 8 or data[0] != 0x41 or data[2:5] != b"\x42\x12\x40" or data[6] != 0x15 or data[5] >> 4 != 1:
         return None
     part = data[5] & 0x0F

@@ -1,4 +1,4 @@
-"""What the meta events of a MIDI file say of its music: meter, tempo, key, and where it ends."""
+"""Meter, tempo, key and end of a MIDI file, from its meta events."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,9 +7,10 @@ from typing import Final, NamedTuple, TypeVar
 
 from music.errors import InvalidScoreError
 from music.midi.file import SmfFile
+from music.midi.limits import MAX_METER_CHANGES, MAX_TEMPO_CHANGES
 from music.midi.track import MetaEvent
 from music.midi.writing import END_MARKER, TRACK_NAME
-from music.score import TICKS_PER_QUARTER, Meter
+from music.score import TICKS_PER_QUARTER, Meter, MeterChange, TempoChange
 
 _TRACK_NAME: Final = 0x03
 _MARKER: Final = 0x06
@@ -27,67 +28,97 @@ _COUNTED: Final = {
 
 _MICROSECONDS_A_MINUTE: Final = 60_000_000
 _DEFAULT_TEMPO_BPM: Final = 120.0
-"""Of a file that states none, by the specification."""
+"""Tempo of a file without tempo events, by the specification."""
 _MOST_SHARPS: Final = 7
 _MAX_CLOSING_REST_TICKS: Final = 256 * Meter().bar_ticks
-"""A piece of ours ends so long after its last note at most."""
+"""Maximum rest at the end of a piece that `write_midi` wrote."""
 
 _Value = TypeVar("_Value")
 
 
 class Structure(NamedTuple):
-    """What the meta events of all tracks say."""
+    """The contents of the meta events of all tracks."""
 
     scale: float
-    """Ticks of a score in one tick of the file."""
+    """Score ticks per file tick."""
     meter: Meter | None
     pickup_ticks: int
+    meter_changes: tuple[MeterChange, ...]
+    """At most `MAX_METER_CHANGES`, some perhaps after the end of the piece."""
     tempo_bpm: float
+    tempo_changes: tuple[TempoChange, ...]
+    """At most `MAX_TEMPO_CHANGES`, some perhaps after the end of the piece."""
     key_sharps: int | None
     end: int | None
-    """Tick of the score at which a file that `write_midi` wrote says that it ends; None for every other file."""
+    """End in score ticks of a file that `write_midi` wrote; None for every other file."""
     other: Counter[str]
-    """What a score cannot hold, by kind."""
+    """Number of events that a score cannot hold, by kind."""
 
 
-def structure_of(file: SmfFile) -> Structure:
-    """Meter, tempo and key of a file, each the first that any of its tracks states.
+def read_structure(file: SmfFile) -> Structure:
+    """Meters, tempos and key of a file, from the events of all tracks: every meter and tempo, and the first key.
 
-    A file whose meter changes later has meter None, since no clock could follow it, except that a first bar in a meter
-    of its own is a pickup. In SMPTE time a quarter note lasts as long as the first tempo says.
+    The meter is None before the first time signature. If one is out of range, bars cannot be counted; then the meter is
+    None everywhere, and its changes are counted. The first tempo holds from the start on. In SMPTE time it gives the
+    length of a quarter note, and later tempos change nothing; they are counted.
     """
-    metas = sorted((event for track in file.tracks for event in track.metas), key=lambda event: event.tick)
+    meta_events = sorted((event for track in file.tracks for event in track.meta_events), key=lambda event: event.tick)
     tempos = _last_at_each_tick(
-        (event.tick, int.from_bytes(event.data[:3], "big")) for event in metas if _is_tempo(event)
+        (event.tick, int.from_bytes(event.data[:3], "big")) for event in meta_events if _is_tempo(event)
     )
-    tempo_bpm = round(_MICROSECONDS_A_MINUTE / tempos[0], 3) if tempos else _DEFAULT_TEMPO_BPM
+    tempo_bpm = _bpm(tempos[0][1]) if tempos else _DEFAULT_TEMPO_BPM
     ticks_per_quarter = file.ticks_per_quarter or file.ticks_per_second * 60 / tempo_bpm
     scale = TICKS_PER_QUARTER / ticks_per_quarter
-    signatures = [(round(event.tick * scale), event.data[0], 2 ** event.data[1]) for event in metas if _is_meter(event)]
-    meter, pickup_ticks = _meter_and_pickup(signatures)
-    keys = _last_at_each_tick((event.tick, event.data[:2]) for event in metas if _is_key(event))
-    end = _end_of_our_own(file, metas)
-    other = Counter(_COUNTED[event.kind] for event in metas if event.kind in _COUNTED)
+    tempo_changes = _tempo_changes(tempos, scale) if file.ticks_per_quarter else ()
+    signatures = [
+        (round(event.tick * scale), event.data[0], 2 ** event.data[1]) for event in meta_events if _is_meter(event)
+    ]
+    meter, pickup_ticks, meter_changes, meters_left_out = _meters(signatures)
+    keys = _last_at_each_tick((event.tick, event.data[:2]) for event in meta_events if _is_key(event))
+    end = _end_of_own_file(file, meta_events)
+    other = Counter(_COUNTED[event.kind] for event in meta_events if event.kind in _COUNTED)
     other["markers"] -= end is not None
     other["bad_meta"] = sum(
         event.kind in (_TEMPO, _METER, _KEY) and not (_is_tempo(event) or _is_meter(event) or _is_key(event))
-        for event in metas
+        for event in meta_events
     )
-    other["tempo_changes"] = _changes(tempos)
-    other["meter_changes"] = 0 if meter else _changes([signature[1:] for signature in signatures])
-    other["key_changes"] = _changes(keys)
-    sharps = int.from_bytes(keys[0][:1], "big", signed=True) if keys else None
-    return Structure(scale, meter, pickup_ticks, tempo_bpm, sharps, end, +other)
+    other["tempo_changes"] = _changes([tempo for _, tempo in tempos]) - len(tempo_changes)
+    other["meter_changes"] = meters_left_out
+    other["key_changes"] = _changes([key for _, key in keys])
+    sharps = int.from_bytes(keys[0][1][:1], "big", signed=True) if keys else None
+    return Structure(scale, meter, pickup_ticks, meter_changes, tempo_bpm, tempo_changes, sharps, end, +other)
 
 
 def longest_end(notes_end: int) -> int:
-    """The last tick at which a piece may end whose notes end at `notes_end`: the notes bound its length."""
+    """Maximum end of a piece whose notes end at `notes_end`."""
     return notes_end + _MAX_CLOSING_REST_TICKS
 
 
-def _last_at_each_tick(events: Iterable[tuple[int, _Value]]) -> list[_Value]:
-    """The values in their order; the last of several at one tick holds."""
-    return list(dict(events).values())
+def _last_at_each_tick(events: Iterable[tuple[int, _Value]]) -> list[tuple[int, _Value]]:
+    """The ticks and values in order; of several at one tick, only the last."""
+    return list(dict(events).items())
+
+
+def _bpm(microseconds: int) -> float:
+    """The tempo whose quarter note lasts so long, in thousandths of a quarter note a minute."""
+    return round(_MICROSECONDS_A_MINUTE / microseconds, 3)
+
+
+def _tempo_changes(tempos: list[tuple[int, int]], scale: float) -> tuple[TempoChange, ...]:
+    """The changes after the first tempo, at most `MAX_TEMPO_CHANGES`.
+
+    Args:
+        tempos: file ticks and microseconds per quarter note.
+        scale: score ticks per file tick.
+    """
+    by_tick = {max(round(tick * scale), 1): _bpm(microseconds) for tick, microseconds in tempos[1:]}
+    changes: list[TempoChange] = []
+    before = _bpm(tempos[0][1]) if tempos else _DEFAULT_TEMPO_BPM
+    for tick, bpm in by_tick.items():
+        if bpm != before and len(changes) < MAX_TEMPO_CHANGES:
+            changes.append(TempoChange(tick, bpm))
+        before = bpm
+    return tuple(changes)
 
 
 def _changes(values: Sequence[object]) -> int:
@@ -108,47 +139,57 @@ def _is_key(event: MetaEvent) -> bool:
     return abs(int.from_bytes(event.data[:1], "big", signed=True)) <= _MOST_SHARPS
 
 
-def _meter_and_pickup(signatures: list[tuple[int, int, int]]) -> tuple[Meter | None, int]:
-    """Meter and pickup of time signatures (tick of the score, numerator, denominator) in the order of their ticks."""
-    meters: list[tuple[int, Meter]] = []
+def _meters(
+    signatures: list[tuple[int, int, int]],
+) -> tuple[Meter | None, int, tuple[MeterChange, ...], int]:
+    """Meter, pickup, later meters, and number of changes that are left out.
+
+    A first bar with a meter of its own is a pickup if the next bars are longer and the meter does not come again.
+
+    Args:
+        signatures: time signatures (score tick, numerator, denominator), sorted by tick.
+    """
+    changes: list[MeterChange] = []
     for tick, numerator, denominator in signatures:
         try:
             meter = Meter(numerator, denominator)
         except InvalidScoreError:
-            return None, 0
-        if meters and meters[-1][0] == tick:
-            meters.pop()  # the last of several at one tick holds
-        if not meters or meters[-1][1] != meter:
-            meters.append((tick, meter))
-    if not meters or meters[0][0] != 0:
-        return None, 0
-    if len(meters) == 1:
-        return meters[0][1], 0
-    (_, first), (tick, second) = meters[:2]
-    if len(meters) == 2 and first.bar_ticks == tick and tick < second.bar_ticks:
-        return second, tick
-    return None, 0
+            return None, 0, (), _changes([signature[1:] for signature in signatures])
+        if changes and changes[-1].tick == tick:
+            changes.pop()  # of several at one tick, the last holds
+        if not changes or changes[-1].meter != meter:
+            changes.append(MeterChange(tick, meter))
+    first: Meter | None = None
+    pickup_ticks = 0
+    if changes and changes[0].tick == 0:
+        first = changes.pop(0).meter
+        is_short = bool(changes) and first.bar_ticks == changes[0].tick < changes[0].meter.bar_ticks
+        if is_short and all(change.meter != first for change in changes):
+            pickup_ticks, first = changes.pop(0)
+    kept = changes[:MAX_METER_CHANGES]
+    return first, pickup_ticks, tuple(kept), len(changes) - len(kept)
 
 
-def _end_of_our_own(file: SmfFile, metas: list[MetaEvent]) -> int | None:
-    """Where the end marker of `write_midi` stands, if the file is one that it wrote.
+def _end_of_own_file(file: SmfFile, meta_events: list[MetaEvent]) -> int | None:
+    """Tick of the end marker, if `write_midi` wrote the file.
 
-    Other programs write markers called `end` too, anywhere. A file is our own if all of it is as `write_midi` has it:
-    the resolution, the names of the tracks, and one marker, which ends the first track and which no note outlasts.
+    Other programs write markers with the text `end` too. A file is our own if everything is as `write_midi` writes it:
+    the resolution, the track names, and a single marker, which ends the first track and after which no note ends.
     """
     if file.format != 1 or file.ticks_per_quarter != TICKS_PER_QUARTER:
         return None
     for track in file.tracks:
-        name = next((event.data for event in track.metas if event.kind == _TRACK_NAME), b"")
+        name = next((event.data for event in track.meta_events if event.kind == _TRACK_NAME), b"")
         kind, _, number = name.decode("ascii", "replace").partition(" ")
         if kind != TRACK_NAME or not number.isdecimal():
             return None
     first = file.tracks[0]
-    markers = [event for event in metas if event.kind == _MARKER]
-    if len(markers) != 1 or all(event is not markers[0] for event in first.metas):
+    markers = [event for event in meta_events if event.kind == _MARKER]
+    if len(markers) != 1 or all(event is not markers[0] for event in first.meta_events):
         return None
     (marker,) = markers
-    meters = [event.tick for event in first.metas if event.kind == _METER]  # of a piece that ends within its pickup
+    # If the piece ends within its pickup, a time signature comes after the marker.
+    meters = [event.tick for event in first.meta_events if event.kind == _METER]
     if marker.data != END_MARKER.encode() or first.end_tick > max([marker.tick, *meters]) + 1:
         return None
     if any(message.tick > marker.tick for track in file.tracks for message in track.messages):

@@ -1,4 +1,4 @@
-"""Tracks of Standard MIDI Files: bytes to messages and events."""
+"""Tracks of Standard MIDI Files: from bytes to messages and events."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from typing import Final, NamedTuple
 from music.errors import InvalidScoreError
 
 MAX_EVENTS: Final = 1_000_000
-"""Most events of one file that are read: they bound the memory that a file can take, about 120 bytes each."""
+"""Maximum number of events of a file. Each takes about 120 bytes of memory."""
 
 _TWO_DATA_BYTES: Final = frozenset((0x80, 0x90, 0xA0, 0xB0, 0xE0))
 _SYSTEM_DATA_BYTES: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-"""Data bytes of the system messages that a live stream may hold and a file may not; the others have none."""
+"""Number of data bytes of system messages that are legal in a live stream only; the others have none."""
 _END_OF_TRACK: Final = 0x2F
 
 
 class ChannelMessage(NamedTuple):
-    """A channel voice or mode message, its running status resolved."""
+    """A channel voice or mode message, with its running status resolved."""
 
     tick: int
-    """Ticks of the file from the start of the track."""
+    """File ticks from the start of the track."""
     status: int
-    """0x80 to 0xEF; the low four bits are the channel, counted from 0."""
-    first: int
-    """First data byte: 0 to 127, or up to 255 in a file that counts `bad_bytes`."""
-    second: int
-    """Second data byte, 0 where the message has one alone."""
+    """0x80 to 0xEF; the low four bits are the channel, from 0."""
+    data1: int
+    """First data byte: 0 to 127, or up to 255 in a file with `bad_bytes`."""
+    data2: int
+    """Second data byte; 0 if the message has only one."""
 
 
 class MetaEvent(NamedTuple):
@@ -50,52 +50,55 @@ class SmfTrack:
     number: int
     """From 1."""
     messages: list[ChannelMessage] = field(default_factory=list)
-    metas: list[MetaEvent] = field(default_factory=list)
+    meta_events: list[MetaEvent] = field(default_factory=list)
     system_exclusives: list[SystemExclusive] = field(default_factory=list)
     end_tick: int = 0
-    """Where the track ends."""
+    """End of the track in file ticks."""
 
 
 def is_chunk_name(name: bytes) -> bool:
-    """Whether bytes can be the type of a chunk: four printable ASCII characters."""
+    """Whether the bytes can be a chunk type: four printable ASCII characters."""
     return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
 class TrackReader:
     """Reads one track.
 
-    A track ends at its End of Track, whatever the length of its chunk says; where none comes, at the chunk's end.
+    A track ends at its End of Track event, whatever the chunk's length is, and without that event at the chunk's end.
 
     Args:
-        data: the bytes that hold the file.
-        end: where the file ends in them.
+        data: bytes that contain the file.
+        end: offset of the file's end.
         number: the track's number, from 1.
-        start: where its events begin.
-        length: length of its chunk, as the chunk says.
-        oddities: counts to which those of the track are added.
+        start: offset of its first event.
+        length: length of its chunk, from the chunk's header.
+        anomalies: counts, to which those of the track are added.
     """
 
-    def __init__(self, data: bytes, end: int, number: int, start: int, length: int, oddities: Counter[str]) -> None:
+    def __init__(self, data: bytes, end: int, number: int, start: int, length: int, anomalies: Counter[str]) -> None:
         self.track = SmfTrack(number)
         self.events = 0
-        """Events read, the End of Track included."""
+        """Number of events, the End of Track included."""
         self._data = data
         self._end = end
         self._start = start
         self._declared = start + length
         self._stop = min(start + length, end)
         self._extended = False
-        self._oddities = oddities
+        self._oddities = anomalies
         self._bad_bytes: list[int] = []
 
-    def read(self, most: int) -> int:
-        """Read the track's events, `most` at most; return where the next chunk begins.
+    def read(self, max_events: int) -> int:
+        """Read the track's events; return the offset of the next chunk.
+
+        Args:
+            max_events: maximum number of events.
 
         Raises:
-            InvalidScoreError: the track breaks off, holds bytes that mean nothing, or has too many events.
+            InvalidScoreError: the track is truncated, contains bytes without a meaning, or has too many events.
         """
         try:
-            after = self._read_events(most)
+            after = self._read_events(max_events)
             following = self._following(after)
             if self._bad_bytes and after != self._declared:
                 raise InvalidScoreError(f"it ends at offset {after}, where its chunk ends at {self._declared}")
@@ -109,8 +112,8 @@ class TrackReader:
         self._oddities["bad_bytes"] += len(self._bad_bytes)
         return following
 
-    def _read_events(self, most: int) -> int:
-        """Fill the track; return where its events end. One loop over bytes, since calls would take most of the time."""
+    def _read_events(self, max_events: int) -> int:
+        """Fill the track; return the offset of its end. A single loop, because calls would take most of the time."""
         data, messages = self._data, self.track.messages
         position, stop = self._start, self._stop
         tick = running = count = 0
@@ -123,7 +126,7 @@ class TrackReader:
                         break
                     stop = self._extend(position)
                 count += 1
-                if count > most:
+                if count > max_events:
                     raise InvalidScoreError(f"the MIDI file has more than {MAX_EVENTS:,} events")
                 delta = data[position]
                 if delta < 0x80:
@@ -144,17 +147,17 @@ class TrackReader:
                     )
                 if status < 0xF0:
                     running, interrupted = status, False
-                    first = data[position]
-                    if first > 0x7F:
+                    data1 = data[position]
+                    if data1 > 0x7F:
                         self._bad_bytes.append(position)
                     position += 1
-                    second = 0
+                    data2 = 0
                     if status & 0xF0 in _TWO_DATA_BYTES:
-                        second = data[position]
-                        if second > 0x7F:
+                        data2 = data[position]
+                        if data2 > 0x7F:
                             self._bad_bytes.append(position)
                         position += 1
-                    messages.append(ChannelMessage(tick, status, first, second))
+                    messages.append(ChannelMessage(tick, status, data1, data2))
                 elif status in (0xFF, 0xF0, 0xF7):
                     interrupted = True
                     kind, payload, position = self._payload(status, position)
@@ -162,7 +165,7 @@ class TrackReader:
                     if kind == _END_OF_TRACK:
                         break
                     if status == 0xFF:
-                        self.track.metas.append(MetaEvent(tick, kind, payload))
+                        self.track.meta_events.append(MetaEvent(tick, kind, payload))
                     elif status == 0xF0:
                         self.track.system_exclusives.append(SystemExclusive(tick, payload))
                 else:
@@ -175,7 +178,7 @@ class TrackReader:
         return position
 
     def _payload(self, status: int, position: int) -> tuple[int, bytes, int]:
-        """Kind of a meta event (-1 of a system exclusive), its data, and where it ends."""
+        """Kind of a meta event (-1 for a system exclusive), its data, and the offset of its end."""
         place, kind = position - 1, -1
         if status == 0xFF:
             kind = self._data[position]
@@ -190,7 +193,7 @@ class TrackReader:
         return kind, self._data[position : position + size], position + size
 
     def _quantity(self, position: int) -> tuple[int, int]:
-        """The variable-length quantity at `position`, and where it ends."""
+        """The variable-length quantity at `position`, and the offset of its end."""
         value = 0
         for place in range(position, position + 4):
             byte = self._data[place]
@@ -205,7 +208,7 @@ class TrackReader:
         return position == self._end or is_chunk_name(self._data[position : position + 4])
 
     def _extend(self, position: int) -> int:
-        """Go on past the chunk's end, as far as the next track; return where that is."""
+        """Continue past the chunk's end, up to the next track; return the new end."""
         if self._extended or self._declared >= self._end:
             self._break_off(position, self._stop)
         following = self._data.find(b"MTrk", self._declared, self._end)
@@ -225,7 +228,7 @@ class TrackReader:
         )
 
     def _following(self, after: int) -> int:
-        """Where the chunk after the track begins, whose events end at `after`."""
+        """Offset of the chunk after the track, whose events end at `after`."""
         if after == self._declared:
             return after
         if after > self._declared or self._declared > self._end or self._data.startswith(b"MTrk", after):

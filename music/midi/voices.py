@@ -1,7 +1,7 @@
-"""What each channel of a MIDI track plays: strikes and releases to notes."""
+"""The notes of each channel of a MIDI track, from note-on and note-off messages."""
 
 from collections import Counter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from music.midi.track import SmfTrack
 
@@ -30,11 +30,11 @@ _PARAMETER_NONE: Final = (127, 127)
 _CENTRE: Final = 64
 _NO_BEND: Final = 64 << 7
 _DOWN: Final = 64
-"""A pedal is down from this value on."""
+"""Minimum value of a pedal that is down."""
 
 
 class PlayedNote(NamedTuple):
-    """A note in the file's ticks."""
+    """A note in file ticks."""
 
     onset: int
     end: int
@@ -42,62 +42,60 @@ class PlayedNote(NamedTuple):
     velocity: int
 
 
-class _Strike(NamedTuple):
-    tick: int
-    pitch: int
-    velocity: int
+_NoteOn: TypeAlias = tuple[int, int, int]
+"""Tick, pitch, velocity. A plain tuple of numbers costs the garbage collector nothing, a named one does."""
 
 
 class MidiVoice:
-    """What one channel of one track plays.
+    """The notes of one channel of one track.
 
-    The first release of a key ends its first strike that is still held. Where a key is never released as often as it is
-    struck, each release ends the last strike before it instead, so that one forgotten release prolongs one note.
+    A note-off ends the oldest note of its key that still sounds. But if a key has fewer note-offs than note-ons, each
+    note-off ends the newest note before it: then a missing note-off makes only one note too long.
 
     Args:
-        channel: the channel, from 0.
+        channel: from 0.
     """
 
     def __init__(self, channel: int) -> None:
         self.channel = channel
         self.notes: list[PlayedNote] = []
-        """Notes in the order of their ends, complete once `finish` was called."""
+        """Notes in the order of their ends; complete after `finish`."""
         self.program: int | None = None
-        """The program in force where the first note is struck, or at last where none is; None if the track has none."""
+        """The program at the first note, or at the end if there is no note; None if the track sets none."""
         self.bank: int | None = None
-        """Most significant byte of the bank in force there; None if the track has none."""
-        self.struck = 0
-        """Notes struck, whether or not they have a pitch."""
+        """Most significant byte of the bank at the same time; None if the track sets none."""
+        self.note_ons = 0
+        """Number of note-ons, with and without a pitch."""
         self.unpitched: Counter[str] = Counter()
-        """Of these, those that have none: `bad_key` (a key above 127), `out_of_range` (tuned out of 0 to 127)."""
+        """Note-ons without a pitch: `bad_key` (a key above 127), `out_of_range` (tuned to outside 0 to 127)."""
         self.unreleased = 0
-        """Notes that no release of their key has ended."""
+        """Number of notes without a note-off."""
         self.other: Counter[str] = Counter()
-        """What else the channel says: pedals, bends, changes of program, by kind."""
+        """Number of other messages, such as pedals, bends, program changes, by kind."""
         self.last_tick = 0
-        """Tick of the last strike or release."""
+        """Tick of the last note-on or note-off."""
         self._first_tick = -1
-        self._sounding_program: int | None = None
+        self._note_program: int | None = None
         self._program: int | None = None
         self._bank: int | None = None
         self._tuning = 0
         self._parameter = _PARAMETER_NONE
         self._down: set[int] = set()
         self._bent = False
-        self._held: dict[int, list[_Strike | int]] = {}
-        """By key that is held: strikes, and ticks of releases, since it was last free."""
-        self._open: Counter[int] = Counter()
-        """By key: strikes not released."""
+        self._sounding: dict[int, list[_NoteOn | int]] = {}
+        """By sounding key: note-ons, and ticks of note-offs, since the key was last silent."""
+        self._open: dict[int, int] = {}
+        """Number of note-ons without note-off, by key."""
 
-    def strike(self, tick: int, key: int, velocity: int) -> None:
-        """A key is struck."""
+    def note_on(self, tick: int, key: int, velocity: int) -> None:
+        """Handle a note-on."""
         if self._first_tick < 0:
             self._first_tick = tick
-            self.program, self.bank, self._sounding_program = self._program, self._bank, self._program
-        elif self._program != self._sounding_program:
-            self._sounding_program = self._program
+            self.program, self.bank, self._note_program = self._program, self._bank, self._program
+        elif self._program != self._note_program:
+            self._note_program = self._program
             self.other["program_changes"] += 1
-        self.struck += 1
+        self.note_ons += 1
         self.last_tick = tick
         pitch = key + self._tuning
         if key > 127:
@@ -105,12 +103,18 @@ class MidiVoice:
         elif not 0 <= pitch <= 127:
             self.unpitched["out_of_range"] += 1
         else:
-            self._held.setdefault(key, []).append(_Strike(tick, pitch, min(velocity, 127)))
-            self._open[key] += 1
+            note = (tick, pitch, velocity if velocity < 128 else 127)
+            events = self._sounding.get(key)
+            if events is None:
+                self._sounding[key] = [note]
+                self._open[key] = 1
+            else:
+                events.append(note)
+                self._open[key] += 1
 
-    def release(self, tick: int, key: int) -> None:
-        """A key is released; one that is not held has nothing to end."""
-        events = self._held.get(key)
+    def note_off(self, tick: int, key: int) -> None:
+        """Handle a note-off; without a sounding note of the key it is ignored."""
+        events = self._sounding.get(key)
         if events is None:
             return
         self.last_tick = tick
@@ -118,54 +122,55 @@ class MidiVoice:
         if self._open[key]:
             events.append(tick)
             return
-        del self._held[key]
+        del self._sounding[key]
         if len(events) == 1:
-            (strike,) = events
-            assert isinstance(strike, _Strike)
-            self.notes.append(PlayedNote(strike.tick, tick, strike.pitch, strike.velocity))
+            (start,) = events
+            assert isinstance(start, tuple)
+            onset, pitch, velocity = start
+            self.notes.append(PlayedNote(onset, tick, pitch, velocity))
             return
-        strikes = [event for event in events if isinstance(event, _Strike)]
-        releases = [*(event for event in events if not isinstance(event, _Strike)), tick]
-        for strike, end in zip(strikes, releases, strict=True):
-            self.notes.append(PlayedNote(strike.tick, end, strike.pitch, strike.velocity))
+        starts = [event for event in events if isinstance(event, tuple)]
+        ends = [*(event for event in events if not isinstance(event, tuple)), tick]
+        for (onset, pitch, velocity), end in zip(starts, ends, strict=True):
+            self.notes.append(PlayedNote(onset, end, pitch, velocity))
 
     def finish(self, tick: int) -> None:
-        """End every note that is still held."""
-        for events in self._held.values():
-            earlier: list[_Strike] = []
-            now: list[_Strike] = []  # those at the tick of the last one: a release at that tick is not meant for them
+        """End all notes that still sound."""
+        for events in self._sounding.values():
+            earlier: list[_NoteOn] = []
+            now: list[_NoteOn] = []  # at the tick of the last note-on: a note-off at that tick does not end them
             for event in events:
-                at = event.tick if isinstance(event, _Strike) else event
-                if now and now[-1].tick < at:
+                at = event[0] if isinstance(event, tuple) else event
+                if now and now[-1][0] < at:
                     earlier += now
                     now.clear()
-                if isinstance(event, _Strike):
+                if isinstance(event, tuple):
                     now.append(event)
                 else:
-                    strike = (earlier or now).pop()
-                    self.notes.append(PlayedNote(strike.tick, event, strike.pitch, strike.velocity))
-            for strike in earlier + now:
+                    onset, pitch, velocity = (earlier or now).pop()
+                    self.notes.append(PlayedNote(onset, event, pitch, velocity))
+            for onset, pitch, velocity in earlier + now:
                 self.unreleased += 1
-                self.notes.append(PlayedNote(strike.tick, max(strike.tick, tick), strike.pitch, strike.velocity))
-        self._held.clear()
+                self.notes.append(PlayedNote(onset, max(onset, tick), pitch, velocity))
+        self._sounding.clear()
         self._open.clear()
-        if not self.struck:  # what it says is of the same channel in other tracks
+        if not self.note_ons:  # its messages concern the same channel in other tracks
             self.program, self.bank = self._program, self._bank
 
     def change_program(self, tick: int, program: int) -> None:
-        """The notes to come have another sound, and those struck at this very tick too."""
+        """Change the program of later notes, and of notes at this tick."""
         self._program = program & 0x7F
         if tick == self._first_tick and self.program is None:
-            self.program = self._sounding_program = self._program
+            self.program = self._note_program = self._program
 
     def bend(self, value: int) -> None:
-        """The pitch wheel moves; 8192 is its centre."""
+        """Handle a pitch bend; 8192 is the centre."""
         bent = value != _NO_BEND
         self.other["pitch_bend"] += bent and not self._bent
         self._bent = bent
 
     def control(self, tick: int, controller: int, value: int) -> None:
-        """A controller moves, or the channel's mode changes."""
+        """Handle a controller or mode message."""
         if controller in _PEDALS:
             if value >= _DOWN and controller not in self._down:
                 self.other[_PEDALS[controller]] += 1
@@ -194,24 +199,24 @@ class MidiVoice:
             self.other["controllers"] += 1
 
 
-def voices_of(track: SmfTrack) -> list[MidiVoice]:
-    """What the channels of a track play, in the channels' order; notes that are still held are not yet finished."""
+def channel_voices(track: SmfTrack) -> list[MidiVoice]:
+    """The voices of a track, by channel. Notes that still sound at the end of the track are not ended yet."""
     voices: dict[int, MidiVoice] = {}
-    for tick, status, first, second in track.messages:
+    for tick, status, data1, data2 in track.messages:
         voice = voices.get(status & 0x0F)
         if voice is None:
             voice = voices.setdefault(status & 0x0F, MidiVoice(status & 0x0F))
         kind = status & 0xF0
-        if kind == _NOTE_ON and second:
-            voice.strike(tick, first, second)
+        if kind == _NOTE_ON and data2:
+            voice.note_on(tick, data1, data2)
         elif kind in (_NOTE_ON, _NOTE_OFF):
-            voice.release(tick, first)
+            voice.note_off(tick, data1)
         elif kind == _CONTROL:
-            voice.control(tick, first, second)
+            voice.control(tick, data1, data2)
         elif kind == _PROGRAM:
-            voice.change_program(tick, first)
+            voice.change_program(tick, data1)
         elif kind in (_KEY_PRESSURE, _CHANNEL_PRESSURE):
             voice.other["pressure"] += 1
         else:
-            voice.bend(second << 7 | first)
+            voice.bend(data2 << 7 | data1)
     return [voices[channel] for channel in sorted(voices)]

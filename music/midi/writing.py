@@ -1,5 +1,7 @@
-"""Scores to Standard MIDI Files, through symusic."""
+"""From scores to Standard MIDI Files, with symusic."""
 
+from bisect import bisect_left
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any, Final
 
@@ -7,38 +9,52 @@ import numpy as np
 import symusic
 
 from music.errors import InvalidScoreError
+from music.midi.limits import MAX_TRACKS
 from music.score import TICKS_PER_QUARTER, Meter, Note, Score
 
 END_MARKER: Final = "end"
-"""Text of the marker where the score ends."""
+"""Text of the marker at the score's end."""
 TRACK_NAME: Final = "Voice"
-"""Every track is called so, with the number of its voice behind."""
+"""First word of every track name; the second is the number of the voice, from 1."""
+_SLOWEST_BPM: Final = 60_000_000 / (2**24 - 1)
+"""A tempo is three bytes: the microseconds of a quarter note."""
 
 
 def write_midi(score: Score) -> bytes:
-    """The score as a Standard MIDI File, format 1, one track for each voice.
+    """The score as a Standard MIDI File, format 1, with a track for each voice.
 
-    The first track carries tempo, meter and key. A pickup is written as most notation programs write it: a
-    first bar in a meter of its own length, then the real one. A marker `end` stands at `length_ticks`, so
-    that closing rests survive. Where a voice strikes and releases a key that it still holds, the file could not
-    say which of the two is released, so the second stands in a further track.
+    The first track has tempos, meters and key. A change at or after the score's end is not written. A pickup is
+    written as most notation programs write it: a first bar with a meter of the pickup's length, then the real meter. A
+    marker `end` at `length_ticks` keeps rests at the end. If a voice plays a pitch while the same pitch still sounds, a
+    note-off would be ambiguous; then the second note is in an additional track.
+
+    Raises:
+        InvalidScoreError: the pickup is no whole number of 32nds, or more than `MAX_TRACKS` tracks are needed.
     """
-    file: Any = symusic.Score(TICKS_PER_QUARTER)  # its stubs know none of the factories' attributes
-    file.tempos.append(symusic.Tempo(0, qpm=score.tempo_bpm))
+    file: Any = symusic.Score(TICKS_PER_QUARTER)  # its type stubs lack these attributes
+    for tick, bpm in ((0, score.tempo_bpm), *score.tempo_changes):
+        if tick == 0 or tick < score.length_ticks:
+            file.tempos.append(symusic.Tempo(tick, qpm=max(bpm, _SLOWEST_BPM)))
     if score.meter is not None:
         if score.pickup_ticks:
             bar = _meter_of(score.pickup_ticks)
             file.time_signatures.append(symusic.TimeSignature(0, bar.numerator, bar.denominator))
         meter = score.meter
         file.time_signatures.append(symusic.TimeSignature(score.pickup_ticks, meter.numerator, meter.denominator))
+    for tick, meter in score.meter_changes:
+        if tick < score.length_ticks:
+            file.time_signatures.append(symusic.TimeSignature(tick, meter.numerator, meter.denominator))
     if score.key_sharps is not None:
         file.key_signatures.append(symusic.KeySignature(0, score.key_sharps, 0))
     voices: list[list[Note]] = [[] for _ in range(max(score.voices, 1))]
     for note in score.notes:
         voices[note.voice].append(note)
-    for number, sung in enumerate(voices, 1):
-        for notes in _tellable(sung):
-            track: Any = symusic.Track(name=f"{TRACK_NAME} {number}", program=score.program, is_drum=False)
+    for voice, voice_notes in enumerate(voices):
+        for notes in _split_ambiguous(voice_notes):
+            if len(file.tracks) == MAX_TRACKS:
+                raise InvalidScoreError(f"the score needs more than {MAX_TRACKS:,} tracks of a MIDI file")
+            name, program = f"{TRACK_NAME} {voice + 1}", score.program_of(voice)
+            track: Any = symusic.Track(name=name, program=program, is_drum=False)
             if notes:
                 onsets, durations, pitches, velocities, _ = zip(*notes, strict=True)
                 track.notes = symusic.Note.from_numpy(
@@ -53,24 +69,26 @@ def write_midi(score: Score) -> bytes:
     return bytes(file.dumps_midi())
 
 
-def _tellable(notes: list[Note]) -> list[list[Note]]:
-    """A voice's notes, divided so that the first of a key's strikes is always the first to be released."""
-    if all(note.end <= following.onset for note, following in pairwise(notes)):
-        return [notes]  # one note at a time, in their order: as most voices are
+def _split_ambiguous(notes: list[Note]) -> list[list[Note]]:
+    """A voice's notes in tracks, so that in each track the notes of one pitch end in the order of their onsets."""
+    if all(note.onset + note.duration <= following.onset for note, following in pairwise(notes)):
+        return [notes]  # the common case: one note at a time
     tracks: list[list[Note]] = [[]]
-    released: list[dict[int, int]] = [{}]  # of each track, the last release of each key
+    # By pitch, the last end in each track, negative. A note goes to the first track where no note of its pitch ends
+    # later, so these ends fall from track to track, and their negatives are sorted.
+    last_ends: defaultdict[int, list[int]] = defaultdict(list)
     for note in sorted(notes, key=lambda note: (note.onset, note.end)):
-        place = next((i for i, ends in enumerate(released) if ends.get(note.pitch, 0) <= note.end), len(tracks))
+        ends = last_ends[note.pitch]
+        place = bisect_left(ends, -note.end)
+        ends[place : place + 1] = [-note.end]
         if place == len(tracks):
             tracks.append([])
-            released.append({})
         tracks[place].append(note)
-        released[place][note.pitch] = note.end
     return tracks
 
 
 def _meter_of(ticks: int) -> Meter:
-    """The meter whose bar is `ticks` long, in the longest beat that fits."""
+    """The meter with a bar of `ticks`, with the longest possible beat."""
     for denominator in (4, 8, 16, 32):
         beat = 4 * TICKS_PER_QUARTER // denominator
         if ticks % beat == 0:

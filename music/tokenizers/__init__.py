@@ -1,8 +1,8 @@
-"""Tokenizers: bijections between scores on a grid and token ids, by name in `TOKENIZERS`."""
+"""Tokenizers: bijections between scores on a grid and sequences of token ids. `TOKENIZERS` has them by name."""
 
 from typing import Any, Final
 
-from music.tokenizers.base import Encoding, IncrementalDecoder, Setting, Tokenizer
+from music.tokenizers.base import Encoding, IncrementalDecoder, Tokenizer
 from music.tokenizers.events import EventsTokenizer
 from music.tokenizers.grid import GridTokenizer
 from music.tokenizers.notechord import NoteChordTokenizer
@@ -14,7 +14,6 @@ __all__ = [
     "GridTokenizer",
     "IncrementalDecoder",
     "NoteChordTokenizer",
-    "Setting",
     "Tokenizer",
     "tokenizer_class",
     "tokenizer_from_parameters",
@@ -26,10 +25,10 @@ TOKENIZERS: Final[dict[str, type[Tokenizer]]] = {
 
 
 def tokenizer_class(name: str) -> type[Tokenizer]:
-    """The tokenizer called `name`.
+    """The tokenizer class of a name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the name is unknown.
     """
     if name not in TOKENIZERS:
         raise ValueError(f"unknown tokenizer {name!r}; known are {', '.join(sorted(TOKENIZERS))}")
@@ -37,7 +36,7 @@ def tokenizer_class(name: str) -> type[Tokenizer]:
 
 
 def tokenizer_from_parameters(name: str, version: int, parameters: dict[str, Any]) -> Tokenizer:
-    """Make a tokenizer again from what a manifest says of it.
+    """Make the tokenizer that a manifest names.
 
     Raises:
         ValueError: the name or version is unknown, or a parameter is missing, unknown or out of range.
@@ -45,6 +44,6 @@ def tokenizer_from_parameters(name: str, version: int, parameters: dict[str, Any
     cls = tokenizer_class(name)
     if version != cls.version:
         raise ValueError(
-            f"tokenizer {name!r} has version {cls.version} here, not {version}: train the model and export it anew"
+            f"tokenizer {name!r} has version {cls.version} here, not {version}: train the model again and export it"
         )
     return cls.from_parameters(parameters)

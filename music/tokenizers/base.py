@@ -1,223 +1,273 @@
-"""What every tokenizer can do. A third one joins by implementing `Tokenizer` and its entry in the registry."""
+"""The base class of all tokenizers.
+
+A new tokenizer subclasses `Tokenizer` in a module of its own, sets the attributes, implements the abstract methods, and
+gets an entry in `music.tokenizers.TOKENIZERS`. Add an instance to the list in `tests/unit/music/test_tokenizers.py`: it
+tests the properties of all tokenizers (round trips, incremental decoding, grammar, transposition).
+"""
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from music.automata import Clock, Grammar
-from music.score import IN_ORDER, Meter, Note, Score
-from music.tokenizers.arguments import arguments_from
-from music.voicing import Voicing
+from music.composition.plan import WritingCapabilities, WritingPlan
+from music.composition.task import WritingTask
+from music.errors import UnsupportedTaskError
+from music.grammar import Grammar
+from music.positions import MetricalPositions
+from music.remaining_length import RemainingLength
+from music.score import NOTE_ORDER, Note, Score, ScoreAttributes
+from music.tokenizers.note_tracker import NoteTracker
+from music.tokenizers.parameters import parse_parameters
+from music.voice_tracker import VoiceTracker
 
 Tokens = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A piece as tokens, with a report of what the tokenizer could not say."""
+    """A piece as tokens, with counts of the notes that the tokenizer could not represent."""
 
     tokens: Tokens
-    """(n,), ending in the end token; the start token is not part of it."""
-    clock_start: int
-    """Clock row of the first token."""
-    unmetered_start: int
-    """Clock row of the first token for a listener who is not told the meter, only where the beats fall."""
+    """(n,), with the end token as the last; without the start token."""
+    first_position: int
+    """Position index of the first token."""
+    unmetered_first_position: int
+    """Position index of the first token for an unknown meter, where only the place within the quarter is known."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Notes left out or moved, by reason, such as `out_of_range`, `off_grid`, `overlapping`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a caller decides about a piece and no token says."""
-
-    meter: Meter | None = field(default_factory=Meter)
-    pickup_ticks: int = 0
-    tempo_bpm: float = 100.0
-    key_sharps: int | None = None
-    program: int = 0
+    """Number of notes left out or moved, by reason, such as `out_of_range`, `off_grid`, `overlapping`."""
 
 
 class IncrementalDecoder(ABC):
-    """Turns tokens into notes while they arrive; whatever comes after the end token is not heard."""
+    """Turns tokens into notes while they arrive. Tokens after the end token are ignored."""
 
     def __init__(self, end_token: int) -> None:
         self._end_token = end_token
         self._ended = False
 
     def feed(self, tokens: Iterable[int]) -> list[Note]:
-        """Consume tokens; the notes whose end they decided, in the order in which they ended."""
+        """Decode more tokens; return the notes that are now complete, in the order of their ends."""
         notes: list[Note] = []
         for token in tokens:
             if self._ended or token == self._end_token:
                 self._ended = True
                 break
-            self._take(int(token), notes)
+            self._decode(int(token), notes)
         return notes
 
     def finish(self) -> list[Note]:
-        """No more tokens come: the notes that were still sounding end here."""
+        """Return the notes that are still sounding: they end here. No tokens may follow."""
         self._ended = True
         notes: list[Note] = []
-        self._close(notes)
+        self._finish(notes)
         return notes
 
     @property
     @abstractmethod
     def length_ticks(self) -> int:
-        """Ticks that the tokens so far have filled."""
+        """Length of the piece so far, in ticks."""
 
     @property
-    def setting(self) -> Setting:
-        """What the tokens so far say of the setting; the defaults where no token says it."""
-        return Setting()
+    @abstractmethod
+    def watermark_ticks(self) -> int:
+        """No note begins or ends before this tick any more, except those that were returned.
+
+        A note in `sounding` has begun and ends later, or at this tick.
+        """
+
+    @property
+    @abstractmethod
+    def sounding(self) -> Sequence[Note]:
+        """Notes that have begun and were not returned, with their durations so far, at least a step.
+
+        In the order of `NOTE_ORDER`. A tokenizer that states durations gives the whole duration.
+        """
+
+    @property
+    def attributes(self) -> ScoreAttributes:
+        """The attributes from the tokens so far, and the defaults of those that have no tokens."""
+        return ScoreAttributes(has_dynamics=False)
 
     @abstractmethod
-    def _take(self, token: int, notes: list[Note]) -> None:
-        """Consume one token that is not the end, appending the notes whose end it decided."""
+    def _decode(self, token: int, notes: list[Note]) -> None:
+        """Decode one token other than the end token; append the notes that it completes."""
 
     @abstractmethod
-    def _close(self, notes: list[Note]) -> None:
-        """Append the notes that were still sounding."""
+    def _finish(self, notes: list[Note]) -> None:
+        """Append the notes that are still sounding."""
 
 
 class Tokenizer(ABC):
     """A bijection between the scores on its grid and sequences of token ids.
 
-    `decode(encode(score)) == score` for every score on the grid and inside the range, and
-    `encode(decode(tokens)) == tokens` for every sequence that the grammar accepts and the end token closes.
+    `decode(encode(score)) == score` for every score on the grid and in range, and `encode(decode(tokens)) == tokens`
+    for every sequence that the grammar accepts and that ends with the end token.
     """
 
     name: ClassVar[str]
+    """Name in configurations and manifests."""
     version: ClassVar[int]
-    """Raised whenever the meaning of a token id, or what may follow what, changes."""
+    """Incremented if the meaning of a token id or the grammar changes."""
 
     vocabulary_size: int
+    """Number of token ids, from 0."""
     start_token: int
-    """Fed as the previous token of the first step; never sampled."""
+    """The previous token of the first token; never sampled."""
     end_token: int
+    """The last token of a complete piece."""
     step_ticks: int
-    """Length of one step in ticks."""
+    """Length of a step of the grid in ticks."""
     tokens_per_step: int
-    """Tokens that one step takes; 1 where that varies, so that what is counted in note-steps is counted in tokens."""
+    """Number of tokens of a step; 1 if it varies: figures per note-step are then figures per token."""
     bar_token: int | None = None
-    """Closes a bar and opens the next, where how many tokens a bar takes depends on what is in it; else None."""
+    """The token between two bars, if the number of tokens of a bar varies; else None."""
+    ranges: tuple[tuple[int, int], ...]
+    """Lowest and highest pitch of each voice, the highest voice first."""
     grammar: Grammar
-    clock: Clock
-    voicing: Voicing | None = None
-    """What the voices sound, where a step's tokens are one for each voice; the first feature of the clock is then the
-    token's place in the step."""
+    """Which token may follow which."""
+    positions: MetricalPositions
+    """Position index of each token; a single index if tokens state the position themselves."""
+    remaining_length: RemainingLength
+    """How the length that is left of a piece is counted, and what a network sees of it."""
+    writing: WritingCapabilities = WritingCapabilities()
+    """Which tasks `plan` can plan."""
+    voice_tracker: VoiceTracker | None = None
+    """Set if each step has one token for each voice. The first feature of a position is then the place in the step."""
+    note_tracker: NoteTracker | None = None
+    """Set if the tokens are those of `music.tokenizers.event_vocabulary`."""
 
     @property
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """JSON-ready arguments that make this tokenizer again through `from_parameters`."""
+        """JSON-serializable arguments from which `from_parameters` makes an equal tokenizer."""
 
     @classmethod
     def from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        """Make the tokenizer that `parameters` describes.
+        """Make a tokenizer from its `parameters`.
 
         Raises:
-            ValueError: a parameter is missing, unknown, of another type or out of range.
+            ValueError: a parameter is missing, unknown, of a wrong type or out of range.
         """
         try:
-            return cls(**arguments_from(cls, parameters))
+            return cls(**parse_parameters(cls, parameters))
         except ValueError as error:
             raise ValueError(f"tokenizer {cls.name}: {error}") from error
 
     @classmethod
     @abstractmethod
     def fit(cls, parameters: dict[str, Any], scores: Iterable[Score]) -> Self:
-        """Make the tokenizer for a corpus: what `parameters` leave open is taken from the training scores.
+        """Make a tokenizer for a corpus: parameters that are not set are computed from the training scores.
 
         Raises:
-            ValueError: as `from_parameters`, or the scores hold nothing to take it from.
+            ValueError: see `from_parameters`; or the scores contain no notes to compute a parameter from.
         """
 
     @abstractmethod
     def token_name(self, token: int) -> str:
-        """The token in words, for people."""
+        """A readable name of the token."""
 
     @abstractmethod
     def encode(self, score: Score) -> Encoding:
-        """Write the score as tokens, closed by the end token.
+        """Encode a score as tokens, the end token last.
 
-        A meter that the clock does not count is heard without its bar lines.
+        A score in a meter without positions of its own is encoded without bar lines.
         """
 
     @abstractmethod
     def decoder(self) -> IncrementalDecoder:
-        """A fresh incremental decoder."""
+        """A new incremental decoder."""
 
     @abstractmethod
-    def shifts(self, tokens: Tokens) -> range:
-        """Transpositions in semitones, 0 among them, that keep a piece inside the vocabulary."""
+    def transpositions(self, tokens: Tokens) -> range:
+        """The transpositions in semitones, including 0, that keep a piece in the vocabulary."""
 
     @abstractmethod
-    def shifted(self, tokens: Tokens, semitones: int) -> Tokens:
-        """Tokens of the piece transposed by one of its `shifts`."""
+    def transposed(self, tokens: Tokens, semitones: int) -> Tokens:
+        """The tokens of the piece, transposed by one of its `transpositions`."""
 
-    def opening(self, setting: Setting) -> tuple[int, ...]:
-        """The first tokens of every piece in this setting, where tokens say it."""
+    def plan(self, task: WritingTask) -> WritingPlan:
+        """Plan how a sequence writes a task.
+
+        Raises:
+            UnsupportedTaskError: the tokenizer cannot plan tasks of this kind; see `writing`.
+            ContradictionError: parts of the task exclude each other.
+            UnsupportedMeterError: the model has no positions for the meter or the pickup of a new piece.
+        """
+        raise UnsupportedTaskError("given", f"models with the tokenizer {self.name} only compose new pieces")
+
+    def has_dynamics(self, given: bool | None) -> bool:
+        """Whether the written notes of a piece have dynamics of their own.
+
+        Args:
+            given: whether the given piece has dynamics (`Score.has_dynamics`); None for a new piece.
+        """
+        return False
+
+    def header_tokens(self, attributes: ScoreAttributes) -> tuple[int, ...]:
+        """The first tokens of every piece with these attributes; empty if attributes have no tokens."""
         return ()
 
-    def _heard(self, tokens: Iterable[int]) -> tuple[list[Note], int, Setting]:
-        """What a decoder makes of a whole piece: its notes in any order, its length in ticks and its setting."""
+    def _decode_all(self, tokens: Iterable[int]) -> tuple[list[Note], int, ScoreAttributes]:
+        """Decode a whole piece: its notes in any order, its length in ticks and its attributes."""
         decoder = self.decoder()
         notes = decoder.feed(tokens) + decoder.finish()
-        return notes, decoder.length_ticks, decoder.setting
+        return notes, decoder.length_ticks, decoder.attributes
 
-    def decode(self, tokens: Iterable[int], setting: Setting | None = None) -> Score:
-        """The score that the tokens say; an end token closes it, with or without one at the end.
+    def decode(self, tokens: Iterable[int], attributes: ScoreAttributes | None = None) -> Score:
+        """Decode a piece, up to its end token if it has one.
 
-        Without a `setting`, the score has the one that the tokens say.
+        Args:
+            tokens: of the piece.
+            attributes: of the score; None for those that the tokens have. The tokens alone say whether there are
+                dynamics.
         """
-        notes, length_ticks, said = self._heard(tokens)
-        setting = setting or said
-        notes.sort(key=IN_ORDER)
+        notes, length_ticks, decoded = self._decode_all(tokens)
+        attributes = attributes or decoded
+        notes.sort(key=NOTE_ORDER)
         return Score(
             notes=tuple(notes),
             length_ticks=length_ticks,
-            meter=setting.meter,
-            pickup_ticks=setting.pickup_ticks,
-            tempo_bpm=setting.tempo_bpm,
-            key_sharps=setting.key_sharps,
-            program=setting.program,
+            meter=attributes.meter,
+            pickup_ticks=attributes.pickup_ticks,
+            tempo_bpm=attributes.tempo_bpm,
+            key_sharps=attributes.key_sharps,
+            program=attributes.program,
+            has_dynamics=decoded.has_dynamics,
         )
 
-    def bar_count(self, length_ticks: int, setting: Setting) -> int:
-        """Number of bar tokens after which a piece in this setting has `length_ticks`; 0 without a `bar_token`.
+    def bar_count(self, length_ticks: int, attributes: ScoreAttributes) -> int:
+        """Number of bar tokens after which a piece with these attributes has `length_ticks`; 0 without a `bar_token`.
 
-        It is the number of bars that the length reaches into, that of the pickup included.
+        It is the number of bars, complete or not, the bar of the pickup included.
         """
         return 0
 
-    def token_count(self, length_ticks: int, setting: Setting) -> int:
-        """Tokens that fill `length_ticks`, rounded up to a whole step; the end token is not counted.
+    def token_count(self, length_ticks: int, attributes: ScoreAttributes) -> int:
+        """Number of tokens of a piece of `length_ticks`, rounded up to a whole step, without the end token.
 
-        With a `bar_token`, how many it takes is not known before: then it is the most that the grammar allows up to
-        the last of `bar_count` bar tokens.
+        With a `bar_token` the number varies: then it is the maximum that the grammar allows up to the last of
+        `bar_count` bar tokens.
         """
         return -(-length_ticks // self.step_ticks) * self.tokens_per_step
 
     @property
     def hash(self) -> str:
-        """sha256 over name, version and parameters: equal exactly when token ids mean the same."""
+        """sha256 of name, version and parameters. It is equal if and only if the token ids mean the same."""
         identity = {"name": self.name, "version": self.version, "parameters": self.parameters}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def require_pitches(lowest: int, highest: int) -> None:
-    """Make sure that two MIDI numbers bound a range.
+def check_pitch_range(lowest: int, highest: int) -> None:
+    """Check that two MIDI numbers are a range.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they are not.
     """
     if not 0 <= lowest <= highest <= 127:
         raise ValueError(f"pitches must satisfy 0 <= lowest <= highest <= 127, not {lowest} to {highest}")

@@ -1,31 +1,33 @@
-"""Events to notes, while they arrive."""
+"""Decodes events to notes while they arrive."""
 
 import heapq
+from collections.abc import Sequence
 
-from music.score import Note
-from music.tokenizers.base import IncrementalDecoder, Setting
+from music.score import DEFAULT_VELOCITY, NOTE_ORDER, Note, ScoreAttributes
+from music.tokenizers.base import IncrementalDecoder
 from music.tokenizers.event_vocabulary import BAR, END, FIRST_POSITION, TIE, EventVocabulary
 
 
 class EventDecoder(IncrementalDecoder):
-    """Follows the bars; a note is told once the piece is as long as the note.
+    """Decodes `events`. A note is returned when the piece has reached the end of the note.
 
-    A note that is still to sound when the piece ends keeps its duration, so that no two sequences say the same.
+    A note that lasts longer than the piece keeps its duration. So two different sequences never decode to equal scores.
     """
 
     def __init__(self, vocabulary: EventVocabulary, step_ticks: int) -> None:
         super().__init__(END)
         self._vocabulary = vocabulary
         self._step_ticks = step_ticks
-        self._tempo_bpm, self._program = Setting().tempo_bpm, Setting().program
+        self._tempo_bpm, self._program = ScoreAttributes().tempo_bpm, ScoreAttributes().program
+        self._has_dynamics = ScoreAttributes().has_dynamics
         self._meter = len(vocabulary.meters) - 1
-        self._first: int | None = None  # the position at which the piece begins
+        self._first: int | None = None  # position in the bar at which the piece starts
         self._bar = 0
-        self._now = 0  # in steps from the beginning of the piece
-        self._placed = False  # whether a position was said last
+        self._now = 0  # in steps from the start of the piece
+        self._placed = False  # whether the last token was a POSITION
         self._pitch = 0
         self._duration = 0
-        self._sounding: list[tuple[int, Note]] = []  # a heap by end
+        self._sounding: list[tuple[int, Note]] = []  # a heap, by end
 
     @property
     def length_ticks(self) -> int:
@@ -33,22 +35,35 @@ class EventDecoder(IncrementalDecoder):
         return self._now * self._step_ticks
 
     @property
-    def setting(self) -> Setting:
-        """See `IncrementalDecoder.setting`."""
+    def watermark_ticks(self) -> int:
+        """See `IncrementalDecoder.watermark_ticks`."""
+        return self.length_ticks
+
+    @property
+    def sounding(self) -> Sequence[Note]:
+        """See `IncrementalDecoder.sounding`."""
+        return sorted((note for _, note in self._sounding), key=NOTE_ORDER)
+
+    @property
+    def attributes(self) -> ScoreAttributes:
+        """See `IncrementalDecoder.attributes`."""
         pickup = -(self._first or 0) % self._bar_steps * self._step_ticks
-        return Setting(self._vocabulary.meters[self._meter], pickup, self._tempo_bpm, None, self._program)
+        meter = self._vocabulary.meters[self._meter]
+        return ScoreAttributes(meter, pickup, self._tempo_bpm, None, self._program, self._has_dynamics)
 
     @property
     def _bar_steps(self) -> int:
         return self._vocabulary.bar_steps[self._meter]
 
-    def _take(self, token: int, notes: list[Note]) -> None:
+    def _decode(self, token: int, notes: list[Note]) -> None:
         v = self._vocabulary
         if token >= v.first_pitch:
             self._pitch, self._duration = token - v.first_pitch, 0
             self._placed = False
         elif token >= v.first_meter:
             self._meter = token - v.first_meter
+        elif token >= v.first_dynamics:
+            self._has_dynamics = v.has_dynamics(token)
         elif token >= v.first_program:
             self._program = v.programs[token - v.first_program]
         elif token >= v.first_tempo:
@@ -57,6 +72,8 @@ class EventDecoder(IncrementalDecoder):
             self._sound(v.velocities[token - v.first_velocity])
         elif token >= v.first_duration:
             self._duration += token - v.first_duration + 1
+            if not self._has_dynamics:
+                self._sound(DEFAULT_VELOCITY)
         elif token >= FIRST_POSITION:
             self._place(token - FIRST_POSITION, notes)
         elif token == TIE:
@@ -66,8 +83,8 @@ class EventDecoder(IncrementalDecoder):
             self._placed = False
             self._advance(self._bar * self._bar_steps, notes)
 
-    def _close(self, notes: list[Note]) -> None:
-        """The piece ends at the position that was said last, or else with the bar."""
+    def _finish(self, notes: list[Note]) -> None:
+        """End the piece at its last token if that is a POSITION, else with the bar."""
         if self._first is not None and not self._placed:
             self._advance((self._bar + 1) * self._bar_steps, notes)
         notes += [note for _, note in sorted(self._sounding)]
@@ -81,7 +98,7 @@ class EventDecoder(IncrementalDecoder):
             self._advance(self._bar * self._bar_steps + position, notes)
 
     def _advance(self, step: int, notes: list[Note]) -> None:
-        """Go on to a step, counted from the first bar line before the piece, and tell the notes that ended by then."""
+        """Move to a step, counted from the bar line at or before the start; append the notes that end by then."""
         self._now = step - (self._first or 0)
         while self._sounding and self._sounding[0][0] <= self.length_ticks:
             notes.append(heapq.heappop(self._sounding)[1])

@@ -1,144 +1,199 @@
-"""The grammar of `events`: three automata in step.
+"""The grammar of `events`: four parallel automata.
 
-The first one knows the position in the bar and what may follow what. The second keeps pitches rising within a
-position. The third counts the tokens of a bar, so that every bar ends. One automaton for all would need the product
-of their states. What the network is told of a state is the first automaton's: where in the bar it stands, in which
-meter, and which kind of token comes next.
+The first knows meter and dynamics, and which kinds of token may follow. The second knows the place in the bar, so that
+positions ascend. The third keeps the pitches of a position ascending. The fourth counts the tokens of a bar, so that
+every bar ends. A single automaton would need the product of their states. The network gets features of the states of
+the first two: the position in the bar, the meter, and the kind of the last token.
 """
 
 from enum import IntEnum
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from music.automata import Grammar
+from music.grammar import Grammar
 from music.tokenizers.event_vocabulary import BAR, END, FIRST_POSITION, TIE, EventVocabulary
 
 
 class Stage(IntEnum):
-    """What has been said last; the first feature of a state."""
+    """The last token, as far as the grammar needs it; the first feature of a state."""
 
     START = 0
-    """Nothing; a PROGRAM comes."""
+    """No token yet; a PROGRAM follows."""
     PROGRAM = 1
-    """The program; a TEMPO comes."""
+    """A PROGRAM; a TEMPO follows."""
     TEMPO = 2
-    """The tempo; a METER comes."""
+    """A TEMPO; a METER follows."""
     METER = 3
-    """The meter; the POSITION where the piece begins comes."""
-    OPEN = 4
-    """Where the bar begins; a first POSITION comes, or the bar is empty."""
-    FIRST = 5
-    """A POSITION where the bar begins; a PITCH comes."""
-    PLACED = 6
-    """A later POSITION; a PITCH comes, or the piece ends here."""
-    PITCH = 7
-    """A pitch, or a part of its duration; the rest of it comes."""
-    DURATION = 8
-    """A duration; a VELOCITY comes."""
-    NOTE = 9
-    """A whole note; a higher PITCH comes, or a later POSITION, or the bar is over."""
-    ENDED = 10
-    """The end."""
+    """A METER; a DYNAMICS follows."""
+    DYNAMICS = 4
+    """A DYNAMICS; the POSITION at which the piece starts follows."""
+    OPEN = 5
+    """The start of a bar; its first POSITION follows, or the bar is empty."""
+    FIRST = 6
+    """A POSITION at the start of the bar; a PITCH follows."""
+    PLACED = 7
+    """A later POSITION; a PITCH follows, or the piece ends here."""
+    PITCH = 8
+    """A PITCH or TIE; a TIE or DURATION follows."""
+    DURATION = 9
+    """A DURATION; a VELOCITY follows. Without dynamics it completes a note, as in `NOTE`."""
+    NOTE = 10
+    """A VELOCITY, which completes a note; a higher PITCH or a later POSITION follows, or the bar ends."""
+    ENDED = 11
+    """After the END."""
 
 
-_IN_BAR = (Stage.OPEN, Stage.FIRST, Stage.PLACED, Stage.PITCH, Stage.DURATION, Stage.NOTE)
-
-
-OPENING_TOKENS: Final = 4
-"""Tokens before the first bar: PROGRAM TEMPO METER POSITION. They count as tokens of that bar."""
+HEADER_TOKENS: Final = 5
+"""Number of tokens before the first bar: PROGRAM TEMPO METER DYNAMICS POSITION. They are tokens of the first bar."""
 NOTE_TOKENS: Final = 3
-"""Tokens of a note without ties: PITCH DURATION VELOCITY."""
+"""Number of tokens of a note without ties: PITCH DURATION VELOCITY. A note without dynamics has no VELOCITY, but the
+grammar needs room for it."""
+
+
+def note_tokens(has_dynamics: bool) -> int:
+    """Number of tokens of a note without ties."""
+    return NOTE_TOKENS if has_dynamics else NOTE_TOKENS - 1
+
+
+def bar_room(bar_tokens: int, *, is_first: bool, has_dynamics: bool) -> int:
+    """Number of tokens of a bar that its POSITIONs and notes may have.
+
+    The others are the header and the BAR. In a piece without dynamics, the grammar keeps the place of one VELOCITY.
+    """
+    return bar_tokens - 1 - (HEADER_TOKENS if is_first else 0) - (NOTE_TOKENS - note_tokens(has_dynamics))
 
 
 def event_grammar(vocabulary: EventVocabulary, quarter_steps: int, bar_tokens: int) -> Grammar:
-    """All three automata. No bar has more than `bar_tokens` tokens, its BAR included.
+    """All four automata. No bar has more than `bar_tokens` tokens, its BAR included.
 
-    Features: the stage, the meter (one more value while it is not said), the position in the bar (of one meter; one
-    more value outside a bar), the step in the quarter (one more value outside a bar).
+    Features: the stage; the meter (one more value before the METER); the position in the bar of this meter (one more
+    value outside a bar); the step in the quarter (one more value outside a bar).
     """
-    header, ended = list(range(Stage.METER)), Stage.METER.value  # START, PROGRAM and TEMPO; then the end
-    count = ended + 1
-    meters = range(len(vocabulary.meters))
-    after_meter = [count + meter for meter in meters]
-    count += len(meters)
-    base: list[dict[Stage, int]] = []  # of each meter's states, by stage; the position is added
-    for steps in vocabulary.bar_steps:
-        base.append({stage: count + index * steps for index, stage in enumerate(_IN_BAR)})
-        count += len(_IN_BAR) * steps
-    positions = sum(vocabulary.bar_steps)
+    counting = _counting(vocabulary, bar_tokens)
+    rising = _rising(vocabulary, counting)
+    return _kinds(vocabulary, quarter_steps, _places(vocabulary, quarter_steps, rising))
 
+
+def _kinds(vocabulary: EventVocabulary, quarter_steps: int, parallel: Grammar) -> Grammar:
+    """States: the stage, the meter once it is known, and then whether the piece has dynamics.
+
+    `PLACED` stands for `FIRST` too: only the place decides between them.
+    """
     v = vocabulary
-    allowed = np.zeros((count, v.size), np.bool_)
-    successor = np.full((count, v.size), ended, np.int32)
+    meters, kinds = range(len(v.meters)), range(len(v.dynamics))
+    keys = [(stage, -1, -1) for stage in (Stage.START, Stage.PROGRAM, Stage.TEMPO, Stage.ENDED)]
+    keys += [(Stage.METER, meter, -1) for meter in meters]
+    in_piece = (Stage.DYNAMICS, Stage.OPEN, Stage.PLACED, Stage.PITCH, Stage.DURATION, Stage.NOTE)
+    keys += [(stage, meter, kind) for meter in meters for kind in kinds for stage in in_piece]
+    states = {key: state for state, key in enumerate(keys)}
+    ended = states[Stage.ENDED, -1, -1]
+    allowed = np.zeros((len(keys), v.size), np.bool_)
+    successor = np.full((len(keys), v.size), ended, np.int32)
+
+    def follow(key: tuple[Stage, int, int], tokens: int | slice, to: Stage, meter: int, kind: int) -> None:
+        allowed[states[key], tokens] = True
+        successor[states[key], tokens] = states[to, meter, kind]
+
+    pitches, velocities = slice(v.first_pitch, None), slice(v.first_velocity, v.first_tempo)
+    for key in keys:
+        stage, meter, kind = key
+        if stage is Stage.START:
+            follow(key, slice(v.first_program, v.first_dynamics), Stage.PROGRAM, -1, -1)
+        elif stage is Stage.PROGRAM:
+            follow(key, slice(v.first_tempo, v.first_program), Stage.TEMPO, -1, -1)
+        elif stage is Stage.TEMPO:
+            for each in meters:
+                follow(key, v.first_meter + each, Stage.METER, each, -1)
+        elif stage is Stage.METER:
+            for each in kinds:
+                follow(key, v.first_dynamics + each, Stage.DYNAMICS, meter, each)
+        elif stage is Stage.PITCH:
+            follow(key, TIE, Stage.PITCH, meter, kind)
+            follow(key, slice(v.first_duration, v.first_velocity), Stage.DURATION, meter, kind)
+        elif stage is Stage.DURATION and v.dynamics[kind]:
+            follow(key, velocities, Stage.NOTE, meter, kind)
+        else:
+            completes_note = stage in (Stage.DURATION, Stage.NOTE)
+            if completes_note or stage in (Stage.DYNAMICS, Stage.OPEN):
+                to = Stage.OPEN if stage is Stage.DYNAMICS else Stage.PLACED
+                follow(key, slice(FIRST_POSITION, FIRST_POSITION + v.bar_steps[meter]), to, meter, kind)
+            if completes_note or stage is Stage.OPEN:
+                follow(key, BAR, Stage.OPEN, meter, kind)
+            if completes_note or stage is Stage.PLACED:
+                follow(key, pitches, Stage.PITCH, meter, kind)
+            if stage is not Stage.DYNAMICS:
+                follow(key, END, Stage.ENDED, -1, -1)
+    positions = sum(v.bar_steps)
+    features = np.array(
+        [
+            (stage, meter, sum(v.bar_steps[:meter]), 0)
+            if stage in in_piece[1:]
+            else (stage, meter if meter >= 0 else len(v.meters), positions, quarter_steps)
+            for stage, meter, _ in keys
+        ],
+        np.int32,
+    )
+    sizes = (len(Stage), len(v.meters) + 1, positions + 1, quarter_steps + 1)
+    return Grammar(allowed, successor, states[Stage.START, -1, -1], features, sizes, parallel)
+
+
+def _places(vocabulary: EventVocabulary, quarter_steps: int, parallel: Grammar) -> Grammar:
+    """States: outside of bars; or the place in the bar, for each of `OPEN`, `FIRST` and the stages after them."""
+    steps = max(vocabulary.bar_steps)
+    every = np.arange(steps)
+    outside, opened, first, later = 0, 1 + every, 1 + steps + every, 1 + 2 * steps + every
+    count = 1 + 3 * steps
+    positions = slice(FIRST_POSITION, FIRST_POSITION + steps)
+    pitches = slice(vocabulary.first_pitch, None)
+
+    allowed = np.ones((count, vocabulary.size), np.bool_)
+    allowed[opened, positions] = every >= every[:, None]
+    allowed[later, positions] = every > every[:, None]
+    allowed[first, END] = False  # the bar before would have ended the piece; a piece has at least one step
+
+    successor = np.repeat(np.arange(count, dtype=np.int32)[:, None], vocabulary.size, axis=1)
+    successor[:, BAR], successor[:, END] = opened[0], outside
+    successor[:, positions] = later
+    successor[outside, positions] = opened
+    successor[opened, FIRST_POSITION + every] = first
+    successor[first, pitches] = later[:, None]
+
     features = np.zeros((count, 4), np.int32)
-    features[:, 1:] = (len(meters), positions, quarter_steps)
-
-    def follow(state: int, tokens: int | slice | NDArray[np.intp], to: int | NDArray[np.intp]) -> None:
-        allowed[state, tokens] = True
-        successor[state, tokens] = to
-
-    follow(header[Stage.START], slice(v.first_program, v.first_meter), header[Stage.PROGRAM])
-    follow(header[Stage.PROGRAM], slice(v.first_tempo, v.first_program), header[Stage.TEMPO])
-    follow(header[Stage.TEMPO], np.arange(v.first_meter, v.first_pitch), np.array(after_meter))
-    follow(ended, END, ended)
-    features[header, 0] = header
-    features[ended, 0] = Stage.ENDED
-    for meter, (steps, at) in enumerate(zip(v.bar_steps, base, strict=True)):
-        every = np.arange(steps)
-        follow(after_meter[meter], FIRST_POSITION + every, at[Stage.OPEN] + every)
-        features[after_meter[meter], :2] = Stage.METER, meter
-        for step in range(steps):
-            here = {stage: first + step for stage, first in at.items()}
-            later = every[step + 1 :]
-            for stage in (Stage.OPEN, Stage.NOTE):
-                follow(here[stage], FIRST_POSITION + later, at[Stage.PLACED] + later)
-                follow(here[stage], BAR, at[Stage.OPEN])
-                follow(here[stage], END, ended)
-            follow(here[Stage.OPEN], FIRST_POSITION + step, here[Stage.FIRST])
-            follow(here[Stage.PLACED], END, ended)
-            for stage in (Stage.FIRST, Stage.PLACED, Stage.NOTE):
-                follow(here[stage], slice(v.first_pitch, None), here[Stage.PITCH])
-            follow(here[Stage.PITCH], TIE, here[Stage.PITCH])
-            follow(here[Stage.PITCH], slice(v.first_duration, v.first_velocity), here[Stage.DURATION])
-            follow(here[Stage.DURATION], slice(v.first_velocity, v.first_tempo), here[Stage.NOTE])
-            position = sum(v.bar_steps[:meter]) + step
-            for stage, state in here.items():
-                features[state] = stage, meter, position, step % quarter_steps
-    sizes = (len(Stage), len(meters) + 1, positions + 1, quarter_steps + 1)
-    beside = _rising(v, _counting(v, bar_tokens))
-    return Grammar(allowed, successor, header[Stage.START], features, sizes, beside)
+    for states in (opened, first, later):
+        features[states, 2], features[states, 3] = every, every % quarter_steps
+    features[first, 0] = Stage.FIRST - Stage.PLACED
+    return Grammar(allowed, successor, outside, features, parallel=parallel)
 
 
-def _rising(vocabulary: EventVocabulary, beside: Grammar) -> Grammar:
-    """States: the last PITCH of the position, or none yet; a PITCH must have a higher id than that."""
+def _rising(vocabulary: EventVocabulary, parallel: Grammar) -> Grammar:
+    """States: the last PITCH of the position, or none yet. A PITCH must have a higher id."""
     first, size = vocabulary.first_pitch, vocabulary.size
     none, count = size - first, size - first + 1
     allowed = np.ones((count, size), np.bool_)
     successor = np.full((count, size), none, np.int32)
-    kept = [TIE, *range(vocabulary.first_duration, vocabulary.first_tempo)]
+    unchanged = [TIE, *range(vocabulary.first_duration, vocabulary.first_tempo)]
     for last in range(none):
         allowed[last, first : first + last + 1] = False
-        successor[last, kept] = last
+        successor[last, unchanged] = last
     successor[:, first:] = np.arange(none)
-    return Grammar(allowed, successor, none, beside=beside)
+    return Grammar(allowed, successor, none, parallel=parallel)
 
 
 def _counting(vocabulary: EventVocabulary, bar_tokens: int) -> Grammar:
     """States: the number of tokens since the last BAR, or since the start.
 
-    A token may come only if the bar can still be closed after it. So a note that has begun can always be finished,
-    and a BAR can always follow a note.
+    A token is legal only if the bar can still be completed after it. So a started note can always be completed, and a
+    BAR can always follow a note. Notes need room for a VELOCITY also in pieces without dynamics.
     """
     v = vocabulary
-    # Of each kind of token: the fewest tokens that must follow it, up to and including the BAR.
-    following = np.ones(v.size, np.intp)
-    following[[END, BAR]] = 0
-    following[FIRST_POSITION : v.first_duration] = NOTE_TOKENS + 1
-    following[v.first_pitch :] = following[TIE] = NOTE_TOKENS
-    following[v.first_duration : v.first_velocity] = 2
+    # For each token: the minimum number of tokens after it, up to and including the BAR.
+    needed = np.ones(v.size, np.intp)
+    needed[[END, BAR]] = 0
+    needed[FIRST_POSITION : v.first_duration] = NOTE_TOKENS + 1
+    needed[v.first_pitch :] = needed[TIE] = NOTE_TOKENS
+    needed[v.first_duration : v.first_velocity] = 2
     count = np.arange(bar_tokens)[:, None]
     successor = np.broadcast_to((count + 1) % bar_tokens, (bar_tokens, v.size)).astype(np.int32)
     successor[:, [END, BAR]] = 0
-    return Grammar(count + 1 + following <= bar_tokens, successor, 0)
+    return Grammar(count + 1 + needed <= bar_tokens, successor, 0)

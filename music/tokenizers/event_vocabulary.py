@@ -1,4 +1,4 @@
-"""The token ids of `events`, kind by kind, and what each stands for."""
+"""The token ids of `events` and their values, by kind of token."""
 
 import math
 from typing import Final
@@ -17,19 +17,20 @@ _VELOCITIES: Final = 127
 
 
 class EventVocabulary:
-    """Ids in the order of the kinds: POSITION, DURATION, VELOCITY, TEMPO, PROGRAM, METER, then a PITCH for each voice.
+    """Ids, ordered by kind: POSITION, DURATION, VELOCITY, TEMPO, PROGRAM, DYNAMICS, METER, and PITCH by voice.
 
     Args:
-        quarter_steps: positions in a quarter, which is also the bar of music whose meter is not known.
-        bar_steps: positions in a bar of each meter.
+        quarter_steps: positions in a quarter, which is also the length of a bar in an unknown meter.
+        bar_steps: positions in a bar, by meter.
         durations: steps of the longest DURATION.
         velocity_bins: number of velocities.
         tempo_bins: number of tempos.
         programs: General MIDI programs.
-        meters: meters; one more token stands for any other, or none.
-        voices: number of blocks of PITCH tokens.
-        lowest_pitch: MIDI number of each block's first.
-        highest_pitch: MIDI number of each block's last.
+        dynamics: whether a piece has dynamics, for each DYNAMICS token; at least one.
+        meters: meters with a token; one more token is for all others and for an unknown meter.
+        voices: number of voices, each with a block of PITCH tokens.
+        lowest_pitch: MIDI number of the first token of each block.
+        highest_pitch: MIDI number of the last token of each block.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class EventVocabulary:
         velocity_bins: int,
         tempo_bins: int,
         programs: tuple[int, ...],
+        dynamics: tuple[bool, ...],
         meters: tuple[Meter, ...],
         voices: int,
         lowest_pitch: int,
@@ -50,13 +52,14 @@ class EventVocabulary:
         self.bar_steps = (*bar_steps, quarter_steps)
         """Positions in a bar, by meter."""
         self.programs = programs
+        self.dynamics = dynamics
         self.velocities = tuple(_bin_centre(index, velocity_bins) for index in range(velocity_bins))
-        """The velocity that each bin plays."""
+        """Decoded velocity of each bin."""
         span = HIGHEST_TEMPO_BPM / LOWEST_TEMPO_BPM
         self.tempos = tuple(
             round(LOWEST_TEMPO_BPM * span ** (index / max(tempo_bins - 1, 1)), 1) for index in range(tempo_bins)
         )
-        """Quarter notes a minute, evenly spaced to the ear."""
+        """Quarter notes per minute, in equal ratios."""
         self.durations = durations
         self.pitches = highest_pitch - lowest_pitch + 1
         self.lowest_pitch = lowest_pitch
@@ -65,49 +68,66 @@ class EventVocabulary:
         self.first_velocity = self.first_duration + durations
         self.first_tempo = self.first_velocity + velocity_bins
         self.first_program = self.first_tempo + tempo_bins
-        self.first_meter = self.first_program + len(programs)
+        self.first_dynamics = self.first_program + len(programs)
+        self.first_meter = self.first_dynamics + len(dynamics)
         self.first_pitch = self.first_meter + len(self.meters)
         self.size = self.first_pitch + voices * self.pitches
 
     def position(self, step: int) -> int:
-        """The token of a step in the bar, from 0."""
+        """Token of a step in the bar, from 0."""
         return FIRST_POSITION + step
 
     def duration(self, steps: int) -> list[int]:
-        """The tokens of a duration: a TIE for every whole longest one but the last, then the rest."""
+        """Tokens of a duration: a TIE for each full longest duration except the last, then a DURATION."""
         ties, rest = divmod(steps - 1, self.durations)
         return [TIE] * ties + [self.first_duration + rest]
 
     def velocity(self, velocity: int) -> int:
-        """The token of the bin that a MIDI velocity lies in."""
+        """Token of the bin of a MIDI velocity."""
         return self.first_velocity + (velocity - 1) * len(self.velocities) // _VELOCITIES
 
     def tempo(self, bpm: float) -> int:
-        """The token of the nearest tempo, by ratio."""
+        """Token of the nearest tempo, by ratio."""
         distances = [abs(math.log(bpm / tempo)) for tempo in self.tempos]
         return self.first_tempo + distances.index(min(distances))
 
     def program(self, program: int) -> int:
-        """The token of a program; of one of its family where it is not known, or else of the first."""
+        """Token of a program; for one without a token, that of a program of the same family, or else the first."""
         family = [known for known in self.programs if known // 8 == program // 8]
         nearest = program if program in self.programs else (family or self.programs)[0]
         return self.first_program + self.programs.index(nearest)
 
     def meter(self, meter: Meter | None) -> int:
-        """The token of a meter; that of no meter where it is not counted."""
+        """Token of a meter; that of the unknown meter for one without a token."""
         return self.first_meter + self.meters.index(meter if meter in self.meters else None)
 
+    def dynamics_of(self, has_dynamics: bool) -> int:
+        """Token of a piece with or without dynamics; the first one if there is none for that."""
+        known = has_dynamics in self.dynamics
+        return self.first_dynamics + (self.dynamics.index(has_dynamics) if known else 0)
+
+    def has_dynamics(self, token: int) -> bool:
+        """Whether a DYNAMICS token says that the piece has dynamics."""
+        return self.dynamics[token - self.first_dynamics]
+
     def pitch(self, voice: int, pitch: int) -> int:
-        """The token of a pitch in a voice."""
+        """Token of a pitch in a voice."""
         return self.first_pitch + voice * self.pitches + pitch - self.lowest_pitch
 
+    def note(self, voice: int, pitch: int, steps: int, velocity: int | None) -> tuple[int, ...]:
+        """Tokens of a note; without a VELOCITY if that is None."""
+        loudness = () if velocity is None else (self.velocity(velocity),)
+        return self.pitch(voice, pitch), *self.duration(steps), *loudness
+
     def name(self, token: int) -> str:
-        """The token in words."""
+        """A readable name of the token."""
         if token >= self.first_pitch:
             voice, pitch = divmod(token - self.first_pitch, self.pitches)
             return f"PITCH_{pitch + self.lowest_pitch}_{voice}"
         if token >= self.first_meter:
             return f"METER_{self.meters[token - self.first_meter] or 'UNKNOWN'}"
+        if token >= self.first_dynamics:
+            return "DYNAMICS_KNOWN" if self.has_dynamics(token) else "DYNAMICS_UNKNOWN"
         if token >= self.first_program:
             return f"PROGRAM_{self.programs[token - self.first_program]}"
         if token >= self.first_tempo:
@@ -122,6 +142,6 @@ class EventVocabulary:
 
 
 def _bin_centre(index: int, bins: int) -> int:
-    """The middle one of the MIDI velocities that `EventVocabulary.velocity` puts into a bin."""
+    """The middle of the MIDI velocities that `EventVocabulary.velocity` puts into a bin."""
     lowest, next_lowest = (1 - (-edge * _VELOCITIES // bins) for edge in (index, index + 1))
     return (lowest + next_lowest - 1) // 2

@@ -1,1 +1,1 @@
-"""The numbers: slots, sequences, the scheduler, and the runner that executes the graph."""
+"""The engine of one model: queue, admission, scheduler, batch and results. It uses `runtime` and `music` alone."""

@@ -1,223 +1,355 @@
-"""The running sequences as arrays, a row for each slot, so that a turn costs no Python per sequence."""
+"""The running sequences as arrays with one row for each slot, so that a chunk needs no Python work per sequence."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.draws import Draws
+from music.composition.guide import SAMPLED
+from runtime.runner import Chunk, Decoded, Runner
+from server.engine.bias_table import BiasTable
+from server.engine.guided_rows import GuidedRows, RowOutcome
 from server.engine.request import EngineRequest
-from server.engine.rota import Rota
-from server.engine.runner import Chunk, Runner
+from server.engine.round_robin import RoundRobin
+from server.engine.row_ends import RowEnds
+from server.engine.sampling_rows import SamplingRows
+from server.engine.token_store import TokenStore
+from server.engine.uniform_streams import UniformStreams
 
-_NO_TOKEN = -1
-_NOBODY = np.zeros(0, np.int64)
-_FIRST_CAPACITY = 1024  # tokens a slot; grows with the longest request
+_NO_TOKENS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """What a chunk brought."""
+    """What one chunk changed."""
 
-    width: int
-    """How many sequences it had; 0 where none ran."""
+    batch_size: int
+    """Number of rows in the chunk."""
     steps: int
-    """How many steps it had; 0 where none ran."""
-    spoke: list[int]
-    """Slots whose first sampled token it held (the last forced one, if none is sampled)."""
+    """Number of steps of the chunk."""
+    first_token: list[int]
+    """Slots that got their first token after those known at the start; or their last one of these, if they get no
+    more."""
     ended: list[int]
-    """Slots whose end token it held."""
-    full: list[int]
-    """Slots that have all the tokens they asked for, or all the stop tokens, and no end token."""
+    """Slots that got their end token."""
+    length: list[int]
+    """Slots that got `max_tokens` tokens, or all their stop tokens, or whose guide is complete, and no end token."""
+    arrived: list[int] = field(default_factory=list)
+    """Particles whose last token is one after which they may be resampled."""
+    rejected: list[int] = field(default_factory=list)
+    """Slots for which the chunk does not count, because a step was guided by a wrong guess."""
+    stuck: list[tuple[int, Exception]] = field(default_factory=list)
+    """Slots whose guide has no next step, and why, such as a `NoTokenLeftError`."""
 
 
 class Batch:
-    """What every sequence that decodes is doing, and what it has produced.
+    """The state and the tokens of every running row. A request for several candidates has a row for each.
 
-    A sequence that has taken k tokens is at step k: its next token uses draw k of its seed. Where more decode than one
-    run takes, they take turns; whoever still awaits its first sampled token goes first.
+    A row that has k tokens is at step k: its next token uses draw k of its random stream. If more rows are active than
+    one run takes, they take turns; those that await their first token run first.
+
+    A chunk takes three calls: `select_rows`, `chunk`, `append`.
+
+    Args:
+        runner: only its sizes are read.
     """
 
     def __init__(self, runner: Runner) -> None:
         slots, longest_chunk = runner.slots, runner.chunk_sizes[-1]
-        self._longest_chunk = longest_chunk
-        self._draws = Draws(slots, longest_chunk)
-        self._forced: dict[int, NDArray[np.int64]] = {}  # only of slots that still have some to take
-        self._taken = np.zeros(slots, np.int64)
-        self._limit = np.zeros(slots, np.int64)
-        self._silent = np.zeros(slots, np.int64)  # tokens before the first one that somebody awaits
-        self._end_token = np.full(slots, _NO_TOKEN, np.int64)
-        self._stop_token = np.full(slots, _NO_TOKEN, np.int64)
-        self._stops_left = np.zeros(slots, np.int64)
-        self._temperature = np.ones(slots, np.float32)
-        self._top_k = np.zeros(slots, np.int64)
-        self._top_p = np.ones(slots, np.float32)
-        self._allowed = np.ones((slots, runner.vocabulary), np.bool_)
-        self._tokens = np.zeros((slots, _FIRST_CAPACITY), np.int32)
-        self._steps = np.arange(longest_chunk)
-        self._rota = Rota(runner.width)
-        self._turn: list[int] = []  # who runs in the next chunk
-        self._mute: set[int] = set()  # those whose first sampled token is still to come
+        self._vocabulary = runner.vocabulary
+        self.store = TokenStore(slots, longest_chunk)
+        """The rows' tokens. A row must not be removed yet to be read."""
+        self._biases = BiasTable(runner.vocabulary)
+        self._sampling = SamplingRows(slots, self._biases)
+        self._guided = GuidedRows(self._biases, runner.vocabulary, longest_chunk)
+        self._uniforms = UniformStreams(slots, longest_chunk)
+        self._known: dict[int, NDArray[np.int64]] = {}  # tokens known at the start; only slots that have not all
+        self._given_count = np.zeros(slots, np.int64)  # of these, the ones that were not sampled earlier
+        self._count_before = np.zeros(slots, np.int64)  # tokens before the last chunk
+        self._weighed_count = np.zeros(slots, np.int64)  # tokens before the present weight of a particle
+        self._before_first = np.zeros(slots, np.int64)  # tokens before the first one that is not known at the start
+        self._ends = RowEnds(slots)
+        self._round_robin = RoundRobin(runner.max_batch_size)
+        self._selected: list[int] = []  # the slots of the next chunk
+        self._awaiting_first: set[int] = set()
+        self._paused: set[int] = set()
+        self._particles: set[int] = set()
+        self._given: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)  # of the next chunk, (rows, steps)
+        self._plain: dict[int, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}  # by number of steps
         self._gather()
 
-    @property
-    def width(self) -> int:
-        """Number of sequences that decode, whoever's turn it is."""
-        return len(self._rota)
+    def __len__(self) -> int:
+        """Number of active rows, in the next chunk or not, without paused ones."""
+        return len(self._round_robin)
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody has no sampled token yet."""
-        return bool(self._mute)
+    def awaiting_first(self) -> bool:
+        """Whether a row awaits its first token."""
+        return bool(self._awaiting_first)
 
-    def join(self, slot: int, request: EngineRequest, *, taken: NDArray[np.integer] = _NOBODY) -> None:
-        """Begin a sequence in a free slot.
+    def add(
+        self,
+        slot: int,
+        request: EngineRequest,
+        tokens: NDArray[np.integer] = _NO_TOKENS,
+        log_probabilities: NDArray[np.float32] | None = None,
+        *,
+        index: int = 0,
+    ) -> Exception | None:
+        """Add a row in a free slot.
 
         Args:
-            slot: where.
-            request: what was asked.
-            taken: (n,), the tokens that it has already, forced or sampled; they do not finish it.
-        """
-        count = len(taken)
-        assert count < request.max_tokens
-        self._rota.enter(slot)
-        self._draws.open(slot, request.seed)
-        self._taken[slot] = count
-        self._limit[slot] = request.max_tokens
-        self._silent[slot] = min(len(request.forced), request.max_tokens - 1)
-        self._temperature[slot] = request.sampling.temperature
-        self._top_k[slot] = request.sampling.top_k
-        self._top_p[slot] = request.sampling.top_p
-        self._allowed[slot] = request.allowed(self._allowed.shape[1])
-        self._end_token[slot] = _NO_TOKEN if request.end_token is None else request.end_token
-        self._stop_token[slot] = _NO_TOKEN if request.stop_token is None else request.stop_token
-        self._stops_left[slot] = request.stop_count
-        self._reserve(request.max_tokens)
-        self._tokens[slot, :count] = taken
-        self._stops_left[slot] -= np.count_nonzero(taken == self._stop_token[slot])
-        if count < len(request.forced):
-            self._forced[slot] = np.array(request.forced, np.int64)
-        if count <= self._silent[slot]:
-            self._mute.add(slot)
+            slot: its slot.
+            request: its request.
+            tokens: (n,), the tokens that it already has, forced or sampled; they do not complete it.
+            log_probabilities: (n,), of these tokens; None if they are not known.
+            index: which candidate of the request it is.
 
-    def leave(self, slot: int) -> None:
-        """Forget a sequence."""
-        self._rota.leave(slot)
-        self._mute.discard(slot)
-        self._taken[slot] = 0
-        self._forced.pop(slot, None)
+        Returns:
+            Why the guide cannot start; the row is not added then.
+        """
+        count = len(tokens)
+        assert count < request.max_tokens
+        known = _known_tokens(request, count)
+        given: NDArray[np.bool_] | Exception = np.arange(count) < len(request.forced)
+        if request.guide is not None:
+            given = self._guided.start(
+                slot,
+                request.guide,
+                request.banned_token,
+                tokens,
+                known[count:],
+                resampling=request.has_particles,
+            )
+        if isinstance(given, Exception):
+            return given
+        self._round_robin.add(slot)
+        self._uniforms.start(slot, *request.random_stream(index))
+        self.store.start(slot, request.max_tokens, tokens, log_probabilities, given)
+        self._count_before[slot] = self._weighed_count[slot] = count
+        self._ends.start(slot, request, tokens)
+        self._before_first[slot] = min(request.known_count, request.max_tokens - 1)
+        self._given_count[slot] = 0 if request.guide is not None else len(request.forced)
+        self._sampling.start(slot, request.sampling, request.bias(self._vocabulary))
+        if count < len(known):
+            self._known[slot] = known
+        if count <= self._before_first[slot]:
+            self._awaiting_first.add(slot)
+        if request.has_particles:
+            self._particles.add(slot)
+        return None
+
+    def remove(self, slot: int) -> None:
+        """Remove the row of a slot. It must be there."""
+        if slot in self._paused:
+            self._paused.remove(slot)
+        else:
+            self._round_robin.remove(slot)
+        if slot in self._guided:
+            self._guided.remove(slot)
+        self._awaiting_first.discard(slot)
+        self._particles.discard(slot)
+        self._sampling.remove(slot)
+        self.store.count[slot] = 0
+        self._known.pop(slot, None)
 
     def clear(self) -> None:
-        """Forget every sequence."""
-        self._rota.clear()
-        self._mute.clear()
-        self._taken[:] = 0
-        self._forced.clear()
+        """Remove every row."""
+        for slot in [*self._round_robin, *self._paused]:
+            self.remove(slot)
 
-    def taken(self, slot: int) -> int:
-        """Count the tokens that the slot's sequence has produced; 0 if none runs in it."""
-        return int(self._taken[slot])
+    def pause(self, slot: int) -> None:
+        """Leave an active row out of the next chunks."""
+        self._round_robin.remove(slot)
+        self._paused.add(slot)
+
+    def unpause(self, slot: int) -> None:
+        """Let a row take part in chunks again, if it is paused."""
+        if slot in self._paused:
+            self._paused.remove(slot)
+            self._round_robin.add(slot)
+
+    def copy(self, sources: NDArray[np.intp], targets: NDArray[np.intp]) -> None:
+        """Give the targets (n,) the tokens and the places in the guide of the sources (n,), none of which is a target.
+
+        They are particles of one request. Each keeps its own random stream.
+        """
+        self.store.copy(sources, targets)
+        self._ends.copy(sources, targets)
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            self._guided.copy(source, target)
+
+    def log_weights(self, slots: Collection[int]) -> NDArray[np.float64]:
+        """Return the sum of the log-probabilities of given tokens of each slot since its weight began, (n,)."""
+        places = np.array(list(slots), np.intp)
+        return self.store.given_sums(places, self._weighed_count[places])
+
+    def begin_weights(self, slots: Collection[int]) -> None:
+        """Let the weights of some slots begin after their present tokens."""
+        places = list(slots)
+        self._weighed_count[places] = self.store.count[places]
+
+    def token_count(self, slot: int) -> int:
+        """Return the number of tokens of the slot's row; 0 if none runs in it."""
+        return int(self.store.count[slot])
+
+    def token_count_before(self, slot: int) -> int:
+        """Return the number of tokens of the slot's row before the last chunk that it was in."""
+        return int(self._count_before[slot])
 
     def tokens(self, slot: int) -> NDArray[np.int32]:
-        """Copy what the slot's sequence has produced, (n,); before it leaves."""
-        return self._tokens[slot, : self._taken[slot]].copy()
+        """Copy the tokens of the slot's row, (n,). It must not be removed yet."""
+        return self.store.tokens(slot)
 
-    def turn(self) -> None:
-        """Settle who runs in the next chunk; at least one sequence must decode."""
-        turn = self._rota.turn(self._mute)
-        if turn is not self._turn:
-            self._turn = turn
+    def awaits_first(self, slot: int) -> bool:
+        """Whether the slot's row awaits its first token."""
+        return slot in self._awaiting_first
+
+    def select_rows(self) -> None:
+        """Choose the slots of the next chunk. At least one row must be active."""
+        selected = self._round_robin.next_slots(self._awaiting_first)
+        if selected is not self._selected:
+            self._selected = selected
             self._gather()
 
-    def remaining(self) -> NDArray[np.int64]:
-        """Count the tokens that each of those whose turn it is has yet to take at most, (rows,), each at least 1."""
-        left: NDArray[np.int64] = self._limit_rows - self._taken[self._rows]
-        return left
+    def remaining_tokens(self) -> NDArray[np.int64]:
+        """Return how many tokens each selected row may still get, (rows,), each at least 1."""
+        return self._ends.remaining(self.store.count[self._rows])
 
-    def until_first_token(self) -> NDArray[np.int64]:
-        """Count the steps to the first sampled token of those whose turn it is and who have none yet, (n,), from 1."""
-        if not self._mute:  # as it mostly is
-            return _NOBODY
-        mute = [slot for slot in self._turn if slot in self._mute]
-        left: NDArray[np.int64] = self._silent[mute] + 1 - self._taken[mute]
-        return left
+    def steps_to_first_token(self) -> NDArray[np.int64]:
+        """Return the steps to the first token of each selected row that awaits it, (n,), from 1."""
+        if not self._awaiting_first:  # the usual case
+            return _NO_TOKENS
+        slots = [slot for slot in self._selected if slot in self._awaiting_first]
+        steps: NDArray[np.int64] = self._before_first[slots] + 1 - self.store.count[slots]
+        return steps
+
+    def known_steps(self) -> int | None:
+        """Return for how many steps every selected row has instructions; None if none of them has a guide."""
+        return min((self._guided.known_steps(slot) for _, slot in self._guided_rows), default=None)
 
     def chunk(self, steps: int) -> Chunk:
-        """Gather what the runner needs for the next `steps` steps of those whose turn it is."""
+        """Return the runner's inputs for the next `steps` steps of the selected rows."""
+        forced, self._given = self._nothing_forced(steps)
+        bias_index = self._sampling.bias_index(steps)
+        if self._guided_rows or self._known:
+            forced, bias_index = forced.copy(), bias_index.copy()
+            for row, slot in self._guided_rows:
+                self._guided.fill(slot, forced[row], bias_index[row])
+            self._given = forced != SAMPLED
+            self._fill_known(forced)
         return Chunk(
             rows=self._rows,
-            uniforms=self._draws.take(self._rows, self._taken[self._rows], steps),
-            forced=self._next_forced(steps),
-            temperature=self._temperature_rows,
-            top_k=self._top_k_rows,
-            top_p=self._top_p_rows,
-            allowed=self._allowed_rows,
+            uniforms=self._uniforms.take(self._rows, self.store.count[self._rows], steps),
+            forced=forced,
+            temperature=self._sampling.temperature,
+            top_k=self._sampling.top_k,
+            top_p=self._sampling.top_p,
+            bias=self._biases.rows,
+            bias_index=bias_index,
         )
 
-    def take(self, tokens: NDArray[np.int64]) -> Progress:
-        """Keep the tokens (rows, steps) of the chunk just run, up to each sequence's end."""
-        rows, steps = self._rows, tokens.shape[1]
-        assert tokens.shape == (len(rows), steps), f"tokens came in the shape {tokens.shape}"
-        before = self._taken[rows]
-        columns = before[:, None] + self._steps[:steps]
-        self._tokens[rows[:, None], columns] = tokens
-        after = before + steps
-        limit = self._limit_rows
-        if self._stop_token_rows is not None:
-            left = self._stops_left[rows, None] - np.cumsum(tokens == self._stop_token_rows, axis=1)
-            self._stops_left[rows] = left[:, -1]
-            stops = (left <= 0) & (self._stop_token_rows != _NO_TOKEN)
-            limit = np.where(stops.any(axis=1), np.minimum(before + stops.argmax(axis=1) + 1, limit), limit)
-        full = after >= limit
-        ends = tokens == self._end_token_rows
-        ended = []
-        if np.count_nonzero(ends):
-            ends &= columns < limit[:, None]
-            has_ended = ends.any(axis=1)
-            after = np.where(has_ended, before + ends.argmax(axis=1) + 1, after)
-            full &= ~has_ended
-            ended = rows[has_ended].tolist()
-        self._taken[rows] = np.minimum(after, limit)
-        filled: list[int] = rows[full].tolist()
-        # A stop token among the forced ones may fill a sequence before it samples any.
-        spoke = [slot for slot in sorted(self._mute) if self._taken[slot] > self._silent[slot] or slot in filled]
-        self._mute.difference_update(spoke)
-        return Progress(len(rows), steps, spoke, ended, filled)
+    def append(self, decoded: Decoded) -> Progress:
+        """Append the tokens (rows, steps) of the chunk that just ran, up to the end of each row."""
+        tokens = decoded.tokens
+        rows = self._rows
+        assert tokens.shape == self._given.shape, f"the tokens have shape {tokens.shape}"
+        self._count_before[rows] = self.store.count[rows]
+        columns = self.store.write(rows, decoded, self._given)
+        self.store.count[rows], ended, length = self._ends.find(tokens, columns)
+        progress = Progress(len(rows), tokens.shape[1], [], ended, length)
+        if self._guided_rows:
+            self._advance_guides(tokens, progress)
+        if self._awaiting_first:
+            self._find_first_tokens(progress)
+        return progress
 
-    def _next_forced(self, steps: int) -> NDArray[np.int64]:
-        forced = np.full((len(self._rows), steps), _NO_TOKEN, np.int64)
-        if not self._forced:  # as it mostly is
-            return forced
-        for place, slot in enumerate(self._turn):
-            told = self._forced.get(slot)
-            if told is None:
+    def _advance_guides(self, tokens: NDArray[np.int64], progress: Progress) -> None:
+        """Move the cursors past the tokens (rows, steps) of the chunk, up to the end of each row."""
+        befores, afters = self._count_before[self._rows].tolist(), self.store.count[self._rows].tolist()
+        over = {*progress.ended, *progress.length}
+        for row, slot in self._guided_rows:
+            taken = tokens[row]
+            if slot in over:
+                taken = taken[: afters[row] - befores[row] - (slot in progress.ended)]  # no guide sees the end token
+            outcome = self._guided.advance(slot, taken, goes_on=slot not in over)
+            if outcome is RowOutcome.REJECTED:
+                self._take_back(slot, tokens[row], progress)
+            elif outcome is RowOutcome.COMPLETE:
+                self._complete_by_guide(slot, taken, progress)
+            elif slot in over or outcome is RowOutcome.GOES_ON:
                 continue
-            now = told[self._taken[slot] : self._taken[slot] + steps]
-            if len(now):
-                forced[place, : len(now)] = now
-            else:
-                del self._forced[slot]
-        return forced
+            elif isinstance(outcome, Exception):
+                progress.stuck.append((slot, outcome))
+            elif slot in self._particles:
+                progress.arrived.append(slot)
 
-    def _reserve(self, max_tokens: int) -> None:
-        """Make room for the tokens, and for those past the end that a chunk may bring."""
-        slots, capacity = self._tokens.shape
-        needed = max_tokens + self._longest_chunk
-        if needed > capacity:
-            wider = np.zeros((slots, max(needed, 2 * capacity)), np.int32)
-            wider[:, :capacity] = self._tokens
-            self._tokens = wider
+    def _take_back(self, slot: int, tokens: NDArray[np.int64], progress: Progress) -> None:
+        """Take back the tokens (steps,) of the chunk from a row."""
+        self.store.count[slot] = self._count_before[slot]
+        self._ends.take_back(slot, tokens)
+        for ended in (progress.ended, progress.length):
+            if slot in ended:
+                ended.remove(slot)
+        progress.rejected.append(slot)
+
+    def _complete_by_guide(self, slot: int, taken: NDArray[np.int64], progress: Progress) -> None:
+        """End a row at the token of the chunk that completes its piece. It may have another end after that."""
+        before = self._count_before[slot]
+        self.store.count[slot] = before + self._guided.completing_tokens(slot, self.store.tokens(slot)[:before], taken)
+        if slot in progress.ended:
+            progress.ended.remove(slot)
+        if slot not in progress.length:
+            progress.length.append(slot)
+
+    def _find_first_tokens(self, progress: Progress) -> None:
+        # Forced stop tokens may complete a row before it samples a token.
+        progress.first_token.extend(
+            slot
+            for slot in sorted(self._awaiting_first)
+            if self.store.count[slot] > self._before_first[slot] or slot in progress.length
+        )
+        self._awaiting_first.difference_update(progress.first_token)
+
+    def _nothing_forced(self, steps: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The forced tokens of a chunk without any, and which of them are given, both (rows, steps) and read-only."""
+        if steps not in self._plain:
+            shape = len(self._rows), steps
+            arrays = np.full(shape, SAMPLED, np.int64), np.zeros(shape, np.bool_)
+            for array in arrays:
+                array.setflags(write=False)
+            self._plain[steps] = arrays
+        return self._plain[steps]
+
+    def _fill_known(self, forced: NDArray[np.int64]) -> None:
+        """Write the tokens that are known since the start into the forced tokens (rows, steps) of the next chunk."""
+        for row, slot in enumerate(self._selected):
+            known = self._known.get(slot)
+            if known is None:
+                continue
+            count = self.store.count[slot]
+            tokens = known[count : count + forced.shape[1]]
+            if len(tokens):
+                forced[row, : len(tokens)] = tokens
+                self._given[row, : max(self._given_count[slot] - count, 0)] = True
+            else:
+                del self._known[slot]
 
     def _gather(self) -> None:
-        """Gather what changes only when others run than ran before."""
-        self._rows = np.array(self._turn, np.intp)
-        self._temperature_rows = self._temperature[self._rows]
-        self._top_k_rows = self._top_k[self._rows]
-        self._top_p_rows = self._top_p[self._rows]
-        self._allowed_rows = self._allowed[self._rows]
-        for lent in (self._rows, self._temperature_rows, self._top_k_rows, self._top_p_rows, self._allowed_rows):
-            lent.setflags(write=False)
-        self._limit_rows = self._limit[self._rows]
-        self._end_token_rows = self._end_token[self._rows, None]
-        stop_tokens = self._stop_token[self._rows, None]
-        self._stop_token_rows = stop_tokens if (stop_tokens != _NO_TOKEN).any() else None
+        """Gather the values that change only with the selected slots."""
+        self._rows = np.array(self._selected, np.intp)
+        self._guided_rows = [(row, slot) for row, slot in enumerate(self._selected) if slot in self._guided]
+        self._plain.clear()
+        self._rows.setflags(write=False)
+        self._sampling.select(self._rows)
+        self._ends.select(self._rows)
+
+
+def _known_tokens(request: EngineRequest, count: int) -> NDArray[np.int64]:
+    """Return the tokens (n,) that a row with `count` tokens knows from its start."""
+    if request.resume is not None:
+        return request.resume.tokens.astype(np.int64)
+    if count >= len(request.forced):  # they are prefilled, and there may be many
+        return _NO_TOKENS
+    return np.array(request.forced, np.int64)

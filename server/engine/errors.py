@@ -2,31 +2,32 @@
 
 FantasiaError
 └── EngineError
-    ├── EngineRequestError   a request that no engine could run: our own mistake, callers are validated before
-    ├── QueueFullError       as many sequences wait as may; says when to come back
-    ├── EngineStoppedError   the engine takes no more requests, or stopped before this one was finished
-    ├── EngineFailedError    the runner failed while the sequence ran
-    ├── ProviderUnavailableError   the execution provider asked for does not run on this machine
-    └── PrecisionUnavailableError  the arithmetic asked for does not run on this machine, or not with this bundle
+    ├── EngineRequestError   the request cannot run; the rpc layer validates requests first, so this is a bug of ours
+    ├── QueueFullError       the queue is full; carries a retry hint
+    ├── ConstraintError      no token satisfies all constraints of the request any more
+    ├── EngineStoppedError   the engine accepts no more requests, or stopped before this one was complete
+    └── EngineFailedError    the runner failed while the sequence ran
 """
 
-from music.errors import FantasiaError
+from typing import Self
+
+from music.errors import FantasiaError, NoTokenLeftError
 
 
 class EngineError(FantasiaError):
-    """Base of the engine's errors."""
+    """Base class of the engine's errors."""
 
 
 class EngineRequestError(EngineError, ValueError):
-    """A request holds a value that no engine, or not this one, can run."""
+    """A value of the request is out of range, for every engine or for this one."""
 
 
 class QueueFullError(EngineError):
-    """As many sequences wait as may.
+    """All slots are taken and the queue is full.
 
     Args:
         name: the engine's name.
-        retry_after_seconds: when there is likely room again.
+        retry_after_seconds: estimated time until a request fits in.
     """
 
     def __init__(self, name: str, retry_after_seconds: float) -> None:
@@ -34,17 +35,28 @@ class QueueFullError(EngineError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class ConstraintError(EngineError):
+    """Every candidate of the request ran out of tokens that satisfy all its constraints.
+
+    Args:
+        error: of the candidate that ran out last.
+    """
+
+    def __init__(self, error: NoTokenLeftError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class EngineStoppedError(EngineError):
-    """The engine takes no more requests, or stopped before this one was finished."""
+    """The engine accepts no more requests, or stopped before this one was complete."""
 
 
 class EngineFailedError(EngineError):
-    """The runner failed while the sequence ran; `__cause__` is the runner's own error."""
+    """The runner failed while the sequence ran. `__cause__` is the runner's own error."""
 
-
-class ProviderUnavailableError(EngineError):
-    """The execution provider asked for does not run on this machine."""
-
-
-class PrecisionUnavailableError(EngineError):
-    """The arithmetic asked for does not run on this machine, or not with this bundle."""
+    @classmethod
+    def caused_by(cls, name: str, cause: BaseException) -> Self:
+        """Make the error of the engine called `name`, with its cause."""
+        error = cls(f"{name} failed while it ran")
+        error.__cause__ = cause
+        return error

@@ -1,85 +1,82 @@
-"""What the engine tells about its work, to whoever listens."""
+"""What the engine reports about its work, and the one function that calls an observer."""
 
+import logging
+from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import ParamSpec
+
+_log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
 
 
 class Outcome(Enum):
-    """How an admitted sequence left the engine. The values serve as metric labels."""
+    """How a submitted sequence left the engine. The values are metric labels."""
 
     LENGTH = "length"
-    """Finished: it has `max_tokens` tokens."""
+    """It has `max_tokens` tokens, or all its stop tokens."""
     END = "end"
-    """Finished: its end token was sampled."""
+    """Its end token was sampled."""
+    CONSTRAINTS = "constraints"
+    """No token satisfied all its constraints any more."""
     CANCELLED = "cancelled"
-    """Its caller gave it up."""
+    """Its caller cancelled it."""
     FAILED = "failed"
     """The runner failed, or the engine was stopped."""
 
 
-class EngineObserver(Protocol):
-    """Is told what happens, in the engine's threads and in its callers', partly under the engine's lock.
+class EngineObserver:
+    """Receives the engine's events. Every method is empty; a subclass overrides the ones that it needs.
 
-    So methods must be thread-safe and quick, and touch nothing of the engine but its properties. What they
-    raise is logged and dropped. For each sequence `admitted` comes first and `finished` last, each exactly
-    once, so that at any moment admitted = finished (of all outcomes) + in flight.
+    The engine's threads and its callers' threads call the methods, some of them while they hold the engine's lock. So a
+    method must be thread-safe and quick, and must not call the engine: it may read the engine's properties. The engine
+    logs and drops an exception that a method raises.
+
+    For each sequence, `submitted` is called first and `finished` last, each exactly once. At any moment
+    submitted = finished (of all outcomes) + in flight.
     """
 
-    def admitted(self) -> None:
-        """A request was accepted."""
+    def submitted(self) -> None:
+        """The engine accepted a request."""
 
     def started(self, queue_seconds: float) -> None:
-        """A sequence that got a slot is taken on: told when the running chunk is over, like its first token."""
+        """The engine's thread took over a sequence that has its slots.
+
+        This happens between two chunks, so it may be later than the assignment of the slots.
+
+        Args:
+            queue_seconds: from its submission to the assignment of its slots.
+        """
 
     def first_token(self, seconds: float) -> None:
-        """A sequence has its first sampled token, so many seconds after its submission."""
+        """A sequence has its first token after those known at the start, `seconds` after its submission."""
 
-    def chunk(self, width: int, steps: int, seconds: float) -> None:
-        """The runner decoded `steps` tokens for each of `width` sequences."""
+    def chunk(self, batch_size: int, steps: int, seconds: float) -> None:
+        """The runner decoded `steps` tokens for each of `batch_size` rows."""
 
-    def opening(self, width: int, steps: int, seconds: float) -> None:
-        """The runner's opener decoded the first `steps` tokens of `width` sequences, beside whatever else ran."""
+    def first_step(self, batch_size: int, steps: int, seconds: float) -> None:
+        """The first-token runner decoded the first `steps` tokens of `batch_size` sequences."""
 
     def prefill(self, tokens: int, seconds: float) -> None:
-        """The runner read a slice of a primer: `tokens` forced tokens of one sequence."""
+        """The runner processed a prefill slice: `tokens` forced tokens of one sequence."""
 
     def freed_after_cancel(self, seconds: float) -> None:
-        """A running sequence gave its slot back, so many seconds after it was cancelled."""
+        """A cancelled sequence freed its slots, `seconds` after the cancellation."""
 
     def finished(self, outcome: Outcome, total_seconds: float, tokens: int) -> None:
-        """A sequence left the engine with so many tokens decoded; its future resolves right after this.
+        """A sequence left the engine.
 
-        The future of a cancelled one was resolved before.
+        Its future resolves right after this call. The future of a cancelled sequence resolved before it.
+
+        Args:
+            outcome: how it left.
+            total_seconds: since its submission.
+            tokens: number of tokens of all its candidates, sampled or forced.
         """
 
 
-class SilentObserver:
-    """Ignores everything; a base for observers that care for a few things only."""
-
-    def admitted(self) -> None:
-        """Ignore it."""
-
-    def started(self, queue_seconds: float) -> None:
-        """Ignore it."""
-
-    def first_token(self, seconds: float) -> None:
-        """Ignore it."""
-
-    def chunk(self, width: int, steps: int, seconds: float) -> None:
-        """Ignore it."""
-
-    def opening(self, width: int, steps: int, seconds: float) -> None:
-        """Ignore it."""
-
-    def prefill(self, tokens: int, seconds: float) -> None:
-        """Ignore it."""
-
-    def freed_after_cancel(self, seconds: float) -> None:
-        """Ignore it."""
-
-    def finished(self, outcome: Outcome, total_seconds: float, tokens: int) -> None:
-        """Ignore it."""
-
-
-silent: EngineObserver = SilentObserver()
-"""The observer of an engine that nobody watches."""
+def notify(method: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    """Call a method of an observer. Log and drop an exception that it raises."""
+    try:
+        method(*args, **kwargs)
+    except Exception:
+        _log.exception("an observer of the engine failed")

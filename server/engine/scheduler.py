@@ -1,157 +1,220 @@
-"""Who runs, who waits, and how long the next chunk is."""
+"""Which sequences run, which wait, and how many steps the next chunk has."""
 
+import heapq
 from collections import deque
 from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine.pace import PATIENCE_SECONDS, Pace
-from server.engine.sequence import Sequence
-from server.engine.slots import SlotPool
+from server.engine.chunk_sizer import MAX_CHUNK_SECONDS, ChunkSizer
+from server.engine.sequence import Sequence, SequenceStatus
 
-_READING = 0.75  # of a chunk's time, since no two take the same
+_PREFILL_SHARE = 0.75  # of a chunk's duration; less than 1, because the duration of a slice varies
+
+
+class SlotPool:
+    """The slots that are free and those that are taken.
+
+    Args:
+        size: number of slots.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = list(range(size))  # a heap
+        self._taken: set[int] = set()
+
+    @property
+    def free_count(self) -> int:
+        """Number of free slots."""
+        return len(self._free)
+
+    def allocate(self) -> int:
+        """Take the lowest free slot. There must be one."""
+        assert self._free, "no slot is free"
+        slot = heapq.heappop(self._free)
+        self._taken.add(slot)
+        return slot
+
+    def free(self, slot: int) -> None:
+        """Free a slot. It must be taken."""
+        assert slot in self._taken, f"slot {slot} is not taken"
+        self._taken.remove(slot)
+        heapq.heappush(self._free, slot)
 
 
 class Scheduler:
-    """First come, first served, one slot each; whoever has a slot decodes once its primer is read, in turn if need be.
+    """First come, first served: a queue of waiting sequences, and slots for each sequence that was admitted.
 
-    Changing it needs the engine's lock; only the engine's thread takes slots away. The counts may be read at any time.
+    A caller holds the engine's lock when it calls a method that changes something. Only the engine's thread frees
+    slots. Any thread may read the counts at any time.
+
+    Args:
+        slots: number of slots.
+        queue_limit: maximum number of rows that wait when all slots are taken.
+        chunk_sizes: the numbers of steps that a chunk may have, ascending.
+        max_chunk_seconds: maximum chunk duration while a new request could be waiting.
     """
 
     def __init__(
-        self, slots: int, queue_limit: int, chunk_sizes: tuple[int, ...], patience: float = PATIENCE_SECONDS
+        self,
+        slots: int,
+        queue_limit: int,
+        chunk_sizes: tuple[int, ...],
+        max_chunk_seconds: float = MAX_CHUNK_SECONDS,
     ) -> None:
         self._slots = SlotPool(slots)
         self._chunk_sizes = chunk_sizes
-        self._room = slots + queue_limit
+        self._limit = slots + queue_limit
         self._waiting: deque[Sequence] = deque()
+        self._waiting_rows = 0
         self._cancelled: list[Sequence] = []
-        self._pace = Pace(chunk_sizes, patience)
+        self._chunk_sizer = ChunkSizer(chunk_sizes, max_chunk_seconds)
         self.running: dict[int, Sequence] = {}
+        """The sequences that hold slots, by slot."""
 
     @property
     def waiting(self) -> Collection[Sequence]:
-        """The queue, who came first first."""
+        """The queue, the oldest sequence first."""
         return self._waiting
 
     @property
     def waiting_count(self) -> int:
-        """Sequences in the queue."""
-        return len(self._waiting)
+        """Number of slots that the sequences in the queue wait for."""
+        return self._waiting_rows
 
     @property
     def running_count(self) -> int:
-        """Sequences that hold a slot."""
+        """Number of slots that are taken."""
         return len(self.running)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may come: all slots and the whole queue are not yet taken."""
-        return len(self._waiting) + len(self.running) < self._room
+    def has_room(self, rows: int) -> bool:
+        """Whether a sequence that needs so many slots may join the queue."""
+        return self.running_count + self.waiting_count + rows <= self._limit
 
     @property
-    def may_admit(self) -> bool:
-        """Whether somebody waits for whom there is a slot."""
-        return bool(self._waiting and self._slots.free_count)
+    def can_admit(self) -> bool:
+        """Whether a sequence waits, and the oldest one finds enough free slots."""
+        return bool(self._waiting) and self._waiting[0].rows <= self._slots.free_count
 
     @property
-    def must_drop(self) -> bool:
-        """Whether somebody who holds a slot may have been cancelled."""
+    def has_cancelled(self) -> bool:
+        """Whether a sequence that holds a slot may have been cancelled."""
         return bool(self._cancelled)
 
     def enqueue(self, sequence: Sequence) -> None:
-        """Put a sequence at the queue's end; there must be room."""
-        assert self.has_room
+        """Append a sequence to the queue. There must be room."""
+        assert self.has_room(sequence.rows)
         self._waiting.append(sequence)
+        self._waiting_rows += sequence.rows
 
-    def withdraw(self, sequence: Sequence, now: float) -> bool:
+    def cancel(self, sequence: Sequence, now: float) -> bool:
         """Cancel a sequence.
 
         Returns:
-            True if it waited: it is out of the queue. False if it runs: `drop` finds it; or if it has left already.
+            True: the sequence was waiting, and is no longer in the queue. False: it holds a slot, which
+            `release_cancelled` frees; or it has left already.
         """
         sequence.cancelled_at = now
-        if sequence.slot is None:
+        if sequence.status is SequenceStatus.WAITING:
             try:
                 self._waiting.remove(sequence)
             except ValueError:
                 return False
+            self._waiting_rows -= sequence.rows
             return True
         if self.holds_slot(sequence):
             self._cancelled.append(sequence)
         return False
 
-    def drop(self) -> list[Sequence]:
-        """Take their slots from those who were cancelled while they ran, and say who they are."""
-        dropped = [sequence for sequence in self._cancelled if self.holds_slot(sequence)]
+    def release_cancelled(self) -> list[Sequence]:
+        """Free the slots of the sequences that were cancelled after their admission, and return these sequences."""
+        released = [sequence for sequence in self._cancelled if self.holds_slot(sequence)]
         self._cancelled.clear()
-        for sequence in dropped:
-            self.retire(sequence)
-        return dropped
+        for sequence in released:
+            self.release(sequence)
+        return released
 
-    def admit(self, most: int, now: float) -> list[Sequence]:
-        """Give slots to those who have waited longest, as far as they go, and say who they are: `most` at most."""
+    def admit(self, limit: int, now: float) -> list[Sequence]:
+        """Assign free slots to the oldest waiting sequences, at most `limit` of them, and return these.
+
+        A sequence gets all its slots at once. Until so many are free, no younger one gets any.
+        """
         admitted: list[Sequence] = []
-        while self.may_admit and len(admitted) < most:
+        while self.can_admit and len(admitted) < limit:
             sequence = self._waiting.popleft()
-            sequence.slot = self._slots.allocate()
-            sequence.started_at = now
-            self.running[sequence.slot] = sequence
+            self._waiting_rows -= sequence.rows
+            sequence.move_to(SequenceStatus.ADMITTED)
+            sequence.slots = tuple(self._slots.allocate() for _ in range(sequence.rows))
+            sequence.admitted_at = now
+            self.running.update(dict.fromkeys(sequence.slots, sequence))
             admitted.append(sequence)
         return admitted
 
     def holds_slot(self, sequence: Sequence) -> bool:
-        """Whether the sequence has a slot now."""
-        return sequence.slot is not None and self.running.get(sequence.slot) is sequence
+        """Whether the sequence holds a slot now."""
+        return any(self.running.get(slot) is sequence for slot in sequence.slots)
 
-    def chunk_steps(self, remaining: NDArray[np.int64], until_first_token: NDArray[np.int64]) -> int:
-        """Choose how many steps the next chunk has.
+    def chunk_steps(
+        self,
+        remaining_tokens: NDArray[np.int64],
+        steps_to_first_token: NDArray[np.int64],
+        known_steps: int | None = None,
+    ) -> int:
+        """Choose the number of steps of the next chunk.
 
-        Where a sequence awaits its first sampled token, the chunk is the shortest that reaches it, for chunks of one
-        step would let everybody pay for it. Otherwise it is as long as can be; but while a slot is free, or somebody
-        waits for one, no longer than whoever comes next should wait. Never is it so long that all have finished before
-        its end, unless the shortest size is.
+        If a sequence awaits its first sampled token, the chunk is the shortest one that reaches it: chunks of one step
+        would slow down all other sequences. Otherwise the chunk is as long as possible. While a slot is free or the
+        queue is not empty, it is no longer than `max_chunk_seconds`, for a new request could be waiting. It is never
+        so long that all sequences finish before its end, unless the shortest size is. It never has more steps than the
+        guides have instructions for.
 
         Args:
-            remaining: (rows,), tokens that each sequence whose turn it is may still take, at least 1.
-            until_first_token: (n,), steps to the first sampled token of those of them that have none yet.
+            remaining_tokens: (rows,), tokens that each selected sequence may still get, at least 1.
+            steps_to_first_token: (n,), steps to the first token of each of them that awaits it.
+            known_steps: steps for which all guides have instructions, at least the shortest size; None without guides.
         """
-        longest = int(remaining.max())
-        event = int(until_first_token.min()) if until_first_token.size else longest
-        reaching = next((size for size in self._chunk_sizes if size >= event), self._chunk_sizes[-1])
-        fitting = [size for size in self._chunk_sizes if size <= min(reaching, longest)]
-        if not fitting:
+        longest = int(remaining_tokens.max()) if known_steps is None else min(int(remaining_tokens.max()), known_steps)
+        target = int(steps_to_first_token.min()) if steps_to_first_token.size else longest
+        shortest_reaching = next((size for size in self._chunk_sizes if size >= target), self._chunk_sizes[-1])
+        sizes = [size for size in self._chunk_sizes if size <= min(shortest_reaching, longest)]
+        if not sizes:
             return self._chunk_sizes[0]
-        return self._pace.shortened(fitting) if self._slots.free_count or self._waiting else fitting[-1]
+        return self._chunk_sizer.choose(sizes) if self._slots.free_count or self._waiting else sizes[-1]
 
-    def ran(self, steps: int, seconds: float) -> None:
-        """Hear how long a chunk took, with what had to be done before and after it."""
-        self._pace.ran(steps, seconds)
+    def record_chunk(self, steps: int, seconds: float) -> None:
+        """Record the duration of a chunk, with the work before and after the run."""
+        self._chunk_sizer.record(steps, seconds)
 
-    def reading_seconds(self, width: int, *, awaited: bool) -> float:
-        """Choose for how long primers are read before the next chunk; one slice is, in any case.
+    def prefill_seconds(self, running: int, *, awaiting_first: bool) -> float:
+        """Choose how long prefill slices run before the next chunk. At least one slice runs in any case.
 
-        It is somewhat less than a chunk takes: so whoever decodes stands still for no longer than another chunk would
-        take, and the primers get on nearly as fast as everybody else together. It is one slice where a first token is
-        awaited, and where nobody decodes: then the next turn lets in whoever came, and reads on.
+        The duration is somewhat less than that of a chunk. So the running sequences pause for no longer than another
+        chunk would take, and the prefills get nearly half of the time. It is 0 (one slice) if a sequence awaits its
+        first token, and if no sequence runs: then the next turn admits new sequences before it continues.
 
         Args:
-            width: sequences that decode.
-            awaited: whether one of them has no sampled token yet.
+            running: number of sequences in the batch.
+            awaiting_first: whether one of them awaits its first sampled token.
         """
-        return _READING * self._pace.usual_seconds if width and not awaited else 0.0
+        return _PREFILL_SHARE * self._chunk_sizer.median_seconds if running and not awaiting_first else 0.0
 
-    def retire(self, sequence: Sequence) -> None:
-        """Free the slot of a running sequence."""
+    def release(self, sequence: Sequence) -> None:
+        """Free the slots that a sequence holds: at least one."""
         assert self.holds_slot(sequence)
-        assert sequence.slot is not None
-        del self.running[sequence.slot]
-        self._slots.free(sequence.slot)
+        for slot in sequence.slots:
+            if self.running.get(slot) is sequence:
+                self.release_slot(slot)
+
+    def release_slot(self, slot: int) -> None:
+        """Free one slot of a sequence, which keeps its others."""
+        del self.running[slot]
+        self._slots.free(slot)
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Remove every sequence and free every slot."""
         self._waiting.clear()
+        self._waiting_rows = 0
         self._cancelled.clear()
-        for sequence in list(self.running.values()):
-            self.retire(sequence)
+        for slot in list(self.running):
+            self.release_slot(slot)

@@ -1,31 +1,102 @@
-"""A request's run state."""
+"""The run state of a request inside the engine."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
 
-from server.engine.completion import Completion
+from music.errors import NoTokenLeftError
+from server.engine.completion import Candidate, Completion
+from server.engine.listener import SequenceListener
+from server.engine.particle_group import ParticleGroup
 from server.engine.request import EngineRequest
+
+
+class SequenceStatus(Enum):
+    """Where a sequence is in its life.
+
+    A sequence that completes passes these in order; only one with a long primer is ever PREFILLING. A sequence that is
+    cancelled or fails goes to FINISHED from any other status.
+    """
+
+    WAITING = auto()
+    """It is in the queue and has no slots."""
+    ADMITTED = auto()
+    """It has its slots. The engine's thread has not activated it; the admission worker may decode its first step."""
+    PREFILLING = auto()
+    """It is in the prefill queue."""
+    RUNNING = auto()
+    """Its rows are in the batch."""
+    FINISHED = auto()
+    """One thread resolves its future, or has resolved it. No other thread may."""
+
+
+_NEXT: Final = {
+    SequenceStatus.WAITING: {SequenceStatus.ADMITTED, SequenceStatus.FINISHED},
+    SequenceStatus.ADMITTED: {SequenceStatus.PREFILLING, SequenceStatus.RUNNING, SequenceStatus.FINISHED},
+    SequenceStatus.PREFILLING: {SequenceStatus.RUNNING, SequenceStatus.FINISHED},
+    SequenceStatus.RUNNING: {SequenceStatus.FINISHED},
+    SequenceStatus.FINISHED: set[SequenceStatus](),
+}
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request on its way through the engine. What changes at every step lies in the `Batch`, by slot."""
+    """A request on its way through the engine.
+
+    What changes at every step is in the `Batch`, by slot: a row for each candidate. Times are in seconds of
+    `time.perf_counter`.
+    """
 
     request: EngineRequest
-    """What was asked."""
+    """What the caller asked for."""
     submitted_at: float
-    """When, in seconds of `time.perf_counter`, like all times here."""
+    """When the request was submitted."""
+    listener: SequenceListener | None = None
+    """Is told of new tokens."""
     future: Future[Completion] = field(default_factory=Future)
     """What the caller waits for."""
-    slot: int | None = None
-    """Its row while it runs."""
-    started_at: float | None = None
-    """When it got its slot."""
+    status: SequenceStatus = SequenceStatus.WAITING
+    """Changed by `move_to` alone."""
+    slots: tuple[int, ...] = ()
+    """Its rows of the model's state, one for each candidate; none while it waits."""
+    running_slots: tuple[int, ...] = ()
+    """Those of them whose rows are in the batch."""
+    finished_tokens: int = 0
+    """Tokens of the rows that have left the batch."""
+    candidates: list[Candidate] = field(default_factory=list)
+    """The complete ones."""
+    group: ParticleGroup | None = None
+    """Set while its rows are particles."""
+    constraint_error: NoTokenLeftError | None = None
+    """Why its latest row that ran out of tokens did so."""
+    reported_tokens: int = 0
+    """Number of tokens that its listener has."""
+    admitted_at: float | None = None
+    """When it got its slots."""
     first_token_at: float | None = None
-    """When its first sampled token was there."""
-    seated: bool = False
-    """Whether the engine's thread knows of it: it is in the batch, or its primer is read."""
+    """When its first sampled token was known."""
     cancelled_at: float | None = None
-    """When its caller gave it up."""
-    settled: bool = False
-    """Whether somebody has taken it on to resolve its future; nobody else may then."""
+    """When its caller cancelled it."""
+
+    @property
+    def rows(self) -> int:
+        """Number of slots that it needs."""
+        return self.request.candidates
+
+    @property
+    def queue_seconds(self) -> float:
+        """From its submission to its admission. It must have been admitted."""
+        assert self.admitted_at is not None
+        return self.admitted_at - self.submitted_at
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From its submission to its first sampled token. It must have one."""
+        assert self.first_token_at is not None
+        return self.first_token_at - self.submitted_at
+
+    def move_to(self, status: SequenceStatus) -> None:
+        """Change the status. The caller holds the engine's lock."""
+        assert status in _NEXT[self.status], f"a sequence cannot go from {self.status.name} to {status.name}"
+        self.status = status

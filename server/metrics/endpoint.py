@@ -1,7 +1,12 @@
-"""The port that Prometheus scrapes: HTTP/1.1, one request a connection, all of them on one thread.
+"""The HTTP endpoint for Prometheus: HTTP/1.1, one request per connection, all connections on one thread.
 
-What a connection may cost is bounded, so that no peer can take descriptors or threads from the gRPC server: each has a
-deadline for its request and one for its answer, and where `MAX_CONNECTIONS` are open the oldest gives way.
+The cost of a connection is bounded, so that no peer can take file descriptors or threads from the gRPC server: request
+and response have time limits, and if `MAX_CONNECTIONS` are open, the oldest one is closed for a new one.
+
+Why not `prometheus_client.start_http_server`: it starts a thread for every connection and has no time limits, so 500
+idle connections hold 500 threads and 500 file descriptors of the gRPC server for ever. The tests that rule this out are
+`test_idle_and_slow_peers_take_no_threads_and_their_descriptors_are_freed` and
+`test_peers_of_the_metrics_port_cannot_harm_grpc`.
 """
 
 import asyncio
@@ -18,54 +23,54 @@ import h11
 from prometheus_client import CollectorRegistry
 
 from server.errors import StartupError
-from server.metrics.exposition import Answer, Exposition, Query, refusal
+from server.metrics.exposition import Exposition, Response, Scrape, error_response
 
 _log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 256
-"""Open at once; more wait to be accepted."""
+"""Maximum number of open connections; further ones wait to be accepted."""
 MAX_HEAD_BYTES: Final = 16 * 1024
-"""Of a request's first line and headers."""
+"""Maximum size of a request's first line and headers."""
 REQUEST_SECONDS: Final = 5.0
-"""How long a request may take to arrive, whole."""
-ANSWER_SECONDS: Final = 10.0
-"""How long an answer may take to be read by the peer."""
+"""Time limit for a whole request to arrive."""
+RESPONSE_SECONDS: Final = 10.0
+"""Time limit for the peer to read the response."""
 _EVICTABLE_SECONDS: Final = 1.0
-"""How old a connection must be to give way to a new one where as many are open as may be."""
+"""Minimum age of a connection that is closed for a new one."""
 _CLOSING_SECONDS: Final = 1.0
-"""How long the peer may take to close a connection that was answered, so that the answer is not lost in a reset."""
+"""Time limit for the peer to close the connection after the response; a reset could lose the response."""
 _NO_DESCRIPTOR_SECONDS: Final = 0.1
-"""How long to wait where the process has no descriptor left for a connection."""
+"""Pause when the process has no file descriptor left for a connection."""
 _BACKLOG: Final = 1024
 _READ_BYTES: Final = 4096
 
 
 class MetricsEndpoint:
-    """Answers scrapes on a thread of its own; listens from the start.
+    """Answers scrapes on its own thread; listens as soon as it is created.
 
     Args:
-        registry: what to show.
-        host: address to listen on.
-        port: 0 takes a free one.
+        registry: the metrics.
+        host: address or name to listen on.
+        port: port to listen on; 0 for any free port.
 
     Raises:
-        StartupError: the address cannot be listened on.
+        StartupError: the endpoint cannot listen on the address.
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         try:
-            host.encode("idna")  # what the socket will do; it would tell of a failure in another way each time
+            host.encode("idna")  # as the socket will do, but with one kind of error
             self._listener = _listen(host, port)
         except OSError as error:
-            # Python adds the address once more.
+            # Python repeats the address.
             reason = (error.strerror or str(error)).partition(" (while attempting")[0]
             raise StartupError(f"cannot listen on {host}:{port} for metrics: {reason}") from error
         except UnicodeError as error:  # such as a label of more than 63 characters
-            raise StartupError(f"cannot listen on {host!a} for metrics: it is no host name") from error
+            raise StartupError(f"cannot listen on {host!a} for metrics: it is not a host name") from error
         self._port = int(self._listener.getsockname()[1])
         self._exposition = Exposition(registry)
-        self._open: dict[asyncio.Task[None], float] = {}  # with when it was accepted, the oldest first
-        self._rendering: dict[Query, asyncio.Task[Answer]] = {}
+        self._open: dict[asyncio.Task[None], float] = {}  # with the time when it was accepted, oldest first
+        self._rendering: dict[Scrape, asyncio.Task[Response]] = {}
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
@@ -102,10 +107,10 @@ class MetricsEndpoint:
             await self._make_room()
             try:
                 connection, _ = await loop.sock_accept(self._listener)
-            except OSError:  # the peer is gone already, or the process has no descriptor left
+            except OSError:  # the peer has closed, or the process has no file descriptor left
                 await asyncio.sleep(_NO_DESCRIPTOR_SECONDS)
                 continue
-            task = asyncio.create_task(self._talk(connection))
+            task = asyncio.create_task(self._handle(connection))
             self._open[task] = time.monotonic()
             task.add_done_callback(partial(self._closed, connection))
 
@@ -122,8 +127,8 @@ class MetricsEndpoint:
                 oldest.cancel()
             await asyncio.wait(self._open, timeout=max(left, 0) or None, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _talk(self, connection: socket.socket) -> None:
-        """Read one request, answer it, close."""
+    async def _handle(self, connection: socket.socket) -> None:
+        """Read one request and answer it."""
         wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         head = False
         with suppress(OSError, TimeoutError):
@@ -131,37 +136,37 @@ class MetricsEndpoint:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     request = await _request(wire, connection)
             except TimeoutError:
-                answer = refusal(408, f"no whole request came within {REQUEST_SECONDS:g} s")
+                response = error_response(408, f"the request did not arrive within {REQUEST_SECONDS:g} s")
             except h11.RemoteProtocolError as error:
-                answer = refusal(error.error_status_hint, str(error))
+                response = error_response(error.error_status_hint, str(error))
             else:
                 if request is None:
                     return
                 head = request.method == b"HEAD"
-                answer = await self._answer(request)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await _send(wire, connection, answer, head=head)
+                response = await self._answer(request)
+            async with asyncio.timeout(RESPONSE_SECONDS):
+                await _send(wire, connection, response, head=head)
 
-    async def _answer(self, request: h11.Request) -> Answer:
-        asked = self._exposition.query(request)
-        if isinstance(asked, Answer):
-            return asked
+    async def _answer(self, request: h11.Request) -> Response:
+        scrape = self._exposition.parse(request)
+        if isinstance(scrape, Response):
+            return scrape
         try:
-            return await self._rendered(asked)
+            return await self._rendered(scrape)
         except Exception as error:
-            _log.exception("no metrics", exc_info=error)
-            return refusal(500, "the metrics could not be read; the server's log says why")
+            _log.exception("scrape failed", exc_info=error)
+            return error_response(500, "the metrics could not be read; the server's log says why")
 
-    async def _rendered(self, query: Query) -> Answer:
-        """The metrics, rendered after now, once for all who ask the same at the same time."""
-        if query not in self._rendering:
-            self._rendering[query] = asyncio.create_task(self._render(query))
-        return await asyncio.shield(self._rendering[query])
+    async def _rendered(self, scrape: Scrape) -> Response:
+        """The metrics, rendered after this call, once for all equal requests that wait."""
+        if scrape not in self._rendering:
+            self._rendering[scrape] = asyncio.create_task(self._render(scrape))
+        return await asyncio.shield(self._rendering[scrape])
 
-    async def _render(self, query: Query) -> Answer:
-        await asyncio.sleep(0)  # every request that has come by now joins in
-        del self._rendering[query]  # one that comes from here on sees later numbers
-        return self._exposition.render(query)
+    async def _render(self, scrape: Scrape) -> Response:
+        await asyncio.sleep(0)  # requests that have arrived already share the rendering
+        del self._rendering[scrape]  # later requests need later numbers
+        return self._exposition.render(scrape)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -179,10 +184,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _request(wire: h11.Connection, connection: socket.socket) -> h11.Request | None:
-    """The request's head; None where the peer closed the connection instead.
+    """The head of the request; None if the peer closed the connection.
 
     Raises:
-        h11.RemoteProtocolError: what came is no HTTP, or too long.
+        h11.RemoteProtocolError: the bytes are not HTTP, or too many.
     """
     loop = asyncio.get_running_loop()
     while True:
@@ -194,17 +199,17 @@ async def _request(wire: h11.Connection, connection: socket.socket) -> h11.Reque
         wire.receive_data(await loop.sock_recv(connection, _READ_BYTES))
 
 
-async def _send(wire: h11.Connection, connection: socket.socket, answer: Answer, *, head: bool) -> None:
-    """Send the answer, without its body for a HEAD request, and wait a little for the peer to close.
+async def _send(wire: h11.Connection, connection: socket.socket, response: Response, *, head: bool) -> None:
+    """Send the response, without its body for a HEAD request, and wait for the peer to close.
 
-    What else the peer sends is read and dropped.
+    Further bytes of the peer are read and dropped.
     """
     loop = asyncio.get_running_loop()
-    headers = [*answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close")]
-    reason = http.HTTPStatus(answer.status).phrase
-    data = wire.send(h11.Response(status_code=answer.status, headers=headers, reason=reason)) or b""
+    headers = [*response.headers, ("Content-Length", str(len(response.body))), ("Connection", "close")]
+    reason = http.HTTPStatus(response.status).phrase
+    data = wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
     if not head:
-        data += wire.send(h11.Data(data=answer.body)) or b""
+        data += wire.send(h11.Data(data=response.body)) or b""
     data += wire.send(h11.EndOfMessage()) or b""
     await loop.sock_sendall(connection, data)
     connection.shutdown(socket.SHUT_WR)

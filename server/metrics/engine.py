@@ -1,4 +1,4 @@
-"""What an engine tells, as metrics."""
+"""The metrics of one engine."""
 
 import time
 
@@ -7,64 +7,64 @@ from server.metrics.metrics import Metrics
 
 
 class EngineMetrics(EngineObserver):
-    """The observer of one model's engine."""
+    """Observes the engine of one model and updates the metrics."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._model = model
         self._sequences = metrics.sequences
-        self._sequences.show(model, [outcome.value for outcome in Outcome])
-        self._queue = metrics.queue.labels(model)
-        self._first_token = metrics.first_token.labels(model)
-        self._sequence = metrics.sequence.labels(model)
-        self._step = metrics.step.labels(model)
-        self._chunk = metrics.chunk.labels(model)
+        self._sequences.initialize(model, [outcome.value for outcome in Outcome])
+        self._queue_duration = metrics.queue_duration.labels(model)
+        self._first_token_duration = metrics.first_token_duration.labels(model)
+        self._sequence_duration = metrics.sequence_duration.labels(model)
+        self._step_duration = metrics.step_duration.labels(model)
+        self._chunk_duration = metrics.chunk_duration.labels(model)
         self._chunk_interval = metrics.chunk_interval.labels(model)
-        self._opening = metrics.opening.labels(model)
-        self._prefill = metrics.prefill.labels(model)
+        self._first_step_duration = metrics.first_step_duration.labels(model)
+        self._prefill_duration = metrics.prefill_duration.labels(model)
         self._prefill_tokens = metrics.prefill_tokens.labels(model)
-        self._cancelled_to_freed = metrics.cancelled_to_freed.labels(model)
-        self._width = metrics.width.labels(model)
+        self._cancellation_duration = metrics.cancellation_duration.labels(model)
+        self._batch_size = metrics.batch_size.labels(model)
         self._tokens = metrics.tokens.labels(model)
-        self._last_chunk: float | None = None
+        self._last_chunk_at: float | None = None
 
-    def admitted(self) -> None:
+    def submitted(self) -> None:
         """See `EngineObserver`."""
-        self._sequences.enter(self._model)
+        self._sequences.received(self._model)
 
     def started(self, queue_seconds: float) -> None:
         """See `EngineObserver`."""
-        self._queue.observe(queue_seconds)
+        self._queue_duration.observe(queue_seconds)
 
     def first_token(self, seconds: float) -> None:
         """See `EngineObserver`."""
-        self._first_token.observe(seconds)
+        self._first_token_duration.observe(seconds)
 
-    def chunk(self, width: int, steps: int, seconds: float) -> None:
+    def chunk(self, batch_size: int, steps: int, seconds: float) -> None:
         """See `EngineObserver`."""
         now = time.perf_counter()
-        last, self._last_chunk = self._last_chunk, now
-        if last is not None:
-            self._chunk_interval.observe(now - last)
-        self._chunk.observe(seconds)
-        self._step.observe(seconds / steps)
-        self._width.observe(width)
+        if self._last_chunk_at is not None:
+            self._chunk_interval.observe(now - self._last_chunk_at)
+        self._last_chunk_at = now
+        self._chunk_duration.observe(seconds)
+        self._step_duration.observe(seconds / steps)
+        self._batch_size.observe(batch_size)
 
-    def opening(self, width: int, steps: int, seconds: float) -> None:
+    def first_step(self, batch_size: int, steps: int, seconds: float) -> None:
         """See `EngineObserver`."""
-        self._opening.observe(seconds)
+        self._first_step_duration.observe(seconds)
 
     def prefill(self, tokens: int, seconds: float) -> None:
         """See `EngineObserver`."""
-        self._prefill.observe(seconds)
+        self._prefill_duration.observe(seconds)
         self._prefill_tokens.inc(tokens)
 
     def freed_after_cancel(self, seconds: float) -> None:
         """See `EngineObserver`."""
-        self._cancelled_to_freed.observe(seconds)
+        self._cancellation_duration.observe(seconds)
 
     def finished(self, outcome: Outcome, total_seconds: float, tokens: int) -> None:
         """See `EngineObserver`."""
-        self._sequence.observe(total_seconds)
+        self._sequence_duration.observe(total_seconds)
         self._tokens.inc(tokens)
-        if self._sequences.leave(self._model, outcome.value) == 0:
-            self._last_chunk = None  # the time until the next chunk is nobody's waiting
+        if self._sequences.finished(self._model, outcome.value) == 0:
+            self._last_chunk_at = None  # no sequence waits for the next chunk

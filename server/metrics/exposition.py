@@ -1,4 +1,4 @@
-"""Answers HTTP requests for metrics: what is served where, and in which format."""
+"""Answers HTTP requests for metrics: paths, methods and formats."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +13,7 @@ _PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An HTTP response."""
 
     status: int
@@ -21,21 +21,21 @@ class Answer:
     body: bytes
 
 
-def refusal(status: int, text: str, *headers: tuple[str, str]) -> Answer:
-    """An answer that says in a line what is wrong."""
-    return Answer(status, (_PLAIN, *headers), f"{text}\n".encode())
+def error_response(status: int, text: str, *headers: tuple[str, str]) -> Response:
+    """A response with one line that says what is wrong."""
+    return Response(status, (_PLAIN, *headers), f"{text}\n".encode())
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What a scrape asks for; requests with equal queries get equal answers."""
+class Scrape:
+    """The parts of a scrape that its response depends on."""
 
     accept: str = ""
     """The header `Accept`: Prometheus' text format or OpenMetrics."""
     accept_encoding: str = ""
     """The header `Accept-Encoding`: gzip or not."""
     query: str = ""
-    """The URL's query; `name[]=x` asks for the metrics called x alone."""
+    """The URL's query; `name[]=x` requests only the metric x."""
 
 
 class Exposition:
@@ -44,29 +44,29 @@ class Exposition:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._app = make_wsgi_app(registry)
 
-    def query(self, request: h11.Request) -> Query | Answer:
-        """What the request asks for, or the answer to a request that asks for no metrics."""
+    def parse(self, request: h11.Request) -> Scrape | Response:
+        """The scrape that is requested, or the error response if the request is not for metrics."""
         if request.http_version not in (b"1.0", b"1.1"):  # such as the first bytes of a gRPC client
-            return refusal(505, "this port speaks HTTP/1 alone")
+            return error_response(505, "this port supports HTTP/1 only")
         try:
             target = urlsplit(request.target.decode("ascii", "replace"))
         except ValueError:  # such as http://[
-            return refusal(400, "the request's target is no URL")
+            return error_response(400, "the request's target is not a URL")
         if target.path != PATH:
-            return refusal(404, f"not found; metrics are at {PATH}")
+            return error_response(404, f"not found; metrics are at {PATH}")
         if request.method not in (b"GET", b"HEAD"):
-            return refusal(405, f"only {_METHODS} are answered", ("Allow", _METHODS))
+            return error_response(405, "method not allowed; use GET or HEAD", ("Allow", _METHODS))
         headers = {name: value.decode("latin-1") for name, value in request.headers}
-        return Query(headers.get(b"accept", ""), headers.get(b"accept-encoding", ""), target.query)
+        return Scrape(headers.get(b"accept", ""), headers.get(b"accept-encoding", ""), target.query)
 
-    def render(self, query: Query) -> Answer:
-        """The metrics as they are now; in the plain text format where the header `Accept` cannot be understood."""
+    def render(self, scrape: Scrape) -> Response:
+        """The metrics as they are now; in the plain text format if the header `Accept` is invalid."""
         try:
-            return self._rendered(query)
-        except (TypeError, ValueError):  # prometheus_client's for a version such as `abc`
-            return self._rendered(Query(query="", accept_encoding=query.accept_encoding))
+            return self._rendered(scrape)
+        except (TypeError, ValueError):  # raised by prometheus_client for a version such as `abc`
+            return self._rendered(Scrape(query="", accept_encoding=scrape.accept_encoding))
 
-    def _rendered(self, query: Query) -> Answer:
+    def _rendered(self, scrape: Scrape) -> Response:
         headers: list[tuple[str, str]] = []
 
         def start(status: str, given: list[tuple[str, str]], *_: Any) -> Any:
@@ -75,9 +75,9 @@ class Exposition:
         environment = {
             "REQUEST_METHOD": "GET",
             "PATH_INFO": PATH,
-            "QUERY_STRING": query.query,
-            "HTTP_ACCEPT": query.accept,
-            "HTTP_ACCEPT_ENCODING": query.accept_encoding,
+            "QUERY_STRING": scrape.query,
+            "HTTP_ACCEPT": scrape.accept,
+            "HTTP_ACCEPT_ENCODING": scrape.accept_encoding,
         }
         body = b"".join(self._app(environment, start))
-        return Answer(200, tuple(headers), body)
+        return Response(200, tuple(headers), body)

@@ -1,111 +1,111 @@
-"""The metrics. Base units; labels from closed sets only: methods, codes, outcomes, models."""
+"""All metrics of the server: base units, and labels from closed sets only (methods, codes, outcomes, models)."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-from server.metrics.ledger import Ledger
-from server.rpc.observer import CallObserver
+from server.metrics.in_flight_collector import InFlightCollector
+from server.rpc.logging_interceptor import CallObserver
 
-# An LSTM step takes tens of microseconds to a few milliseconds.
-_STEP_SECONDS: Final = tuple(
+# Seconds. An LSTM step takes tens of microseconds to a few milliseconds.
+_STEP_BUCKETS: Final = tuple(
     microseconds / 1e6
     for microseconds in (20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 50_000)
 )
-_CHUNK_SECONDS: Final = (*_STEP_SECONDS[2:], 0.1, 0.5)
-_WAIT_SECONDS: Final = tuple(
+_CHUNK_BUCKETS: Final = (*_STEP_BUCKETS[2:], 0.1, 0.5)
+_LATENCY_BUCKETS: Final = tuple(
     milliseconds / 1e3
     for milliseconds in (0.2, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
 )
-_CALL_SECONDS: Final = (*_WAIT_SECONDS[2:], 60.0, 120.0)
-_WIDTHS: Final = tuple(2.0**power for power in range(11))
+_CALL_BUCKETS: Final = (*_LATENCY_BUCKETS[2:], 60.0, 120.0)
+_BATCH_SIZES: Final = tuple(2.0**power for power in range(11))
 
 
 class Metrics(CallObserver):
-    """All metrics of one server, and the observer of its calls.
+    """The metrics of one server. It observes the calls itself; `EngineMetrics` observes the engines.
 
     Args:
-        methods: names of the methods that calls are counted for.
+        methods: methods whose requests are exported as zero before the first one arrives.
     """
 
     def __init__(self, methods: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._calls = Ledger(
+        self._requests = InFlightCollector(
             "Requests",
-            entered="fantasia_requests_received",
-            left="fantasia_requests_finished",
+            received="fantasia_requests_received",
+            finished="fantasia_requests_finished",
             in_flight="fantasia_requests_in_flight",
             label="method",
             outcome_label="code",
         )
-        self.sequences = Ledger(
+        self.sequences = InFlightCollector(
             "Sequences (one for each piece)",
-            entered="fantasia_sequences_admitted",
-            left="fantasia_sequences_finished",
+            received="fantasia_sequences_submitted",
+            finished="fantasia_sequences_finished",
             in_flight="fantasia_sequences_in_flight",
             label="model",
             outcome_label="outcome",
         )
-        self.registry.register(self._calls)
+        self.registry.register(self._requests)
         self.registry.register(self.sequences)
         for method in methods:
-            self._calls.show(method, ["OK"])
-        self._call_seconds = self._histogram(
+            self._requests.initialize(method, ["OK"])
+        self._request_duration = self._histogram(
             "fantasia_request_duration",
-            "Time from the arrival of a request to its answer, in seconds; refused requests are included.",
-            _CALL_SECONDS,
+            "Time from the arrival of a request to its response, in seconds; refused requests are included.",
+            _CALL_BUCKETS,
             label="method",
         )
-        self.queue = self._histogram(
-            "fantasia_queue_duration", "Time that a sequence waited for a slot, in seconds.", _WAIT_SECONDS
+        self.queue_duration = self._histogram(
+            "fantasia_queue_duration", "Time that a sequence waited for a slot, in seconds.", _LATENCY_BUCKETS
         )
-        self.first_token = self._histogram(
+        self.first_token_duration = self._histogram(
             "fantasia_first_token_duration",
-            "Time from the admission of a sequence to its first sampled token, in seconds.",
-            _WAIT_SECONDS,
+            "Time from the submission of a sequence to its first sampled token, in seconds.",
+            _LATENCY_BUCKETS,
         )
-        self.sequence = self._histogram(
+        self.sequence_duration = self._histogram(
             "fantasia_sequence_duration",
-            "Time from the admission of a sequence to its last token or its cancellation, in seconds.",
-            _CALL_SECONDS,
+            "Time from the submission of a sequence to its last token or its cancellation, in seconds.",
+            _CALL_BUCKETS,
         )
-        self.step = self._histogram(
+        self.step_duration = self._histogram(
             "fantasia_step_duration",
             "Duration of one step (one token for every sequence of the batch), in seconds.",
-            _STEP_SECONDS,
+            _STEP_BUCKETS,
         )
-        self.chunk = self._histogram(
+        self.chunk_duration = self._histogram(
             "fantasia_chunk_duration",
             "Duration of one chunk (one run of the decode graph, one or more steps long), in seconds.",
-            _CHUNK_SECONDS,
+            _CHUNK_BUCKETS,
         )
-        self.opening = self._histogram(
-            "fantasia_opening_duration",
-            "Duration of the first step of new sequences, outside the main batch (CPU only), in seconds.",
-            _CHUNK_SECONDS,
+        self.first_step_duration = self._histogram(
+            "fantasia_first_step_duration",
+            "Duration of the first decode step of new sequences, outside the main batch (CPU only), in seconds.",
+            _CHUNK_BUCKETS,
         )
         self.chunk_interval = self._histogram(
             "fantasia_chunk_interval",
             "Time from the end of a chunk to the end of the next one while sequences are running, in seconds.",
-            _CHUNK_SECONDS,
+            _CHUNK_BUCKETS,
         )
-        self.prefill = self._histogram(
+        self.prefill_duration = self._histogram(
             "fantasia_prefill_duration",
             "Duration of one prefill run (one slice of a primer), in seconds.",
-            _CHUNK_SECONDS,
+            _CHUNK_BUCKETS,
         )
-        self.cancelled_to_freed = self._histogram(
-            "fantasia_cancelled_to_freed",
+        self.cancellation_duration = self._histogram(
+            "fantasia_cancellation_duration",
             "Time from the cancellation of a running sequence until its slot is free, in seconds.",
-            _WAIT_SECONDS,
+            _LATENCY_BUCKETS,
         )
-        self.width = Histogram(
-            "fantasia_batch_width",
+        self.batch_size = Histogram(
+            "fantasia_batch_size",
             "Batch size: number of sequences that one chunk advances.",
             ["model"],
-            buckets=_WIDTHS,
+            buckets=_BATCH_SIZES,
             registry=self.registry,
         )
         self.tokens = self._counter(
@@ -113,6 +113,7 @@ class Metrics(CallObserver):
         )
         self.prefill_tokens = self._counter("fantasia_prefill_tokens", "Primer tokens processed by prefill.")
         self._notes = self._counter("fantasia_notes", "Notes in the pieces returned to callers.")
+        self._evaluated_pieces = self._counter("fantasia_evaluated_pieces", "Pieces evaluated for callers.")
         self._slots = self._gauge("fantasia_slots", "Maximum number of running sequences.")
         self._slots_used = self._gauge("fantasia_slots_used", "Number of running sequences; each holds a slot.")
         self._queue_length = self._gauge("fantasia_queue_length", "Number of sequences that are waiting for a slot.")
@@ -129,23 +130,28 @@ class Metrics(CallObserver):
 
     def received(self, method: str) -> None:
         """See `CallObserver`."""
-        self._calls.enter(method)
+        self._requests.received(method)
 
     def finished(self, method: str, code: str, seconds: float) -> None:
         """See `CallObserver`."""
-        self._call_seconds.labels(method).observe(seconds)
-        self._calls.leave(method, code)
+        self._request_duration.labels(method).observe(seconds)
+        self._requests.finished(method, code)
 
-    def wrote(self, model: str, notes: int) -> None:
+    def notes_written(self, model: str, notes: int) -> None:
         """See `CallObserver`."""
         self._notes.labels(model).inc(notes)
 
-    def describe_bundle(self, model: str, **facts: str) -> None:
-        """Show the model's bundle, with labels such as `digest`."""
-        self._notes.labels(model)
-        self._bundle.labels(model).info(facts)
+    def pieces_evaluated(self, model: str, pieces: int) -> None:
+        """See `CallObserver`."""
+        self._evaluated_pieces.labels(model).inc(pieces)
 
-    def watch_capacity(
+    def set_bundle_info(self, model: str, **labels: str) -> None:
+        """Export what the model is, as labels such as `digest`."""
+        self._notes.labels(model)
+        self._evaluated_pieces.labels(model)
+        self._bundle.labels(model).info(labels)
+
+    def set_capacity(
         self,
         model: str,
         *,
@@ -154,7 +160,7 @@ class Metrics(CallObserver):
         running: Callable[[], int],
         waiting: Callable[[], int],
     ) -> None:
-        """Show the model's capacity and what is taken of it; the functions are called at each scrape."""
+        """Export the model's limits and their use. Each scrape calls `running` and `waiting`."""
         self._slots.labels(model).set(slots)
         self._queue_limit.labels(model).set(queue_limit)
         self._slots_used.labels(model).set_function(running)

@@ -1,1 +1,1 @@
-"""The wire: gRPC handlers, validation and the translation of errors."""
+"""The gRPC service: handlers, interceptors, validation, and the statuses of errors."""

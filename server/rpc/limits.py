@@ -1,4 +1,4 @@
-"""What one peer, and all of them together, can take of the server: connections, streams, silence."""
+"""Limits of what peers can take: connections, streams, bytes, idle time."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,23 +15,23 @@ _WAITING_SECONDS: Final = 60 * 60
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """Pings to the peer, so that a lost or stopped one is noticed and what it holds is freed."""
+    """Pings that detect lost peers, so that their calls end and free what they hold."""
 
     interval_seconds: float = 30.0
-    """Silence after which a ping is sent."""
+    """Idle time after which a ping is sent."""
     timeout_seconds: float = 10.0
-    """How long a ping may stay unanswered before the connection is closed."""
+    """Time after which an unanswered ping closes the connection."""
 
     def options(self) -> Options:
-        """The same, as gRPC takes it."""
+        """The channel options of gRPC."""
         timeout_ms = round(self.timeout_seconds * 1000)
         return [
             ("grpc.keepalive_time_ms", round(self.interval_seconds * 1000)),
-            # The first waits for any byte, the second for the answer to the ping: a peer that goes on sending, or
-            # whose kernel goes on acknowledging, but answers no ping is noticed by the second alone.
+            # The first waits for any byte, the second for the answer to the ping. Only the second detects a peer that
+            # still sends, or whose kernel still acknowledges, but answers no ping.
             ("grpc.keepalive_timeout_ms", timeout_ms),
             ("grpc.http2.ping_timeout_ms", timeout_ms),
-            # Clients may ask whether we are alive every ten seconds, also while they wait for nothing.
+            # Clients may ping every ten seconds, also without a call.
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ]
@@ -39,21 +39,20 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Bounds on what peers can open; together they bound the memory that streams can take."""
+    """Limits of what peers can open; together they bound the memory of all streams."""
 
     connections: int
-    """Most connections at once; a further one is closed as soon as it is accepted."""
+    """Maximum number of open connections; a further one is closed as soon as it is accepted."""
     streams: int
-    """Most streams of one connection at once. Clients know it and wait; streams beyond it are refused."""
+    """Maximum number of open streams of one connection. Clients know it and wait; gRPC refuses further ones."""
 
     def options(self) -> Options:
-        """The same, as gRPC takes it."""
-        # Streams that are answered, but not freed yet, count too: without room for them a client that keeps to the
-        # limit would be refused. 64 were enough for a burst of 10,000 calls.
+        """The channel options of gRPC."""
+        # Streams that are answered but not freed yet count too. Without room for them, a client that respects the limit
+        # would be refused. 64 were enough for a burst of 10,000 calls.
         freeing = max(self.streams // 4, 64)
-        # Calls wait until the event loop takes them. gRPC's own limit, 1,000 to 3,000, would cancel those beyond it:
-        # nothing would be logged or counted, and the caller would not learn when to come back. As many may wait as
-        # there can be streams, and each is refused, if need be, by our own code.
+        # Calls wait until the event loop takes them. gRPC's own limit of 1,000 to 3,000 would cancel more calls without
+        # log, count or retry delay. So every stream may wait, and our own code refuses calls.
         waiting = self.connections * (self.streams + freeing)
         return [
             ("grpc.max_allowed_incoming_connections", self.connections),
@@ -62,16 +61,16 @@ class ConnectionLimits:
             ("grpc.server.max_pending_requests", waiting),
             ("grpc.server.max_pending_requests_hard_limit", waiting),
             ("grpc.server_max_unrequested_time_in_server", _WAITING_SECONDS),
-            # What a stream may send before it is read; more is let in as it is. gRPC would raise it on a fast network.
+            # Bytes that a stream may send before it is read. Without the second, gRPC would raise it on a fast network.
             ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),
             ("grpc.http2.bdp_probe", 0),
-            # Equal, since gRPC refuses at random what lies between.
+            # Equal, since gRPC refuses sizes between them at random.
             ("grpc.max_metadata_size", _METADATA_BYTES),
             ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
-            # A connection that says nothing must not keep its place: gRPC would wait for two minutes and for one.
+            # A silent connection must not take a place for long. The defaults are two minutes and one minute.
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_SECONDS * 1000),
             ("grpc.http2.settings_timeout", _HANDSHAKE_SECONDS * 1000),
             ("grpc.max_connection_idle_ms", _IDLE_SECONDS * 1000),
-            # The client connects anew, and looks its server's name up anew: it finds replicas that are new.
+            # The client resolves the name of the server again when it reconnects, and finds new replicas.
             ("grpc.max_connection_age_ms", _AGE_SECONDS * 1000),
         ]

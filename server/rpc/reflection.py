@@ -1,8 +1,8 @@
-"""Reflection: tools such as grpcurl ask a server what it serves, in the protocol's versions v1 and v1alpha.
+"""gRPC reflection v1 and v1alpha, with which tools such as grpcurl list services and messages.
 
-grpcio offers v1alpha alone. v1 has the same messages, fields and numbers under another package name
-(https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto), so the bytes on the wire are
-equal, and one servicer answers both.
+grpcio has v1alpha only. v1 has the same messages under another package name
+(https://github.com/grpc/grpc-proto/blob/master/grpc/reflection/v1/reflection.proto), so the bytes on the wire are equal
+and one servicer answers both.
 """
 
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ METHOD: Final = "ServerReflectionInfo"
 
 
 def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
-    """Let the server tell of these services, and of reflection itself.
+    """Add reflection of these services, and of reflection itself, to a server.
 
     Args:
-        services: full names; their files are known to protobuf.
-        server: not started yet.
+        services: full names of services in protobuf's default pool.
+        server: a server that is not started.
     """
     names = (*services, V1ALPHA, V1)
     servicer = reflection.aio.ReflectionServicer(names, pool=_pool((*services, V1ALPHA)))
@@ -38,9 +38,9 @@ def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
 
 
 def _pool(services: Iterable[str]) -> descriptor_pool.DescriptorPool:
-    """The files of the services, with all that they import, and v1's own.
+    """A pool with the files of the services, their imports, and the file of v1.
 
-    It is a pool apart, since another library may bring v1's file into protobuf's own.
+    It is not the default pool, since another library may add v1's file there.
     """
     pool, known = descriptor_pool.DescriptorPool(), descriptor_pool.Default()
 
@@ -56,7 +56,7 @@ def _pool(services: Iterable[str]) -> descriptor_pool.DescriptorPool:
 
 
 def _v1_file() -> FileDescriptorProto:
-    """v1's file: v1alpha's under its own name."""
+    """The file of v1: that of v1alpha under another name."""
     v1alpha = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(v1alpha)
     text = text_format.MessageToString(v1alpha).replace("v1alpha", "v1")

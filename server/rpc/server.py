@@ -10,43 +10,47 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.catalogue import Catalogue
 from server.errors import StartupError
-from server.rpc.account import Account
-from server.rpc.gate import Gate
-from server.rpc.interceptor import SERVICE
+from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.interceptor import SERVICE, Interceptor
 from server.rpc.limits import ConnectionLimits, Keepalive
-from server.rpc.observer import CallObserver
-from server.rpc.parsing import Parsing
+from server.rpc.logging_interceptor import CallObserver, LoggingInterceptor
 from server.rpc.quota import ConnectionQuota
-from server.rpc.reading import RequestReader
 from server.rpc.reflection import add_reflection
+from server.rpc.request_limits import RequestLimits
+from server.rpc.request_reader_interceptor import RequestReaderInterceptor
+from server.rpc.resume_token import ResumeTokens
 from server.rpc.service import GenerationService
-from server.rpc.streams import StreamLimiter
-from server.rpc.translation import ErrorTranslation
+from server.rpc.serving_interceptor import ServingInterceptor
+from server.rpc.stream_limit_interceptor import StreamLimitInterceptor
 
 _HEALTH_NAMES: Final = ("", SERVICE.full_name)
-_STREAMS: Final = 8
-"""Most health watches and reflection calls of one connection."""
-_READ_AT_ONCE: Final = 4
-"""Most calls of one connection whose requests are taken in at once."""
-_LONGEST_SECONDS: Final = 24 * 60 * 60.0
-_NOTICE_SECONDS: Final = 1.0
+_MAX_STREAMING_CALLS: Final = 8
+"""Maximum number of health watches and reflection calls of one connection at once."""
+_MAX_REQUEST_STREAMS: Final = 64
+"""Maximum number of calls with streamed requests (reflection) of all connections at once."""
+_MAX_READS: Final = 4
+"""Maximum number of calls of one connection whose requests are read at once."""
+_UNBOUNDED_SECONDS: Final = 24 * 60 * 60.0
+_NOTIFY_SECONDS: Final = 1.0
 
 
 class RpcServer:
-    """Listens from `start` on, serves from `open` to `close`.
+    """Listens from `start` on; serves from `start_serving` to `start_draining`.
 
-    The number of calls at once is limited by the streams that peers may open. Within it, a call beyond the engine's
-    queue is answered as soon as it is read, with a RetryInfo that gRPC's own limits would not give.
+    The number of concurrent calls is bounded by the streams that peers may open. gRPC's own limit of concurrent calls
+    is not used: a call that the queue has no room for must be read, so that its answer can hold a RetryInfo.
 
     Args:
         catalogue: the models to serve.
-        observer: is told of calls.
+        observer: counts calls.
         host: address or name to listen on; an IPv6 address without brackets.
-        port: 0 takes a free one.
-        max_request_bytes: longer messages are refused with RESOURCE_EXHAUSTED.
+        port: port to listen on; 0 for any free port.
+        max_request_bytes: larger request messages are refused with RESOURCE_EXHAUSTED.
         limits: what peers may open.
-        keepalive: how a lost peer is noticed.
+        keepalive: how lost peers are detected.
         quota: what one connection may have in flight.
+        request_limits: what a request may bring and ask for.
+        resume_tokens: makes and opens resume tokens.
     """
 
     def __init__(
@@ -60,27 +64,23 @@ class RpcServer:
         limits: ConnectionLimits,
         keepalive: Keepalive,
         quota: ConnectionQuota,
+        request_limits: RequestLimits,
+        resume_tokens: ResumeTokens,
     ) -> None:
-        self._gate = Gate()
+        self._serving = ServingInterceptor()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[
-                RequestReader(observer, _READ_AT_ONCE),
-                StreamLimiter(_STREAMS),
-                Account(observer, catalogue.names[0]),
-                ErrorTranslation(),
-                self._gate,
-                Parsing(),
-            ],
+            interceptors=interceptors(observer, catalogue.names[0], self._serving),
             options=[
-                # A second server on the same port is a mistake, and is told so.
+                # A second server on the same port is an error.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", max_request_bytes),
                 *limits.options(),
                 *keepalive.options(),
             ],
         )
-        pb_grpc.add_GenerationServiceServicer_to_server(GenerationService(catalogue, observer, quota), self._server)
+        self._service = GenerationService(catalogue, observer, quota, request_limits, resume_tokens)
+        pb_grpc.add_GenerationServiceServicer_to_server(self._service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         add_reflection((SERVICE.full_name, health.SERVICE_NAME), self._server)
         self._host = f"[{host}]" if ":" in host else host
@@ -89,49 +89,73 @@ class RpcServer:
 
     @property
     def address(self) -> str:
-        """Where it listens, as clients write it; the port is the bound one after `start`."""
+        """Its address as clients write it; after `start`, with the bound port."""
         return f"{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Listen. Health says NOT_SERVING, and calls are refused until `open`.
+        """Listen. Health is NOT_SERVING, and calls are refused until `start_serving`.
 
         Raises:
-            StartupError: the address cannot be listened on.
+            StartupError: the server cannot listen on the address.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
             self._port = self._server.add_insecure_port(self.address)
         except RuntimeError as error:
             raise StartupError(
-                f"cannot listen on {self.address}: is it taken, or not an address of this machine?"
+                f"cannot listen on {self.address}: the port is in use, or the address is not one of this machine"
             ) from error
         await self._server.start()
 
-    async def open(self) -> None:
-        """Serve: let calls in, then say so to whoever asks for health."""
-        self._gate.open()
+    async def start_serving(self) -> None:
+        """Accept calls, then set health to SERVING."""
+        self._serving.start_serving()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
-    async def close(self) -> None:
-        """Send every client elsewhere: GOAWAY on all connections, and no new ones. Calls inside go on until `stop`.
+    async def start_draining(self) -> None:
+        """Send GOAWAY on all connections and stop listening. Running calls go on until `stop`.
 
-        Watches of health are told NOT_SERVING on their streams; other questions for health cannot reach us any more.
+        Health watches get NOT_SERVING on their streams; other health checks cannot reach the server any more.
         """
         # Not awaited: it ends with the last call, health watches included, or with `stop`.
-        self._stopping = asyncio.create_task(self._server.stop(_LONGEST_SECONDS))
-        with suppress(TimeoutError):  # a watcher that takes in nothing may hold this up
-            await asyncio.wait_for(self._health.enter_graceful_shutdown(), _NOTICE_SECONDS)
+        self._stopping = asyncio.create_task(self._server.stop(_UNBOUNDED_SECONDS))
+        with suppress(TimeoutError):  # a watcher that reads nothing may delay this
+            await asyncio.wait_for(self._health.enter_graceful_shutdown(), _NOTIFY_SECONDS)
 
-    async def empty(self, timeout_seconds: float) -> bool:
-        """Wait until every call inside is answered; whether that came about in time."""
-        return await self._gate.empty(timeout_seconds)
+    async def wait_until_idle(self, timeout_seconds: float) -> bool:
+        """Wait until every running call has ended, and return whether that happened in time."""
+        return await self._serving.wait_until_idle(timeout_seconds)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop listening; calls that are still inside are cancelled after the grace period."""
+        """Stop listening, and cancel the calls that still run after the grace period."""
         await self._server.stop(grace_seconds)
         if self._stopping is not None:
             await self._stopping
+        self._service.close()
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in _HEALTH_NAMES:
             await self._health.set(name, status)
+
+
+def interceptors(
+    observer: CallObserver,
+    default_model: str,
+    serving: ServingInterceptor,
+    *,
+    max_reads: int = _MAX_READS,
+    max_streaming_calls: int = _MAX_STREAMING_CALLS,
+    max_request_streams: int = _MAX_REQUEST_STREAMS,
+) -> list[Interceptor]:
+    """All interceptors, the outermost first.
+
+    The reader is outermost, so that the others see whole requests. Logging is outside the translation of errors, so
+    that it sees the status; everything that refuses calls is inside it.
+    """
+    return [
+        RequestReaderInterceptor(observer, max_reads),
+        LoggingInterceptor(observer, default_model),
+        ErrorInterceptor(),
+        StreamLimitInterceptor(max_streaming_calls, max_request_streams),
+        serving,
+    ]

@@ -1,72 +1,111 @@
 """The service itself: `fantasia.v1.GenerationService`."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from music.midi import write_midi
-from music.score import TICKS_PER_QUARTER
 from server.catalogue import Catalogue, ServedModel
-from server.engine.completion import Completion, FinishReason
-from server.errors import ModelNotFoundError, WrongLengthError
-from server.rpc.messages import FINISH_REASONS, add_notes, described, meter_message, timing_message
-from server.rpc.observer import CallObserver
-from server.rpc.plan import Plan, contract_violations, plan_piece
+from server.engine.completion import Completion
+from server.engine.listener import SequenceListener
+from server.errors import ModelNotFoundError
+from server.rpc.context import Context
+from server.rpc.deadline import check_deadline
+from server.rpc.evaluation import Evaluations
+from server.rpc.generation_spec import GenerationSpec, model_terms
+from server.rpc.logging_interceptor import CallObserver
+from server.rpc.messages import model_message
+from server.rpc.piece_stream import PieceStream
 from server.rpc.quota import ConnectionQuota
+from server.rpc.request_limits import RequestLimits
+from server.rpc.responses import build_off_loop, build_response
+from server.rpc.resume_token import ResumeTokens
+from server.rpc.spec_builder import build_generation_spec, contract_violations, is_plain
+from server.rpc.work_limit import WorkLimit
 
-_WRITTEN_AT_ONCE_TOKENS: Final = 1024
-"""Pieces up to this length are written down in the event loop, which takes 2 ms at most: a thread of its own would cost
-half as much again, in switching and in cold caches."""
+_PLANNING_THREADS: Final = 2
+_MAX_PLANNING: Final = 64
+"""Maximum number of requests that wait to be planned; each may hold a given piece of the maximum size."""
 
 
 class GenerationService(pb_grpc.GenerationServiceServicer):
-    """Validates, hands over to an engine, puts what comes back on the wire. Errors leave it as they are.
+    """Validates requests, submits them to an engine and builds the responses. Errors are raised, not translated.
+
+    Args:
+        catalogue: the models to serve.
+        observer: counts notes.
+        quota: what one connection may have in flight.
+        limits: what a request may bring and ask for.
+        resume_tokens: makes and opens resume tokens.
 
     Raises:
-        StartupError: a model cannot be described; found here, since a server that serves must be able to list it.
+        StartupError: a model cannot be described to callers.
     """
 
-    def __init__(self, catalogue: Catalogue, observer: CallObserver, quota: ConnectionQuota) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        observer: CallObserver,
+        quota: ConnectionQuota,
+        limits: RequestLimits,
+        resume_tokens: ResumeTokens,
+    ) -> None:
         self._catalogue = catalogue
         self._observer = observer
-        self._descriptions = {model.name: described(model) for model in catalogue}
         self._quota = quota
+        self._terms = {model.name: model_terms(model, limits, resume_tokens) for model in catalogue}
+        self._descriptions = {model.name: model_message(model, self._terms[model.name]) for model in catalogue}
+        self._planning = WorkLimit("planning", threads=_PLANNING_THREADS, max_waiting=_MAX_PLANNING)
+        self._evaluations = Evaluations(catalogue, limits)
+
+    def close(self) -> None:
+        """End the threads of planning and evaluation."""
+        self._planning.close()
+        self._evaluations.close()
 
     async def Generate(
-        self,
-        request: pb.GenerateRequest,
-        context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse],
+        self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[pb.GenerateRequest, pb.GenerateResponse]
     ) -> pb.GenerateResponse:
         """See the contract."""
-        model = self._asked(request)
-        plan = plan_piece(request, model.bundle)
-        tokens = model.engine.expected_tokens(plan.engine_request)
-        with self._quota.hold(context.peer(), tokens, model.engine) as piece:
-            ticket = piece.ticket = model.engine.submit(plan.engine_request)
-            # gRPC cancels this task when the client cancels or is lost and when the deadline passes; that cancels
-            # the ticket's future, and with it the sequence.
-            completion = await asyncio.wrap_future(ticket.future)
-            if len(completion.tokens) <= _WRITTEN_AT_ONCE_TOKENS:
-                response = _response(model, plan, completion)
-            else:  # the longest piece takes tens of milliseconds: meanwhile the loop serves others
-                response = await asyncio.to_thread(_response, model, plan, completion)
-        self._observer.wrote(model.name, len(response.notes))
+        model = self._model(request)
+        spec = await self._spec(request, model)
+        with self._running(spec, model, context) as done:
+            completion = await done
+            response = await self._response(model, spec, completion, resume_tokens=request.return_resume_token)
+        self._count_notes(response)
         return response
 
-    def _asked(self, request: pb.GenerateRequest) -> ServedModel:
-        """The model that the request names, or the default one.
+    async def StreamGenerate(
+        self,
+        request: pb.StreamGenerateRequest,
+        context: grpc.aio.ServicerContext[pb.StreamGenerateRequest, pb.StreamGenerateResponse],
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        """See the contract."""
+        model = self._model(request.request)
+        spec = await self._spec(request.request, model, resume_tokens=request.resume_tokens)
+        terms = self._terms[model.name]
+        stream = PieceStream(terms, spec, resume_tokens=request.resume_tokens)
+        with self._running(spec, model, context, stream) as done:
+            async for message in stream.messages(done):
+                yield message
+            completion = done.result()
+            wanted = request.resume_tokens or request.request.return_resume_token
+            response = await self._response(model, spec, completion, resume_tokens=wanted)
+            self._count_notes(response)
+            yield await stream.last_message(completion, response, keep_tokens=request.request.return_resume_token)
 
-        Raises:
-            ModelNotFoundError: there is none; tells, too, what else is wrong with the request.
-        """
-        try:
-            return self._catalogue.get(request.model)
-        except ModelNotFoundError as error:
-            others = contract_violations(request)
-            raise ModelNotFoundError(request.model, error.loaded, error.field, others) from None
+    async def Evaluate(
+        self, request: pb.EvaluateRequest, context: grpc.aio.ServicerContext[pb.EvaluateRequest, pb.EvaluateResponse]
+    ) -> pb.EvaluateResponse:
+        """See the contract."""
+        model = self._catalogue.get(request.model)
+        response = await self._evaluations.evaluate(model, request)
+        self._observer.pieces_evaluated(model.name, len(response.evaluations))
+        return response
 
     async def ListModels(
         self,
@@ -77,38 +116,69 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         return pb.ListModelsResponse(models=self._descriptions.values())
 
     async def GetModel(
-        self,
-        request: pb.GetModelRequest,
-        context: grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse],
+        self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse]
     ) -> pb.GetModelResponse:
         """See the contract."""
         return pb.GetModelResponse(model=self._descriptions[self._catalogue.get(request.name, "name").name])
 
+    def _model(self, request: pb.GenerateRequest) -> ServedModel:
+        """The model that the request names, or the default one.
 
-def _response(model: ServedModel, plan: Plan, completion: Completion) -> pb.GenerateResponse:
-    """The finished piece on the wire.
+        Raises:
+            ModelNotFoundError: there is no such model; the error also has the other violations of the request.
+        """
+        try:
+            return self._catalogue.get(request.model)
+        except ModelNotFoundError as error:
+            violations = contract_violations(request)
+            raise ModelNotFoundError(request.model, error.loaded, error.field, violations) from None
 
-    Raises:
-        WrongLengthError: it has not the length asked for.
-    """
-    setting = plan.setting
-    assert setting.meter is not None
-    score = model.bundle.tokenizer.decode(completion.tokens.tolist(), setting).within(plan.length_ticks)
-    if completion.finish_reason is FinishReason.LENGTH and score.length_ticks != plan.length_ticks:
-        raise WrongLengthError(model.name, score.length_ticks, plan.length_ticks)
-    response = pb.GenerateResponse(
-        midi=write_midi(score),
-        ticks_per_quarter=TICKS_PER_QUARTER,
-        length_ticks=score.length_ticks,
-        seed=plan.seed,
-        token_count=len(completion.tokens) - len(plan.engine_request.forced),
-        finish_reason=FINISH_REASONS[completion.finish_reason],
-        model=model.name,
-        model_digest=model.bundle.digest,
-        meter=meter_message(setting.meter),
-        tempo_bpm=setting.tempo_bpm,
-        program=setting.program,
-        timing=timing_message(completion),
-    )
-    add_notes(response, score.notes)
-    return response
+    async def _spec(
+        self, request: pb.GenerateRequest, model: ServedModel, *, resume_tokens: bool = False
+    ) -> GenerationSpec:
+        """The valid request. A given piece and its plan take up to seconds, so a thread makes them.
+
+        So does the state of a resumed piece, if the model sees the notes so far.
+        """
+        terms = self._terms[model.name]
+        if is_plain(request) and not (request.resume_token and model.bundle.network.note_state_size):
+            return build_generation_spec(request, terms, resume_tokens=resume_tokens)
+        return await self._planning.run(lambda: build_generation_spec(request, terms, resume_tokens=resume_tokens))
+
+    @contextmanager
+    def _running(
+        self,
+        spec: GenerationSpec,
+        model: ServedModel,
+        context: Context,
+        listener: SequenceListener | None = None,
+    ) -> "Iterator[asyncio.Future[Completion]]":
+        """Run the request in its engine while the context is open, and count it for the connection's quota.
+
+        gRPC cancels the task when the client cancels, is lost or misses its deadline. Leaving the context then cancels
+        the engine's request, if it is not complete.
+        """
+        if spec.completion is not None:
+            done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+            done.set_result(spec.completion)
+            yield done
+            return
+        check_deadline(model.engine, spec, context.time_remaining())
+        tokens = model.engine.expected_tokens(spec.engine_request)
+        with self._quota.hold(context.peer(), tokens, model.engine, spec.choice.candidates) as pieces:
+            handle = pieces.handle = model.engine.submit(spec.engine_request, listener)
+            try:
+                yield asyncio.wrap_future(handle.future)
+            finally:
+                handle.cancel()
+
+    async def _response(
+        self, model: ServedModel, spec: GenerationSpec, completion: Completion, *, resume_tokens: bool
+    ) -> pb.GenerateResponse:
+        def build() -> pb.GenerateResponse:
+            return build_response(model, self._terms[model.name], spec, completion, resume_tokens=resume_tokens)
+
+        return await build_off_loop(build, tokens=sum(len(candidate.tokens) for candidate in completion.candidates))
+
+    def _count_notes(self, response: pb.GenerateResponse) -> None:
+        self._observer.notes_written(response.model, sum(len(piece.notes) for piece in response.pieces))

@@ -1,14 +1,14 @@
-"""The Dockerfile, without building it."""
+"""The Dockerfile, without a build."""
 
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from fantasia import __version__
 from server.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,25 +21,25 @@ def variables() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in line.split())
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_passes() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     found = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=30)  # noqa: S603
 
     assert (found.returncode, found.stdout) == (0, "")
 
 
-def test_it_copies_what_serving_takes_and_no_more() -> None:
-    assert set(COPIED) == {"requirements/server.txt", "music", "server", "proto/fantasia", "models"}
+def test_it_copies_only_what_the_server_needs() -> None:
+    assert set(COPIED) == {"requirements/server.txt", "music", "runtime", "server", "proto/fantasia", "models"}
 
 
 @pytest.mark.parametrize("path", COPIED)
-def test_what_it_copies_exists_and_is_sent_to_the_builder(path: str) -> None:
+def test_copied_paths_exist_and_are_not_ignored(path: str) -> None:
     assert (ROOT / path).exists()
     assert f"!{path}" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize("unwanted", ["torch", "music21", "matplotlib", "grpcio-tools"])
-def test_nothing_of_training_is_installed(unwanted: str) -> None:
+def test_no_training_package_is_installed(unwanted: str) -> None:
     locked = (ROOT / "requirements" / "server.txt").read_text()
 
     assert f"\n{unwanted}==" not in f"\n{locked}"
@@ -49,28 +49,27 @@ def test_its_variables_are_settings() -> None:
     known = {f"FANTASIA_{name.upper()}" for name in Settings.model_fields}
 
     assert {name for name in variables() if name.startswith("FANTASIA_")} <= known
-    assert variables()["FANTASIA_HOST"] == "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    assert variables()["FANTASIA_HOST"] == "0.0.0.0"  # noqa: S104 - clients are outside of the container
 
 
-def test_the_model_runtime_does_not_report_home() -> None:
+def test_onnx_runtime_telemetry_is_off() -> None:
     assert variables()["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_it_opens_the_ports_that_the_server_listens_on() -> None:
+def test_it_exposes_the_servers_ports() -> None:
     ports = [Settings.model_fields[name].default for name in ("port", "metrics_port")]
 
     assert re.findall(r"^EXPOSE (.*)$", TEXT, re.MULTILINE) == [" ".join(map(str, ports))]
 
 
-def test_it_runs_the_server_as_a_user_that_is_a_number_other_than_root() -> None:
+def test_it_runs_the_server_as_a_numeric_user_other_than_root() -> None:
     assert re.findall(r"^ENTRYPOINT (.*)$", TEXT, re.MULTILINE) == ['["python", "-m", "server"]']
     (user,) = re.findall(r"^USER (\d+):\d+$", TEXT, re.MULTILINE)
     assert int(user) > 0
 
 
 def test_its_version_is_the_projects_and_the_deployments() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     deployment = yaml.safe_load((ROOT / "deploy" / "base" / "deployment.yaml").read_text())
 
-    assert re.findall(r"^ARG VERSION=(.*)$", TEXT, re.MULTILINE) == [version]
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"fantasia:{version}"
+    assert re.findall(r"^ARG VERSION=(.*)$", TEXT, re.MULTILINE) == [__version__]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"fantasia:{__version__}"

@@ -1,4 +1,4 @@
-"""What `arithmetic_server` serves."""
+"""The model of `arithmetic_server`."""
 
 import os
 import threading
@@ -6,33 +6,30 @@ import time
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from music.bundle import Bundle
 from music.manifest import Manifest
 from music.tokenizers import GridTokenizer
+from runtime.runner import Chunk, Decoded
 from server.catalogue import ServedModel
-from server.engine.runner import Chunk
-from server.loading import serve_bundle
+from server.loading import create_served_model
 from server.metrics import Metrics
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
 
 HANGS: Final = "ARITHMETIC_HANGS"
-"""Variable that says what never ends: `load`, `warm-up`, or `run` for every run after the warm-up."""
-_FOR_EVER_SECONDS: Final = 1e6
+"""Environment variable that names what never returns: `load`, `warm-up`, or `run` (every run after the warm-up)."""
+_HANG_SECONDS: Final = 1e6
 
 
 class HangingRunner(ArithmeticRunner):
-    """Never comes back from a run: of the warm-up, or of the engine's own thread."""
+    """Never returns from a run: either in the warm-up or in the engine's thread."""
 
     hangs = ""
 
-    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
+    def decode(self, chunk: Chunk) -> Decoded:
         warm_up = threading.current_thread().name.startswith("asyncio")
         if warm_up == (self.hangs == "warm-up"):
-            time.sleep(_FOR_EVER_SECONDS)
+            time.sleep(_HANG_SECONDS)
         return super().decode(chunk)
 
 
@@ -40,13 +37,13 @@ def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
     """The model that the manifest in the folder describes."""
     hangs = os.environ.get(HANGS)
     if hangs == "load":
-        time.sleep(_FOR_EVER_SECONDS)
+        time.sleep(_HANG_SECONDS)
     manifest = Manifest.model_validate_json((settings.models / "manifest.json").read_text())
     tokenizer = GridTokenizer.from_parameters(manifest.tokenizer.parameters)
     runner = ArithmeticRunner(tokenizer)
     if hangs is not None:
         runner = HangingRunner(tokenizer)
         runner.hangs = hangs
-    runner.seconds_a_run = 0.005
+    runner.run_seconds = 0.005
     bundle = Bundle(Path("quartet"), manifest, "d" * 64, tokenizer)
-    return [serve_bundle(bundle, runner, settings.queue_limit, metrics)]
+    return [create_served_model(bundle, runner, settings.queue_limit, metrics)]

@@ -1,4 +1,4 @@
-"""`python -m server` with the arithmetic model in place of what `--models` holds."""
+"""`python -m server` with the arithmetic model instead of the bundles in `--models`."""
 
 import sys
 

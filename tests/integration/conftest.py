@@ -1,4 +1,4 @@
-"""A whole server over a socket: everything is real but the model, which is arithmetic."""
+"""Fixtures for a server on a real socket. Everything is real except the model (`ArithmeticRunner`)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from music.manifest import write_manifest
 from music.tokenizers import GridTokenizer
 from server.app import App, LoadModels
 from server.catalogue import ServedModel
-from server.loading import serve_bundle
+from server.loading import create_served_model
 from server.metrics import Metrics
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def load(bundle: Bundle, runner: ArithmeticRunner) -> LoadModels:
     def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-        return [serve_bundle(bundle, runner, settings.queue_limit, metrics)]
+        return [create_served_model(bundle, runner, settings.queue_limit, metrics)]
 
     return load
 

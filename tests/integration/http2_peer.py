@@ -1,4 +1,4 @@
-"""A peer that writes HTTP/2 frames itself, to do what no gRPC client does: flood, reset, keep silent."""
+"""An HTTP/2 client that writes its own frames, for what no gRPC client does: flood, reset, stay silent."""
 
 import socket
 import threading
@@ -20,26 +20,26 @@ _CANCEL: Final = 8  # RFC 9113, section 7
 
 
 class Http2Peer:
-    """One connection, driven by hand. A thread reads what comes, so that the server can always write.
+    """One connection. A thread reads all frames, so that the server can always write.
 
     Args:
         address: `HOST:PORT` of the server.
-        answers_pings: whether PING frames get the answer that RFC 9113 asks for.
-        silent: never write a byte, whatever comes.
+        answers_pings: whether PING frames are answered, as RFC 9113 demands.
+        silent: never write a byte.
     """
 
     def __init__(self, address: str, *, answers_pings: bool = True, silent: bool = False) -> None:
         host, _, port = address.rpartition(":")
         self.came: Counter[str] = Counter()
-        """Frames that came, by the name of their class."""
+        """Number of frames received, by class name."""
         self.closed = threading.Event()
-        """Set once the server has closed the connection."""
+        """Set when the server has closed the connection."""
         self.concurrent_streams: int | None = None
-        """Most streams at once, as the server's settings say."""
+        """Maximum number of concurrent streams in the server's SETTINGS frame."""
         self.ended: set[int] = set()
         """Streams that the server has ended."""
         self._stream_window = 65_535  # RFC 9113, section 6.9.2
-        self._windows: Counter[int] = Counter({0: 65_535})  # bytes that may be sent: by stream; 0 is all of them
+        self._windows: Counter[int] = Counter({0: 65_535})  # bytes that may be sent, by stream; 0 is the connection
         self._begun: Counter[int] = Counter()  # bytes of a body sent, by stream
         self._answers_pings = answers_pings
         self._silent = silent
@@ -48,7 +48,7 @@ class Http2Peer:
         self._socket = socket.create_connection((host, int(port)), timeout=30)
         self._writing = threading.Lock()
         if not silent:
-            # A window that the test's answers do not fill.
+            # The answers of a test do not fill this window.
             settings = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
             self.send(_PREFACE + settings.serialize())
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -64,7 +64,7 @@ class Http2Peer:
             self._socket.sendall(data)
 
     def headers(self, count: int, path: str = GENERATE) -> list[tuple[int, bytes]]:
-        """Streams not opened yet: the id of each, and the frame that opens it without ending it."""
+        """New streams: the id of each, and the frame that opens it without ending it."""
         fields = [
             (b":method", b"POST"),
             (b":scheme", b"http"),
@@ -74,28 +74,28 @@ class Http2Peer:
             (b"te", b"trailers"),
         ]
         encoder = hpack.Encoder()
-        encoder.header_table_size = 0  # the same bytes for every stream, in whatever order they are sent
-        encoder.encode([])  # tells of the size once; what follows needs it no more
+        encoder.header_table_size = 0  # the bytes are the same for every stream, in any order
+        encoder.encode([])  # sends the table size once
         block = encoder.encode(fields)
         first, self._next_stream = self._next_stream, self._next_stream + 2 * count
         ids = range(first, self._next_stream, 2)
         return [(stream, HeadersFrame(stream, block, flags=["END_HEADERS"]).serialize()) for stream in ids]
 
     def open(self, count: int, path: str = GENERATE) -> list[int]:
-        """Open streams without a body; their ids."""
+        """Open streams without a body, and return their ids."""
         streams = self.headers(count, path)
         self.send(b"".join(frame for _, frame in streams))
         return [stream for stream, _ in streams]
 
     def call(self, message: bytes, path: str = GENERATE) -> int:
-        """Call with a whole request; the stream's id."""
+        """Send a whole request, and return the stream's id."""
         ((stream, opening),) = self.headers(1, path)
         body = b"\0" + len(message).to_bytes(4, "big") + message
         self.send(opening + DataFrame(stream, body, flags=["END_STREAM"]).serialize())
         return stream
 
     def send_bodies(self, streams: list[int], length: int) -> int:
-        """Send as much of a message as the windows let, on each stream: `length` bytes in all, 5 short of its end.
+        """Send a message of `length` bytes on each stream, as far as the windows allow and without its last 5 bytes.
 
         Returns:
             How many bytes were sent.
@@ -115,7 +115,7 @@ class Http2Peer:
         return sent
 
     def open_and_reset(self, count: int, path: str = GENERATE) -> None:
-        """Open streams and give each up at once: the rapid reset of CVE-2023-44487."""
+        """Open streams and reset each at once: the rapid reset of CVE-2023-44487."""
         frames = (frame + RstStreamFrame(stream, _CANCEL).serialize() for stream, frame in self.headers(count, path))
         self.send(b"".join(frames))
 
@@ -129,7 +129,7 @@ class Http2Peer:
         self.closed.set()
 
     def _take(self, buffer: bytes) -> bytes:
-        """Handle the frames that are complete; what is left of the bytes."""
+        """Handle the complete frames, and return the remaining bytes."""
         at = 0
         while len(buffer) - at >= _FRAME_HEADER_BYTES:
             frame, length = Frame.parse_frame_header(memoryview(buffer)[at : at + _FRAME_HEADER_BYTES])
@@ -161,9 +161,9 @@ class Http2Peer:
             self._socket.sendall(frame.serialize())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # or the thread that reads would keep the connection
+            self._socket.shutdown(socket.SHUT_RDWR)  # otherwise the reading thread keeps the connection
         self._reader.join()
         self._socket.close()
 

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, with the arithmetic model: what a test may flood, stop and measure."""
+"""Server processes with the arithmetic model, for tests that flood, stop and measure them."""
 
 import os
 import re
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -20,54 +21,59 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 class Replica:
-    """A server's process that serves, and what it wrote since."""
+    """A server process that serves, and its log.
+
+    Takes the stream of the log from the process, which would close it at its end while it is still read.
+    """
 
     def __init__(self, process: subprocess.Popen[str], address: str, metrics_port: int) -> None:
         self.process = process
         self.address = address
         self.metrics_port = metrics_port
         self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        assert process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
+        process.stderr = None
         self._reader.start()
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of the process that is in RAM."""
+        """Resident memory of the process."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     @property
     def connections(self) -> int:
-        """TCP connections to its port that it has not given back yet."""
+        """Number of TCP connections to its port that it has not closed."""
         port = int(self.address.rpartition(":")[2])
         found = psutil.Process(self.process.pid).net_connections("tcp")
         return sum(each.status != psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
     def log(self) -> str:
-        """All that it has written to its end, for which it waits."""
+        """The whole log. Waits for the end of the process."""
         self._reader.join(30)
         assert not self._reader.is_alive(), "it still runs"
         return "".join(self._lines)
 
     def said(self, text: str) -> bool:
-        """Whether it has written this already."""
+        """Whether the log contains this text so far."""
         return any(text in line for line in self._lines)
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._lines.append(line)
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._lines.append(line)
 
 
 def start(
     models: Path, *arguments: str, hangs: str | None = None, within: Sequence[str] = ()
 ) -> "subprocess.Popen[str]":
-    """The process of a server with the model that the folder's manifest describes; free ports unless told others.
+    """Start a server with the model that the folder's manifest describes, on free ports unless `arguments` names some.
 
     Args:
         models: the folder.
         arguments: further flags.
-        hangs: what never ends; see `arithmetic_model`.
-        within: a command that runs another.
+        hangs: what never returns; see `arithmetic_model`.
+        within: a command that runs the server's command, such as `nice`.
     """
     command = [sys.executable, "-m", "tests.integration.arithmetic_server", "--models", str(models)]
     ports = ["--port", "0", "--metrics-port", "0"]
@@ -81,7 +87,7 @@ def start(
 
 
 def serving(process: "subprocess.Popen[str]") -> Replica:
-    """The replica, once its log says that it serves."""
+    """Wait until the log says that the server serves."""
     assert process.stderr is not None
     for line in process.stderr:
         if "msg=serving" in line:
@@ -93,7 +99,7 @@ def serving(process: "subprocess.Popen[str]") -> Replica:
 
 @contextmanager
 def replica(models: Path, *arguments: str) -> Iterator[Replica]:
-    """A server that serves, and is killed at the end."""
+    """A server that serves. It is killed at the end."""
     with start(models, *arguments) as process:
         try:
             yield serving(process)
@@ -102,7 +108,7 @@ def replica(models: Path, *arguments: str) -> Iterator[Replica]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A free port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port: int = unused.getsockname()[1]
@@ -110,7 +116,7 @@ def free_port() -> int:
 
 
 def until(met: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for `met()` to come true, and fail with `what` where it does not."""
+    """Wait until `met()` is true. After `seconds`, fail with the message `what`."""
     deadline = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < deadline, what

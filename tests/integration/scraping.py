@@ -15,7 +15,7 @@ class Scrape:
         self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def sum(self, name: str, **labels: str) -> float:
-        """Sum of the samples called `name` that have the labels."""
+        """Sum of the samples with this name and these labels."""
         return sum(
             sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
         )
@@ -26,23 +26,23 @@ class Scrape:
 
 
 def scrape_now(app: App) -> Scrape:
-    """Scrape, in a thread that is not the server's."""
+    """Scrape from a thread other than the server's."""
     return scrape_now_at(app.metrics_port)
 
 
 def scrape_now_at(port: int) -> Scrape:
-    """Scrape this port of this machine."""
+    """Scrape a port of localhost."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         return Scrape(answer.read().decode())
 
 
 async def scrape(app: App) -> Scrape:
-    """Scrape, and let the server work meanwhile."""
+    """Scrape without blocking the event loop."""
     return await asyncio.to_thread(scrape_now, app)
 
 
 async def scrape_until(app: App, name: str, value: float, **labels: str) -> Scrape:
-    """Scrape until the sum of the samples is `value`, for at most ten seconds."""
+    """Scrape until the sum of the samples is `value`; fail after ten seconds."""
     async with asyncio.timeout(10):
         while (found := await scrape(app)).sum(name, **labels) != value:
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""`python -m server` as a process of its own, as an operator starts it."""
+"""`python -m server` as a process, as an operator starts it."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ENVIRONMENT["OMP_NUM_THREADS"] = "1"
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, int]]:
-    """Address and process id of a server that is SERVING; it must end well when told to."""
+    """Address and process id of a server that serves. It must exit with code 0 on SIGTERM."""
     with subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:  # noqa: S603
         server = replicas.serving(process)
         try:

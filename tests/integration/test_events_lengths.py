@@ -9,24 +9,23 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bench.synthetic import write_bundle
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.bundle import Bundle
-from music.manifest import TokenizerEntry
 from music.midi import read_midi
 from music.score import Meter
 from music.tokenizers import EventsTokenizer
 from music.tokenizers.event_vocabulary import BAR, TIE
+from runtime.host_runner import HostRunner
+from runtime.precision import Precision
 from server.app import App
 from server.catalogue import ServedModel
-from server.engine.onnx_runner import OnnxRunner
-from server.engine.precision import Precision
-from server.loading import serve_bundle
+from server.loading import create_served_model
 from server.metrics import Metrics
 from server.settings import Settings
 from tests.integration.test_service_events import LegalRunner
-from training.model import MusicLSTM
+from tests.random_bundle import with_tokenizer, write_bundle
+from training.network.model import MusicLSTM
 
 EVENTS = EventsTokenizer(
     lowest_pitch=55,
@@ -64,30 +63,11 @@ NETWORKS = {
 
 
 class TyingRunner(LegalRunner):
-    """Writes ties wherever its grammar lets it."""
+    """Samples ties wherever its grammar allows them."""
 
     def _choose(self, state: int, allowed: NDArray[np.bool_], uniform: float) -> int:
         ties = self._tokenizer.grammar.joint_allowed(state)[TIE]
         return TIE if ties else super()._choose(state, allowed, uniform)
-
-
-def with_tokenizer(bundle: Bundle, tokenizer: EventsTokenizer) -> Bundle:
-    """The bundle, without files, as if it had been made for another tokenizer."""
-    entry = TokenizerEntry(
-        name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
-    )
-    network = bundle.manifest.network.model_copy(
-        update={
-            "vocabulary": tokenizer.vocabulary_size,
-            "clock_rows": len(tokenizer.clock.successor),
-            "grammar_states": len(tokenizer.grammar.allowed),
-        }
-    )
-    recipe = {"config": {"network": dict.fromkeys(("dropout_input", "dropout_between", "dropout_output"), 0.0)}}
-    manifest = bundle.manifest.model_copy(
-        update={"tokenizer": entry, "network": network, "max_steps": 160, "provenance": recipe}
-    )
-    return Bundle(bundle.path, manifest, bundle.digest, tokenizer)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -98,8 +78,8 @@ async def test_every_length_is_exact_on_the_wire(
     made = write_bundle(tmp_path / "made", with_tokenizer(bundle, EVENTS), 1, 16, NETWORKS[network])
 
     def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-        runner = OnnxRunner(made, slots=8, provider="cpu", threads=1, precision=precision)
-        return [serve_bundle(made, runner, settings.queue_limit, metrics)]
+        runner = HostRunner(made, slots=8, provider="cpu", threads=1, precision=precision)
+        return [create_served_model(made, runner, settings.queue_limit, metrics)]
 
     requests = [
         pb.GenerateRequest(seed=seed, sampling=pb.Sampling(temperature=temperature, top_k=top_k), **length)
@@ -117,7 +97,7 @@ async def test_every_length_is_exact_on_the_wire(
     settings = Settings(port=0, metrics_port=0, models=tmp_path, queue_limit=9)
     async with App(settings, load) as app, grpc.aio.insecure_channel(app.address) as channel:
         stub = pb_grpc.GenerationServiceStub(channel)
-        pieces = [await stub.Generate(request) for request in requests]
+        pieces = [(await stub.Generate(request)).pieces[0] for request in requests]
     assert [piece.length_ticks for piece in pieces] == ticks
     assert {piece.finish_reason for piece in pieces} == {pb.FINISH_REASON_LENGTH}
     for piece in pieces:
@@ -125,13 +105,13 @@ async def test_every_length_is_exact_on_the_wire(
         assert all(note.onset_ticks + note.duration_ticks <= piece.length_ticks for note in piece.notes)
 
 
-async def test_graphs_with_another_grammar_than_the_tokenizers_are_an_error(bundle: Bundle, tmp_path: Path) -> None:
-    """A bundle put together by hand: the tokens run out before the piece has its length."""
+async def test_graphs_that_contradict_the_tokenizers_grammar_are_an_error(bundle: Bundle, tmp_path: Path) -> None:
+    """A bundle with inconsistent parts: the tokens run out before the piece has its length."""
     tight = with_tokenizer(bundle, EVENTS)
     loose = EventsTokenizer.from_parameters(EVENTS.parameters | {"bar_tokens": 4096})
 
     def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-        return [serve_bundle(tight, TyingRunner(loose, (1, 8)), settings.queue_limit, metrics)]
+        return [create_served_model(tight, TyingRunner(loose, (1, 8)), settings.queue_limit, metrics)]
 
     settings = Settings(port=0, metrics_port=0, models=tmp_path, queue_limit=9)
     async with App(settings, load) as app, grpc.aio.insecure_channel(app.address) as channel:

@@ -28,7 +28,7 @@ def stub(small_bundle: Path) -> Iterator[pb_grpc.GenerationServiceStub]:
 
 
 def refusal(*arguments: str) -> str:
-    """What a server says that must not start."""
+    """The error message of a server that must not start."""
     ended = subprocess.run(  # noqa: S603
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
     )
@@ -45,12 +45,13 @@ def test_the_model_is_the_bundle(stub: pb_grpc.GenerationServiceStub) -> None:
     assert len(model.digest) == 64
 
 
-def test_a_piece_has_the_length_asked_for(stub: pb_grpc.GenerationServiceStub) -> None:
-    piece = stub.Generate(pb.GenerateRequest(bars=4, seed=1))
+def test_a_piece_has_the_requested_length(stub: pb_grpc.GenerationServiceStub) -> None:
+    response = stub.Generate(pb.GenerateRequest(bars=4, seed=1))
+    (piece,) = response.pieces
 
     assert piece.length_ticks == 4 * 4 * 480 == read_midi(piece.midi).length_ticks
     assert len(piece.notes) == len(read_midi(piece.midi).notes) > 0
-    assert piece.model_digest == stub.GetModel(pb.GetModelRequest()).model.digest
+    assert response.model_digest == stub.GetModel(pb.GetModelRequest()).model.digest
 
 
 def test_a_seed_gives_the_same_bytes_alone_and_with_32_others(stub: pb_grpc.GenerationServiceStub) -> None:
@@ -59,9 +60,9 @@ def test_a_seed_gives_the_same_bytes_alone_and_with_32_others(stub: pb_grpc.Gene
     with ThreadPoolExecutor(33) as pool:
         others = [pool.submit(stub.Generate, pb.GenerateRequest(bars=1 + n % 9, seed=n)) for n in range(100, 132)]
         together = pool.submit(stub.Generate, request).result()
-        pieces = {other.result().midi for other in others}
+        pieces = {other.result().pieces[0].midi for other in others}
 
-    assert together.midi == alone.midi
+    assert together.pieces == alone.pieces
     assert len(pieces) == 32
 
 
@@ -73,7 +74,7 @@ def test_a_bundle_with_a_wrong_hash_is_refused_by_name(small_bundle: Path, tmp_p
     assert f"{damaged}: decode_float32_1.onnx has sha256" in refusal("--models", str(tmp_path))
 
 
-def test_a_bundle_of_links_into_a_store_gives_the_same_piece(
+def test_a_bundle_of_symbolic_links_gives_the_same_piece(
     stub: pb_grpc.GenerationServiceStub, small_bundle: Path, tmp_path: Path
 ) -> None:
     linked = Path(shutil.copytree(small_bundle, tmp_path / "models" / "small"))
@@ -81,10 +82,10 @@ def test_a_bundle_of_links_into_a_store_gives_the_same_piece(
     request = pb.GenerateRequest(bars=4, seed=1)
     arguments = ("--models", str(linked.parent), "--provider", "cpu")
     with serving(*arguments) as (address, _), grpc.insecure_channel(address) as channel:
-        piece = pb_grpc.GenerationServiceStub(channel).Generate(request)
+        there = pb_grpc.GenerationServiceStub(channel).Generate(request)
 
     here = stub.Generate(request)
-    assert (piece.midi, piece.model_digest) == (here.midi, here.model_digest)
+    assert (there.pieces, there.model_digest) == (here.pieces, here.model_digest)
 
 
 def test_weights_that_the_manifest_does_not_list_are_refused(small_bundle: Path, tmp_path: Path) -> None:
@@ -93,8 +94,8 @@ def test_weights_that_the_manifest_does_not_list_are_refused(small_bundle: Path,
     del manifest["files"]["weights.bin"]
     (path / MANIFEST).write_text(json.dumps(manifest))
 
-    told = refusal("--models", str(tmp_path))
-    assert "decode_float32_1.onnx reads weights.bin, which the manifest does not list" in told
+    sentence = refusal("--models", str(tmp_path))
+    assert "decode_float32_1.onnx reads weights.bin, which the manifest does not list" in sentence
 
 
 @pytest.mark.parametrize(
@@ -107,24 +108,24 @@ def test_weights_that_the_manifest_does_not_list_are_refused(small_bundle: Path,
         (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_in_a_sentence(
+def test_an_invalid_manifest_is_refused_with_one_sentence(
     tmp_path: Path, make: Callable[[Path], object], words: str
 ) -> None:
     (tmp_path / "models" / "small").mkdir(parents=True)
     make(tmp_path / "models" / "small" / MANIFEST)
 
-    told = refusal("--models", str(tmp_path / "models"))
-    assert words in told
-    assert str(tmp_path / "models" / "small") in told
+    sentence = refusal("--models", str(tmp_path / "models"))
+    assert words in sentence
+    assert str(tmp_path / "models" / "small") in sentence
 
 
-def test_a_link_that_leads_nowhere_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_broken_link_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
     for name, target in (("lost", "nowhere"), ("loop", "loop")):
         models = tmp_path / name
         models.mkdir()
         (models / "small").symlink_to(small_bundle)
         (models / name).symlink_to(models / target)
-        assert f"{models / name}: no readable manifest.json" in refusal("--models", str(models))
+        assert f"{models / name}: manifest.json is missing or unreadable" in refusal("--models", str(models))
 
 
 def test_several_models_without_a_default_are_refused(small_bundle: Path, tmp_path: Path) -> None:
@@ -133,13 +134,15 @@ def test_several_models_without_a_default_are_refused(small_bundle: Path, tmp_pa
         manifest = json.loads((path / MANIFEST).read_text())
         (path / MANIFEST).write_text(json.dumps({**manifest, "name": name}))
 
-    assert "Loaded are aria, ballad: name one with --default-model" in refusal("--models", str(tmp_path))
+    assert "(aria, ballad): name one with --default-model" in refusal("--models", str(tmp_path))
 
 
 def test_an_unknown_default_model_is_refused(small_bundle: Path) -> None:
-    assert "'nemo' is not loaded; loaded: small" in refusal("--models", str(small_bundle), "--default-model", "nemo")
+    assert "'nemo' is not loaded; loaded models: small" in refusal(
+        "--models", str(small_bundle), "--default-model", "nemo"
+    )
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may really be here")
-def test_cuda_is_refused_where_there_is_none(small_bundle: Path) -> None:
+def test_cuda_is_refused_if_it_does_not_work(small_bundle: Path) -> None:
     assert "CUDA" in refusal("--models", str(small_bundle), "--provider", "cuda")

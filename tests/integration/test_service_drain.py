@@ -26,23 +26,23 @@ LONG = 4
 
 
 class Load:
-    """Callers that ask for short pieces without a pause, until told to stop; and some long pieces beside them."""
+    """Callers that ask for short pieces without a pause, and for some long pieces, until `stop` is set."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.outcomes: Counter[str] = Counter()
         self.long = 0
-        """Long pieces asked for and not there yet."""
+        """Number of long pieces that are requested and not finished."""
         self._wanted = 0
         self._lock = threading.Lock()
 
     def ask_for_long_pieces(self) -> None:
-        """Have the callers ask for some."""
+        """Let the callers ask for `LONG` long pieces."""
         with self._lock:
             self._wanted += LONG
 
     def bars(self) -> int:
-        """Length of the next piece."""
+        """The length of the next piece."""
         with self._lock:
             if not self._wanted:
                 return 1
@@ -51,13 +51,13 @@ class Load:
             return 32
 
     def note(self, bars: int, outcome: str) -> None:
-        """Count what a call came to."""
+        """Count the outcome of a call."""
         with self._lock:
             self.outcomes[outcome] += 1
             self.long -= bars == 32
 
     def run(self, client: Client) -> None:
-        """Be one caller, on a thread."""
+        """Run one caller on a thread."""
         while not self.stop.is_set():
             bars = self.bars()
             try:
@@ -67,7 +67,7 @@ class Load:
                 self.note(bars, str(error))
 
     async def run_async(self, client: AsyncClient) -> None:
-        """Be one caller, in an event loop."""
+        """Run one caller in an event loop."""
         while not self.stop.is_set():
             bars = self.bars()
             try:
@@ -92,12 +92,12 @@ def run_async(target: str, load: Load) -> None:
 
 
 def received(server: Replica) -> float:
-    """Calls that it has received."""
+    """Number of calls that the server has received."""
     return scrape_now_at(server.metrics_port).sum("fantasia_requests_received_total")
 
 
 def stop_while_busy(server: Replica, load: Load) -> None:
-    """Tell a replica that has long pieces inside to stop; it ends with code 0 once they are written."""
+    """Stop a replica that runs long pieces. It must finish them and exit with code 0."""
     load.ask_for_long_pieces()
     until(lambda: load.long > 0, "long pieces run")
     server.process.send_signal(signal.SIGTERM)
@@ -134,7 +134,7 @@ def test_replacing_all_replicas_one_by_one_fails_no_call(models: Path, run: Call
     assert load.outcomes["OK"] > 200
 
 
-def test_a_client_learns_at_once_that_the_server_stops(models: Path) -> None:
+def test_a_client_gets_goaway_at_once_when_the_server_stops(models: Path) -> None:
     with replica(models) as server, Http2Peer(server.address) as peer:
         peer.call(pb.GenerateRequest(bars=32).SerializeToString())
         until(lambda: scrape_now_at(server.metrics_port).sum("fantasia_slots_used") == 1, "the piece runs")
@@ -161,11 +161,11 @@ def test_new_connections_are_refused_while_the_server_drains(models: Path) -> No
             return False
 
         until(refused, "nothing listens")
-        assert running.result(30).length_ticks == 32 * 1920
+        assert running.result(30).pieces[0].length_ticks == 32 * 1920
         assert server.process.wait(30) == 0
 
 
-def test_health_watches_are_told_and_do_not_hold_the_drain_up(models: Path) -> None:
+def test_health_watches_are_notified_and_do_not_delay_the_drain(models: Path) -> None:
     with replica(models, "--drain-seconds", "60") as server, grpc.insecure_channel(server.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
@@ -177,7 +177,7 @@ def test_health_watches_are_told_and_do_not_hold_the_drain_up(models: Path) -> N
         assert time.monotonic() - began < 30
 
 
-def test_streams_that_send_nothing_do_not_hold_the_drain_up(models: Path) -> None:
+def test_streams_without_a_request_do_not_delay_the_drain(models: Path) -> None:
     with replica(models, "--drain-seconds", "60") as server, Http2Peer(server.address) as peer:
         peer.open(100)
         peer.open(100, WATCH)

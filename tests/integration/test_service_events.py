@@ -1,4 +1,4 @@
-"""`Generate` with a model whose tokens do not tell how long the piece is."""
+"""`Generate` with a model whose number of tokens does not determine the length of the piece."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,39 +11,39 @@ from numpy.typing import NDArray
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.bundle import Bundle
+from music.grammar import FORBIDDEN
 from music.midi import read_midi
+from music.remaining_length import UNKNOWN
 from music.score import Meter
 from music.tokenizers import EventsTokenizer, Tokenizer
+from runtime.runner import Chunk, Decoded
 from server.app import App
 from server.catalogue import ServedModel
-from server.engine.runner import Chunk, State
-from server.loading import serve_bundle
+from server.loading import create_served_model
 from server.metrics import Metrics
 from server.settings import Settings
+from tests.no_states import NoStates
 
 TOKENIZER = EventsTokenizer(lowest_pitch=40, highest_pitch=80, meters=(Meter(4, 4), Meter(3, 4)))
-_SELDOM = 0.12  # of the draws, the bar or the piece is over where it may be
+_SELDOM = 0.12  # probability that the bar or the piece ends where it may
 
 
-class LegalRunner:
-    """Writes what the grammar allows, chosen by the uniforms alone, and takes what it is told."""
+class LegalRunner(NoStates):
+    """Samples tokens that the grammar allows, by the uniforms only, and uses forced tokens."""
 
     provider = "LegalProvider"
     precision = "exact"
-    opener = None
+    first_token_runner = None
 
     def __init__(self, tokenizer: Tokenizer, chunk_sizes: tuple[int, ...]) -> None:
-        self.slots = self.width = 2
+        self.slots = self.max_batch_size = 2
         self.vocabulary = tokenizer.vocabulary_size
         self.chunk_sizes = chunk_sizes
         self._tokenizer = tokenizer
         self._state = [0] * self.slots
 
-    def reset(self, slot: int, clock_row: int) -> None:
+    def reset(self, slot: int, position_index: int, remaining: int = UNKNOWN) -> None:
         self._state[slot] = self._tokenizer.grammar.joint_start
-
-    def resume(self, slot: int, state: State) -> None:
-        raise NotImplementedError
 
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         for first in range(0, len(tokens), slice_tokens):
@@ -52,16 +52,17 @@ class LegalRunner:
                 self._state[slot] = self._tokenizer.grammar.joint_successor(self._state[slot], token)
             yield len(part)
 
-    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
-        tokens = np.empty((chunk.width, chunk.steps), np.int64)
-        for (index, step), told in np.ndenumerate(chunk.forced):
+    def decode(self, chunk: Chunk) -> Decoded:
+        tokens = np.empty((chunk.batch_size, chunk.steps), np.int64)
+        for (index, step), forced in np.ndenumerate(chunk.forced):
             slot = int(chunk.rows[index])
-            token = int(told)
+            token = int(forced)
             if token < 0:
-                token = self._choose(self._state[slot], chunk.allowed[index], float(chunk.uniforms[index, step]))
+                allowed = chunk.bias[chunk.bias_index[index, step]] > FORBIDDEN
+                token = self._choose(self._state[slot], allowed, float(chunk.uniforms[index, step]))
             tokens[index, step] = token
             self._state[slot] = self._tokenizer.grammar.joint_successor(self._state[slot], token)
-        return tokens
+        return Decoded(tokens, np.zeros(tokens.shape, np.float32))
 
     def close(self) -> None:
         pass
@@ -76,20 +77,20 @@ class LegalRunner:
 
 async def generate(
     bundle: Bundle, folder: Path, *requests: pb.GenerateRequest, chunk_sizes: tuple[int, ...] = (1, 8)
-) -> list[pb.GenerateResponse]:
-    """What a whole server answers."""
+) -> list[pb.Piece]:
+    """The pieces of a whole server."""
     piano = Bundle(bundle.path, bundle.manifest, bundle.digest, TOKENIZER)
 
     def load(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-        return [serve_bundle(piano, LegalRunner(TOKENIZER, chunk_sizes), settings.queue_limit, metrics)]
+        return [create_served_model(piano, LegalRunner(TOKENIZER, chunk_sizes), settings.queue_limit, metrics)]
 
     settings = Settings(port=0, metrics_port=0, models=folder, queue_limit=9, drain_seconds=5.0)
     async with App(settings, load) as app, grpc.aio.insecure_channel(app.address) as channel:
         stub = pb_grpc.GenerationServiceStub(channel)
-        return [await stub.Generate(request) for request in requests]
+        return [(await stub.Generate(request)).pieces[0] for request in requests]
 
 
-async def test_a_piece_is_as_long_as_was_asked(bundle: Bundle, tmp_path: Path) -> None:
+async def test_a_piece_has_the_requested_length(bundle: Bundle, tmp_path: Path) -> None:
     requests = [
         pb.GenerateRequest(bars=4, seed=1),
         pb.GenerateRequest(bars=3, seed=2, meter=pb.Meter(numerator=3, denominator=4)),
@@ -117,7 +118,7 @@ async def test_the_piece_does_not_depend_on_how_its_steps_are_divided(
     assert (other.midi, other.token_count) == (one.midi, one.token_count)
 
 
-async def test_the_midi_says_what_the_notes_and_the_request_say(bundle: Bundle, tmp_path: Path) -> None:
+async def test_the_midi_equals_the_notes_and_the_request(bundle: Bundle, tmp_path: Path) -> None:
     request = pb.GenerateRequest(bars=6, seed=7, tempo_bpm=73.25, program=6, meter=pb.Meter(numerator=3, denominator=4))
     (piece,) = await generate(bundle, tmp_path, request)
     score = read_midi(piece.midi)

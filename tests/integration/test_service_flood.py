@@ -1,4 +1,4 @@
-"""Peers that open more than they use: memory is bounded, and others are served meanwhile."""
+"""Peers that open many streams: memory is bounded, and other callers are served."""
 
 import asyncio
 import time
@@ -20,15 +20,15 @@ from server.app import App, LoadModels
 from server.rpc.limits import Keepalive
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from tests.integration.failures import failure
 from tests.integration.http2_peer import WATCH, Http2Peer
 from tests.integration.replicas import Replica, replica, until
 from tests.integration.scraping import scrape_now_at, scrape_until
+from tests.integration.statuses import rich_status
 
 MIB = 1 << 20
 STREAMS = 400
 OWN = (("grpc.use_local_subchannel_pool", 1),)
-"""A connection of one's own: by default all channels of a process share one."""
+"""Gives a channel its own connection: by default all channels of a process share one."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def server(models: Path) -> Iterator[Replica]:
 
 
 def outcomes(address: str, seconds: float) -> Counter[str]:
-    """What a caller with a connection of its own gets, call after call."""
+    """Outcomes of the calls of one caller with its own connection, for `seconds`."""
     found: Counter[str] = Counter()
     with grpc.insecure_channel(address, OWN) as channel:
         stub = pb_grpc.GenerationServiceStub(channel)
@@ -101,25 +101,26 @@ def test_long_requests_that_are_refused_do_not_stay(server: Replica) -> None:
     assert server.resident_bytes - before < 48 * MIB
 
 
-def test_floods_that_come_and_go_do_not_add_up(server: Replica) -> None:
+def test_repeated_floods_do_not_add_up(server: Replica) -> None:
     before = server.resident_bytes
     peaks = []
-    for _ in range(4):
+    for _ in range(6):
         with ExitStack() as stack:
             peers = [stack.enter_context(Http2Peer(server.address)) for _ in range(8)]
             for peer in peers:
                 peer.open(STREAMS)
-            # Whatever came before it on the server's loop has been taken in once this is answered.
-            assert outcomes(server.address, 2).keys() == {"OK"}
+            # When this call is answered, the server has handled everything that arrived before it.
+            assert outcomes(server.address, 1).keys() == {"OK"}
             peaks.append(server.resident_bytes - before)
         until(lambda: server.connections == 0, "connections are closed")
 
-    # Each flood takes some 3,200 x 20 KiB = 64 MiB, and the next uses it again.
-    assert max(peaks) < 160 * MIB
-    assert peaks[-1] - peaks[1] < 24 * MIB
+    # Each flood takes about 3,200 x 20 KiB = 64 MiB, and the next uses that memory again. Fragments let the peak grow
+    # by 20 to 50 MiB before it stays; floods that add up would grow by 64 MiB each.
+    assert max(peaks) < 192 * MIB
+    assert peaks[-1] - peaks[1] < 64 * MIB
 
 
-def test_connections_are_bounded_and_free_their_place(models: Path) -> None:
+def test_connections_are_limited_and_free_their_place(models: Path) -> None:
     with replica(models, "--max-connections", "4") as server, ExitStack() as stack:
         peers = [stack.enter_context(Http2Peer(server.address)) for _ in range(4)]
         until(lambda: all(peer.came["SettingsFrame"] for peer in peers), "four connections are taken")
@@ -131,14 +132,14 @@ def test_connections_are_bounded_and_free_their_place(models: Path) -> None:
         until(lambda: outcomes(server.address, 0.2).keys() == {"OK"}, "the place is free")
 
 
-def test_a_connection_that_says_nothing_is_closed(models: Path) -> None:
+def test_a_silent_connection_is_closed(models: Path) -> None:
     with replica(models, "--max-connections", "1") as server:
         with Http2Peer(server.address, silent=True) as silent:
             assert silent.closed.wait(60)
         until(lambda: outcomes(server.address, 0.2).keys() == {"OK"}, "the place is free")
 
 
-def test_a_rapid_reset_cancels_calls_of_nobody_else(server: Replica) -> None:
+def test_a_rapid_reset_cancels_no_call_of_another_connection(server: Replica) -> None:
     before = server.resident_bytes
     with ThreadPoolExecutor(4) as others, Http2Peer(server.address) as peer:
         calls = [others.submit(outcomes, server.address, 4) for _ in range(4)]
@@ -150,9 +151,8 @@ def test_a_rapid_reset_cancels_calls_of_nobody_else(server: Replica) -> None:
     assert server.resident_bytes - before < 100 * MIB
 
 
-@pytest.mark.parametrize("connections", [1, 20])
-def test_every_refusal_of_a_burst_says_when_to_come_back(server: Replica, connections: int) -> None:
-    calls = 10_000
+@pytest.mark.parametrize(("connections", "calls"), [(1, 3_000), (20, 4_000)])
+def test_every_refused_call_of_a_burst_gets_a_retry_delay(server: Replica, connections: int, calls: int) -> None:
     answers: Counter[str] = Counter()
     hints = []
 
@@ -183,15 +183,15 @@ def test_every_refusal_of_a_burst_says_when_to_come_back(server: Replica, connec
     assert server.said("code=RESOURCE_EXHAUSTED")
 
 
-async def test_health_watches_of_a_connection_are_bounded(channel: grpc.aio.Channel) -> None:
+async def test_health_watches_of_a_connection_are_limited(channel: grpc.aio.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(8)]
     for watch in watches:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
 
-    code, status = await failure(stub.Watch(health_pb2.HealthCheckRequest()).read())
+    code, status = await rich_status(stub.Watch(health_pb2.HealthCheckRequest()).read())
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "8 health watches" in status.message
+    assert "8 streaming calls" in status.message
     assert status.details[0].Unpack(RetryInfo())
 
     # The others go on, a question is still answered, and a watch that ends makes room.
@@ -214,12 +214,12 @@ def test_health_watches_by_the_thousand_take_bounded_memory(server: Replica) -> 
     assert server.said("method=/grpc.health.v1.Health/Watch code=RESOURCE_EXHAUSTED")
 
 
-async def test_a_peer_that_answers_no_ping_is_found_out_and_its_slot_freed(
+async def test_a_peer_that_answers_no_ping_is_closed_and_its_slot_freed(
     settings: Settings, load: LoadModels, runner: ArithmeticRunner
 ) -> None:
     keepalive = Keepalive(interval_seconds=1.0, timeout_seconds=0.5)
     async with App(settings, load, keepalive=keepalive) as app:
-        runner.seconds_a_run = 0.05  # 32 bars take 13 s: longer than the test waits
+        runner.run_seconds = 0.05  # 32 bars take 13 s: longer than the test waits
         with Http2Peer(app.address, answers_pings=False) as deaf, Http2Peer(app.address) as alive:
             for peer in (deaf, alive):
                 peer.call(pb.GenerateRequest(bars=32).SerializeToString())
@@ -235,7 +235,7 @@ async def test_a_peer_that_answers_no_ping_is_found_out_and_its_slot_freed(
         await scrape_until(app, "fantasia_slots_used", 0)
 
 
-def test_a_lost_peer_is_found_out_within_forty_seconds_as_it_comes() -> None:
+def test_by_default_a_lost_peer_is_detected_within_40_seconds() -> None:
     options = dict(Keepalive().options())
 
     assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] == 40_000

@@ -1,4 +1,4 @@
-"""Starting, giving up and stopping, over a real socket."""
+"""Start, cancellation and stop, over a real socket."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import server.rpc.service
+import server.rpc.responses
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from music.score import Score
@@ -21,8 +21,8 @@ from server.errors import StartupError
 from server.metrics import Metrics
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from tests.integration.failures import failure
 from tests.integration.scraping import scrape, scrape_until
+from tests.integration.statuses import rich_status
 
 Stub: TypeAlias = "pb_grpc.GenerationServiceAsyncStub"  # known to type checkers only
 SERVICE = "fantasia.v1.GenerationService"
@@ -31,7 +31,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def health(channel: grpc.aio.Channel) -> set[int]:
-    """What the server says of itself and of its service."""
+    """Health of the server and of its service."""
     stub = health_pb2_grpc.HealthStub(channel)
     return {(await stub.Check(health_pb2.HealthCheckRequest(service=name))).status for name in ("", SERVICE)}
 
@@ -43,7 +43,7 @@ async def listening(app: App) -> str:
     return app.address
 
 
-async def test_serving_is_said_only_after_the_model_really_ran(
+async def test_health_is_serving_only_after_the_model_has_run(
     settings: Settings, load: LoadModels, runner: ArithmeticRunner
 ) -> None:
     runner.go.clear()
@@ -51,7 +51,7 @@ async def test_serving_is_said_only_after_the_model_really_ran(
     entering = asyncio.create_task(app.__aenter__())
     async with grpc.aio.insecure_channel(await listening(app)) as channel:
         assert await health(channel) == {NOT_SERVING}
-        code, status = await failure(pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest()))
+        code, status = await rich_status(pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest()))
         assert code is grpc.StatusCode.UNAVAILABLE
         assert status.details[0].Unpack(RetryInfo())
         assert "starting" in status.message
@@ -64,7 +64,7 @@ async def test_serving_is_said_only_after_the_model_really_ran(
 
 
 async def test_a_cancelled_call_frees_its_slot(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
-    runner.seconds_a_run = 0.02
+    runner.run_seconds = 0.02
     calls = [stub.Generate(pb.GenerateRequest(bars=32)) for _ in range(runner.slots)]
     await scrape_until(app, "fantasia_slots_used", runner.slots)
     for call in calls:
@@ -74,11 +74,11 @@ async def test_a_cancelled_call_frees_its_slot(stub: Stub, app: App, runner: Ari
 
     assert found.sum("fantasia_sequences_finished_total", outcome="cancelled") == runner.slots
     assert found.sum("fantasia_requests_in_flight") == 0
-    assert found.sum("fantasia_cancelled_to_freed_seconds_count") == runner.slots
+    assert found.sum("fantasia_cancellation_duration_seconds_count") == runner.slots
 
 
 async def test_a_passed_deadline_frees_its_slot(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
-    runner.seconds_a_run = 0.02
+    runner.run_seconds = 0.02
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Generate(pb.GenerateRequest(bars=32), timeout=0.2)
 
@@ -89,7 +89,7 @@ async def test_a_passed_deadline_frees_its_slot(stub: Stub, app: App, runner: Ar
 
 
 async def test_a_lost_client_frees_its_slot(app: App, runner: ArithmeticRunner) -> None:
-    runner.seconds_a_run = 0.02
+    runner.run_seconds = 0.02
     async with grpc.aio.insecure_channel(app.address) as channel:
         call = pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest(bars=32))
         task = asyncio.ensure_future(call)
@@ -100,7 +100,7 @@ async def test_a_lost_client_frees_its_slot(app: App, runner: ArithmeticRunner) 
     await scrape_until(app, "fantasia_slots_used", 0)
 
 
-async def test_draining_finishes_what_runs_and_refuses_what_is_new(
+async def test_draining_finishes_running_calls_and_refuses_new_ones(
     settings: Settings, load: LoadModels, runner: ArithmeticRunner
 ) -> None:
     app = await App(settings, load).__aenter__()
@@ -114,21 +114,21 @@ async def test_draining_finishes_what_runs_and_refuses_what_is_new(
         leaving = asyncio.create_task(app.__aexit__(None, None, None))
         assert (await watch.read()).status == NOT_SERVING
 
-        # The client has been sent elsewhere, and nothing listens any more.
+        # The client has got GOAWAY, and nothing listens any more.
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Generate(pb.GenerateRequest(bars=1), timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert not running.done()
         runner.go.set()
-        assert (await running).length_ticks == 1920
+        assert (await running).pieces[0].length_ticks == 1920
         await leaving
     assert runner.closed
 
 
-async def test_what_does_not_finish_in_time_is_told_so(
+async def test_calls_that_do_not_finish_in_time_are_unavailable(
     settings: Settings, load: LoadModels, runner: ArithmeticRunner
 ) -> None:
-    runner.seconds_a_run = 0.02
+    runner.run_seconds = 0.02
     app = await App(settings.model_copy(update={"drain_seconds": 0.1}), load).__aenter__()
     async with grpc.aio.insecure_channel(app.address) as channel:
         stub = pb_grpc.GenerationServiceStub(channel)
@@ -137,18 +137,18 @@ async def test_what_does_not_finish_in_time_is_told_so(
         async with asyncio.timeout(4):
             await app.__aexit__(None, None, None)
         for call in running:
-            code, _ = await failure(call)
+            code, _ = await rich_status(call)
             assert code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_taken_port_is_told_in_a_sentence(app: App, settings: Settings, load: LoadModels) -> None:
+async def test_a_taken_port_is_a_startup_error(app: App, settings: Settings, load: LoadModels) -> None:
     port = int(app.address.rpartition(":")[2])
     for update in ({"port": port}, {"metrics_port": app.metrics_port}):
         with pytest.raises(StartupError, match=r"cannot listen on 127\.0\.0\.1:"):
             await App(settings.model_copy(update=update), load).__aenter__()
 
 
-async def test_a_start_that_fails_gives_everything_back(
+async def test_a_failed_start_releases_everything(
     settings: Settings, load: LoadModels, runner: ArithmeticRunner
 ) -> None:
     runner.fail = True
@@ -158,7 +158,7 @@ async def test_a_start_that_fails_gives_everything_back(
 
 
 async def test_an_unknown_default_model_stops_the_start(settings: Settings, load: LoadModels) -> None:
-    with pytest.raises(StartupError, match="'nemo' is not loaded; loaded: quartet"):
+    with pytest.raises(StartupError, match="'nemo' is not loaded; loaded models: quartet"):
         await App(settings.model_copy(update={"default_model": "nemo"}), load).__aenter__()
 
 
@@ -179,8 +179,8 @@ async def test_a_broken_engine_ends_the_server(settings: Settings, load: LoadMod
             await serving
 
 
-async def test_every_scrape_adds_up_whatever_happens(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
-    runner.seconds_a_run = 0.005
+async def test_every_scrape_adds_up_during_a_storm_of_calls(stub: Stub, app: App, runner: ArithmeticRunner) -> None:
+    runner.run_seconds = 0.005
     given_up = [stub.Generate(pb.GenerateRequest(bars=32)) for _ in range(2)]
     await scrape_until(app, "fantasia_slots_used", 2)
 
@@ -191,7 +191,7 @@ async def test_every_scrape_adds_up_whatever_happens(stub: Stub, app: App, runne
     storm = asyncio.gather(*map(call, range(60)), return_exceptions=True)
     while not storm.done():
         found = await scrape(app)
-        for noun, entered in (("requests", "received"), ("sequences", "admitted")):
+        for noun, entered in (("requests", "received"), ("sequences", "submitted")):
             entries = found.sum(f"fantasia_{noun}_{entered}_total")
             exits = found.sum(f"fantasia_{noun}_finished_total")
             assert entries == exits + found.sum(f"fantasia_{noun}_in_flight")
@@ -207,17 +207,17 @@ async def test_every_scrape_adds_up_whatever_happens(stub: Stub, app: App, runne
         assert found.sum("fantasia_requests_finished_total", code=code) > 0, code
 
 
-async def test_draining_waits_for_the_last_piece_to_be_written_down(
+async def test_draining_waits_until_the_last_response_is_built(
     settings: Settings, load: LoadModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(score: Score) -> bytes:
         time.sleep(1.0)
         return b"MThd"
 
-    monkeypatch.setattr(server.rpc.service, "write_midi", slow)
+    monkeypatch.setattr(server.rpc.responses, "write_midi", slow)
     app = await App(settings, load).__aenter__()
     async with grpc.aio.insecure_channel(app.address) as channel:
         running = asyncio.ensure_future(pb_grpc.GenerationServiceStub(channel).Generate(pb.GenerateRequest(bars=1)))
         await scrape_until(app, "fantasia_sequences_finished_total", 1)
         await app.__aexit__(None, None, None)
-        assert (await running).midi == b"MThd"
+        assert (await running).pieces[0].midi == b"MThd"

@@ -1,4 +1,4 @@
-"""What the log says of calls that come over a real socket."""
+"""The log lines of calls over a real socket."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.app import App
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from tests.integration.failures import failure
 from tests.integration.scraping import scrape_until
+from tests.integration.statuses import rich_status
 
 Stub: TypeAlias = "pb_grpc.GenerationServiceAsyncStub"  # known to type checkers only
 MINE = (("x-request-id", "cafe-1"),)
 
 
 @pytest.fixture(autouse=True)
-def told(caplog: pytest.LogCaptureFixture) -> None:
+def log_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
 async def lines(app: App, caplog: pytest.LogCaptureFixture, count: int) -> list[dict[str, Any]]:
-    """The fields of the lines about calls, once so many calls are over."""
+    """The fields of the log lines of calls, once `count` calls have finished."""
     await scrape_until(app, "fantasia_requests_finished_total", count)
     return [record.__dict__["fields"] for record in caplog.records if record.msg == "call"]
 
 
-async def test_an_answer_is_one_line_and_brings_the_request_id_back(
+async def test_an_answer_is_one_line_and_has_the_request_id(
     stub: Stub, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     call = stub.Generate(pb.GenerateRequest(bars=2), metadata=MINE)
@@ -60,7 +60,7 @@ async def test_a_call_without_an_id_gets_one(stub: Stub, app: App, caplog: pytes
     assert len(fields["request_id"]) == 16
 
 
-async def test_every_refusal_is_one_line_with_its_reason(
+async def test_every_refused_call_is_one_line_with_its_reason(
     stub: Stub, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
     requests = [
@@ -88,10 +88,10 @@ async def test_every_refusal_is_one_line_with_its_reason(
 async def test_a_call_past_its_deadline_is_one_line_with_its_peer(
     stub: Stub, app: App, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner.seconds_a_run = 0.02  # longer than the deadline for the whole piece
+    runner.run_seconds = 0.02  # longer than the deadline for the whole piece
     calls = [stub.Generate(pb.GenerateRequest(bars=32), timeout=1.0) for _ in range(3)]
     ends = await asyncio.gather(*calls, return_exceptions=True)
-    runner.seconds_a_run = 0.0
+    runner.run_seconds = 0.0
 
     assert [end.code() for end in ends if isinstance(end, grpc.RpcError)] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
     for fields in await lines(app, caplog, 3):
@@ -100,11 +100,11 @@ async def test_a_call_past_its_deadline_is_one_line_with_its_peer(
         assert fields["peer"].startswith("127.0.0.1:")
 
 
-async def test_a_fault_of_ours_is_found_by_the_id_that_the_caller_chose(
+async def test_a_fault_is_logged_with_the_request_id_of_the_caller(
     stub: Stub, app: App, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner.fail = True
-    code, status = await failure(stub.Generate(pb.GenerateRequest(bars=1), metadata=MINE))
+    code, status = await rich_status(stub.Generate(pb.GenerateRequest(bars=1), metadata=MINE))
     runner.fail = False
     info = RequestInfo()
     (fields,) = await lines(app, caplog, 1)

@@ -45,7 +45,7 @@ def models(bundle: Bundle, tmp_path: Path) -> Path:
 
 @contextmanager
 def started(models: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A server on the arithmetic model, as a process; it is killed at the end."""
+    """A server process with the arithmetic model. It is killed at the end."""
     arguments = ["--port", "0", "--metrics-port", "0", "--models", str(models)]
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "tests.integration.arithmetic_server", *arguments],
@@ -66,7 +66,7 @@ def process(models: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def log_until_serving(process: subprocess.Popen[str]) -> list[str]:
-    """The lines of its log up to the one that says where it serves."""
+    """The log lines up to the one with its address."""
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -78,14 +78,14 @@ def log_until_serving(process: subprocess.Popen[str]) -> list[str]:
 
 
 def addresses(process: subprocess.Popen[str]) -> tuple[str, int]:
-    """Where it serves gRPC, and the port of its metrics, from its log."""
+    """The gRPC address and the port of the metrics, from the log."""
     found = re.search(r" address=(\S+) metrics_port=(\d+) ", log_until_serving(process)[-1])
     assert found is not None
     return found[1], int(found[2])
 
 
 def address(process: subprocess.Popen[str]) -> str:
-    """Where it serves gRPC, from its log."""
+    """The gRPC address, from the log."""
     return addresses(process)[0]
 
 
@@ -98,7 +98,7 @@ def test_a_signal_lets_the_running_call_finish_and_exits_with_0(
         with pytest.raises(grpc.FutureTimeoutError):
             running.result(timeout=0.2)
         process.send_signal(number)
-        assert running.result(timeout=10).length_ticks == 16 * 1920
+        assert running.result(timeout=10).pieces[0].length_ticks == 16 * 1920
     assert process.wait(10) == 0
     assert process.stderr is not None
     log = process.stderr.read()
@@ -120,6 +120,19 @@ def test_a_second_signal_ends_it_at_once(process: subprocess.Popen[str]) -> None
         assert process.wait(5) == -signal.SIGTERM
 
 
+def test_a_blocked_stderr_does_not_block_the_server(process: subprocess.Popen[str]) -> None:
+    """A log collector stops reading: the pipe is full after a few hundred lines."""
+    with grpc.insecure_channel(address(process)) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        name = "x" * 64
+        for _ in range(1500):  # lines of some 400 bytes into a pipe of 64 KiB
+            with pytest.raises(grpc.RpcError):
+                stub.Generate(pb.GenerateRequest(model=name, bars=-1), timeout=10)
+        assert stub.Generate(pb.GenerateRequest(bars=1), timeout=10).pieces[0].length_ticks == 1920
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
 def test_a_wrong_setting_ends_with_one_sentence_and_code_2() -> None:
     ended = run("--port", "x")
 
@@ -129,12 +142,12 @@ def test_a_wrong_setting_ends_with_one_sentence_and_code_2() -> None:
     )
 
 
-def test_a_variable_that_is_no_setting_ends_with_one_sentence_and_code_2() -> None:
+def test_an_unknown_variable_ends_with_one_sentence_and_code_2() -> None:
     ended = run(FANTASIA_QUEUE_LIMT="5")
 
     assert ended.returncode == 2
     assert ended.stderr == (
-        "python -m server: error: the variable FANTASIA_QUEUE_LIMT is no setting of this server: "
+        "python -m server: error: the variable FANTASIA_QUEUE_LIMT is not a setting of this server: "
         "did you mean FANTASIA_QUEUE_LIMIT?\n"
     )
 
@@ -143,7 +156,7 @@ def test_a_folder_without_bundles_ends_with_one_sentence_and_code_1(tmp_path: Pa
     ended = run("--models", str(tmp_path), "--port", "0", "--metrics-port", "0")
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"python -m server: error: {tmp_path} holds no bundle")
+    assert ended.stderr.startswith(f"python -m server: error: {tmp_path} contains no bundle")
     assert ended.stderr.count("\n") == 1
 
 
@@ -155,7 +168,7 @@ def test_a_port_that_is_taken_ends_with_one_sentence_and_code_1() -> None:
         ended = run("--host", "127.0.0.1", "--port", str(port), "--metrics-port", "0", "--models", "models")
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"python -m server: error: cannot listen on 127.0.0.1:{port}: is it taken")
+    assert ended.stderr.startswith(f"python -m server: error: cannot listen on 127.0.0.1:{port}: the port is in use")
     assert ended.stderr.count("\n") == 1
 
 
@@ -167,7 +180,7 @@ def test_help_is_printed_without_loading_the_model_runtime() -> None:
 
 
 def test_peers_of_the_metrics_port_cannot_harm_grpc(process: subprocess.Popen[str]) -> None:
-    """500 idle connections, half of which send a byte a second, and 300 scrapes at once, while pieces are written."""
+    """500 idle connections, half of which send a byte a second, and 300 scrapes at once, while pieces are generated."""
     where, metrics_port = addresses(process)
     server = psutil.Process(process.pid)
 
@@ -185,7 +198,7 @@ def test_peers_of_the_metrics_port_cannot_harm_grpc(process: subprocess.Popen[st
             peers = [stack.enter_context(socket.create_connection(metrics, timeout=60)) for _ in range(500)]
             scrapes = [pool.submit(scrape, number) for number in range(300)]
             while not all(scrape.done() for scrape in scrapes):
-                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).midi == piece.midi
+                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).pieces == piece.pieces
                 assert server.num_threads() < threads + 10  # gRPC may start a few
                 for peer in peers[::2]:
                     with suppress(OSError):  # the server has closed it
@@ -194,7 +207,7 @@ def test_peers_of_the_metrics_port_cannot_harm_grpc(process: subprocess.Popen[st
             assert all(b"fantasia_requests_received_total" in scrape.result() for scrape in scrapes)
             until = time.monotonic() + 60
             while server.num_fds() > descriptors and time.monotonic() < until:  # though the peers keep their ends
-                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).midi == piece.midi
+                assert stub.Generate(pb.GenerateRequest(bars=1, seed=1), timeout=30).pieces == piece.pieces
             assert server.num_fds() <= descriptors
             assert server.num_threads() < threads + 10
 

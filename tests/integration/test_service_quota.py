@@ -14,8 +14,8 @@ from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.app import App
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from tests.integration.failures import failure
 from tests.integration.scraping import scrape_until
+from tests.integration.statuses import rich_status
 
 Connect = Callable[[], "pb_grpc.GenerationServiceAsyncStub"]
 TOKENS_A_BAR = 64  # 16 steps of four voices
@@ -30,7 +30,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def connect(app: App) -> AsyncIterator[Connect]:
-    """Make stubs, each with a connection of its own."""
+    """Makes stubs, each with its own connection."""
     channels: list[grpc.aio.Channel] = []
 
     def connect() -> "pb_grpc.GenerationServiceAsyncStub":
@@ -53,14 +53,14 @@ def start(call: Awaitable[Any]) -> "asyncio.Future[Any]":
     return asyncio.ensure_future(call)
 
 
-async def test_pieces_beyond_the_bound_are_refused_and_other_connections_are_not(
+async def test_pieces_beyond_the_limit_are_refused_but_not_those_of_other_connections(
     app: App, connect: Connect, runner: ArithmeticRunner
 ) -> None:
     runner.go.clear()
     one, other = connect(), connect()
     running = [start(one.Generate(pb.GenerateRequest(bars=1))) for _ in range(3)]
     await scrape_until(app, "fantasia_sequences_in_flight", 3)
-    code, status = await failure(one.Generate(pb.GenerateRequest(bars=1)))
+    code, status = await rich_status(one.Generate(pb.GenerateRequest(bars=1)))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "has 3 pieces in flight, and 1 more would exceed the server's limit of 3 pieces" in status.message
     retry = RetryInfo()
@@ -75,12 +75,12 @@ async def test_pieces_beyond_the_bound_are_refused_and_other_connections_are_not
     await until_nothing_is_held(app)
 
 
-async def test_tokens_beyond_the_bound_are_refused(app: App, connect: Connect, runner: ArithmeticRunner) -> None:
+async def test_tokens_beyond_the_limit_are_refused(app: App, connect: Connect, runner: ArithmeticRunner) -> None:
     runner.go.clear()
     one = connect()
     running = start(one.Generate(pb.GenerateRequest(bars=30)))
     await scrape_until(app, "fantasia_sequences_in_flight", 1)
-    code, status = await failure(one.Generate(pb.GenerateRequest(bars=3)))
+    code, status = await rich_status(one.Generate(pb.GenerateRequest(bars=3)))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (
         f"has {30 * TOKENS_A_BAR} tokens in flight, and {3 * TOKENS_A_BAR} more would exceed the server's limit of "
@@ -93,11 +93,11 @@ async def test_tokens_beyond_the_bound_are_refused(app: App, connect: Connect, r
     await until_nothing_is_held(app)
 
 
-async def test_a_piece_without_a_length_counts_with_what_such_pieces_took(
+async def test_a_piece_without_a_length_counts_as_the_mean_of_such_pieces(
     app: App, connect: Connect, runner: ArithmeticRunner
 ) -> None:
     one = connect()
-    lengths = [(await one.Generate(pb.GenerateRequest(seed=seed))).token_count for seed in range(6)]
+    lengths = [(await one.Generate(pb.GenerateRequest(seed=seed))).pieces[0].token_count for seed in range(6)]
     assert max(lengths) < 10 * TOKENS_A_BAR  # of the 32 bars that it might take
     runner.go.clear()
     running = [start(one.Generate(pb.GenerateRequest(seed=seed))) for seed in range(3)]
@@ -106,7 +106,9 @@ async def test_a_piece_without_a_length_counts_with_what_such_pieces_took(
     await asyncio.gather(*running)
 
 
-async def test_nothing_stays_held_however_a_call_ends(app: App, connect: Connect, runner: ArithmeticRunner) -> None:
+async def test_nothing_is_held_after_a_call_however_it_ends(
+    app: App, connect: Connect, runner: ArithmeticRunner
+) -> None:
     stub = connect()
     await stub.Generate(pb.GenerateRequest(bars=1))  # finished
     await until_nothing_is_held(app)
@@ -115,7 +117,7 @@ async def test_nothing_stays_held_however_a_call_ends(app: App, connect: Connect
         await stub.Generate(pb.GenerateRequest(bars=0))
     assert app.quota.pieces == 0
 
-    runner.seconds_a_run = 0.02
+    runner.run_seconds = 0.02
     for _ in range(3):  # each takes all of the bound
         call = stub.Generate(pb.GenerateRequest(bars=32))
         await scrape_until(app, "fantasia_slots_used", 1)
@@ -130,7 +132,7 @@ async def test_nothing_stays_held_however_a_call_ends(app: App, connect: Connect
     await until_nothing_is_held(app)
 
     runner.fail = True
-    code, _ = await failure(stub.Generate(pb.GenerateRequest(bars=32)))
+    code, _ = await rich_status(stub.Generate(pb.GenerateRequest(bars=32)))
     assert code is grpc.StatusCode.INTERNAL
     await until_nothing_is_held(app)
     runner.fail = False
@@ -142,7 +144,7 @@ async def test_nothing_stays_held_however_a_call_ends(app: App, connect: Connect
         await lost
     await until_nothing_is_held(app)
 
-    runner.seconds_a_run = 0.0
+    runner.run_seconds = 0.0
     await stub.Generate(pb.GenerateRequest(bars=32))
     await until_nothing_is_held(app)
 
@@ -162,7 +164,7 @@ async def test_a_full_queue_holds_nothing(app: App, connect: Connect, runner: Ar
     await until_nothing_is_held(app)
 
 
-async def test_a_flood_on_one_connection_keeps_no_other_from_its_pieces(
+async def test_a_flood_on_one_connection_does_not_refuse_calls_of_others(
     app: App, connect: Connect, runner: ArithmeticRunner
 ) -> None:
     flooding = connect()
@@ -170,10 +172,13 @@ async def test_a_flood_on_one_connection_keeps_no_other_from_its_pieces(
 
     async def honest(stub: "pb_grpc.GenerationServiceAsyncStub") -> None:
         for _ in range(5):
-            piece = await stub.Generate(pb.GenerateRequest(bars=1), timeout=30)
-            assert piece.length_ticks == 1920
+            response = await stub.Generate(pb.GenerateRequest(bars=1), timeout=30)
+            assert response.pieces[0].length_ticks == 1920
 
     await asyncio.gather(*(honest(connect()) for _ in range(8)))
+    async with asyncio.timeout(30):
+        while sum(call.done() for call in flood) < 490:
+            await asyncio.sleep(0.05)
     codes = []
     for call in flood:
         with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Reflection as tools use it, in both versions of its protocol, over a real socket."""
+"""Reflection in both versions of its protocol, over a real socket."""
 
 from collections.abc import AsyncIterator
 from typing import TypeAlias
@@ -22,7 +22,7 @@ SERVICES = {
 
 
 async def answers(channel: grpc.aio.Channel, version: str, *requests: bytes) -> list[ServerReflectionResponse]:
-    """What comes back for these bytes; v1 has the same messages as v1alpha, under another name."""
+    """The responses to these requests; v1 has the same messages as v1alpha under another name."""
     call: Bytes = channel.stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
 
     async def sent() -> AsyncIterator[bytes]:
@@ -58,7 +58,7 @@ async def test_every_service_that_is_named_can_be_described(channel: grpc.aio.Ch
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_the_contract_is_told_as_it_is(channel: grpc.aio.Channel, version: str) -> None:
+async def test_reflection_returns_the_contract(channel: grpc.aio.Channel, version: str) -> None:
     (answer,) = await answers(channel, version, symbol("fantasia.v1.GenerateRequest"))
     (data,) = answer.file_descriptor_response.file_descriptor_proto
     ours = FileDescriptorProto()

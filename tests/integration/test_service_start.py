@@ -1,4 +1,4 @@
-"""A start that never ends, and signals at any moment of it."""
+"""Starts that hang, and signals at any moment of the start."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal: Linux tells what it would do with each."""
+    """Whether the process has a handler for the signal, as Linux reports it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 def listening(pid: int) -> bool:
-    """Whether it listens on both of its ports: it is loaded, and its warm-up goes on."""
+    """Whether the process listens on both ports: the model is loaded, and the warm-up is running."""
     return sum(each.status == psutil.CONN_LISTEN for each in psutil.Process(pid).net_connections("tcp")) == 2
 
 
@@ -42,7 +42,7 @@ def listening(pid: int) -> bool:
 def test_a_signal_ends_the_start_at_any_moment(number: signal.Signals, seconds: float) -> None:
     with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT) as process:  # noqa: S603
         try:
-            # Python itself has one for SIGINT; ours for SIGTERM comes last.
+            # Python has its own handler for SIGINT; the server sets the one for SIGTERM last.
             until(lambda: catches(process.pid, signal.SIGTERM), "it has a handler")
             time.sleep(seconds)
             process.send_signal(number)
@@ -55,7 +55,7 @@ def test_a_signal_ends_the_start_at_any_moment(number: signal.Signals, seconds: 
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("hangs", ["load", "warm-up"])
-def test_a_signal_ends_a_start_that_never_ends(models: Path, hangs: str, number: signal.Signals) -> None:
+def test_a_signal_ends_a_start_that_hangs(models: Path, hangs: str, number: signal.Signals) -> None:
     with start(models, hangs=hangs) as process:
         try:
             if hangs == "warm-up":
@@ -83,11 +83,11 @@ def test_a_start_that_takes_too_long_ends_with_one_sentence_and_code_1(models: P
         assert process.stderr is not None
         assert process.stderr.read() == (
             "python -m server: error: the server was not ready within 2 s: a model takes too long to load or to run "
-            "its first steps; give --startup-timeout-seconds more\n"
+            "its first steps; raise --startup-timeout-seconds\n"
         )
 
 
-def test_a_run_that_never_ends_does_not_keep_the_process(models: Path) -> None:
+def test_a_run_that_hangs_does_not_keep_the_process(models: Path) -> None:
     with start(models, "--drain-seconds", "0.5", hangs="run") as process:
         try:
             server = serving(process)
@@ -104,7 +104,7 @@ def test_a_run_that_never_ends_does_not_keep_the_process(models: Path) -> None:
 
 @pytest.fixture
 def unshare() -> list[str]:
-    """A command that runs another as the first process of its container."""
+    """A command that runs another command as the first process of a container."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare")
     if subprocess.run([*UNSHARE, "true"], capture_output=True).returncode:  # noqa: S603
@@ -113,7 +113,7 @@ def unshare() -> list[str]:
 
 
 def first_process(container: "subprocess.Popen[str]") -> int:
-    """Process id, out here, of the container's first process once it runs Python."""
+    """Process id, outside the container, of its first process, once that runs Python."""
     found: list[int] = []
 
     def there() -> bool:

@@ -1,4 +1,4 @@
-"""The shipped network is large enough for ONNX Runtime to share its products out among threads."""
+"""The shipped network is large enough for ONNX Runtime to use several threads."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import server.engine.onnx_runner
+import runtime.session
 from music.bundle import load_bundle
-from server.engine.onnx_runner import OnnxRunner
-from server.engine.primers import SLICE_TOKENS
-from server.engine.runner import Chunk
+from runtime.host_runner import HostRunner
+from runtime.runner import Chunk
+from server.engine.prefill_queue import SLICE_TOKENS
 
 SLOTS = 64
 RUNS = 3
 
 
 def written(precision: Literal["auto", "float32"], *, threads: int) -> NDArray[np.int64]:
-    """What every slot writes after a primer, (slots, tokens): as a rule another for another last bit of the state."""
+    """Tokens of every slot after a primer, their log-probabilities, and the state, (slots, values)."""
     bundle = load_bundle(Path("models/chorales"))
-    runner = OnnxRunner(bundle, slots=SLOTS, provider="cpu", threads=threads, precision=precision)
+    runner = HostRunner(bundle, slots=SLOTS, provider="cpu", threads=threads, precision=precision)
     steps = runner.chunk_sizes[-1]
     for slot in range(SLOTS):
         runner.reset(slot, slot)
@@ -34,10 +34,12 @@ def written(precision: Literal["auto", "float32"], *, threads: int) -> NDArray[n
             temperature=np.full(SLOTS, 1.5, np.float32),
             top_k=np.zeros(SLOTS, np.int64),
             top_p=np.ones(SLOTS, np.float32),
-            allowed=np.ones((SLOTS, runner.vocabulary), np.bool_),
+            bias=np.zeros((1, runner.vocabulary), np.float32),
+            bias_index=np.zeros((SLOTS, steps), np.int64),
         )
-        chunks.append(runner.decode(chunk))
-    state = np.stack([runner._state.of(slot)["h"].view(np.int32).reshape(-1) for slot in range(SLOTS)])  # bit for bit
+        decoded = runner.decode(chunk)
+        chunks += [decoded.tokens, decoded.log_probabilities.view(np.int32)]  # bit for bit
+    state = np.stack([runner.state(slot)["h"].view(np.int32).reshape(-1) for slot in range(SLOTS)])
     return np.concatenate([*chunks, state], axis=1)
 
 
@@ -47,6 +49,6 @@ def test_threads_do_not_change_a_bit(
     monkeypatch: pytest.MonkeyPatch, precision: Literal["auto", "float32"], spinning: bool
 ) -> None:
     alone = written(precision, threads=1)
-    monkeypatch.setattr(server.engine.onnx_runner, "may_spin", lambda threads, cpu: spinning)
+    monkeypatch.setattr(runtime.session, "may_spin", lambda threads, cpu: spinning)
     for threads in (2, 3):
         assert np.array_equal(written(precision, threads=threads), alone)

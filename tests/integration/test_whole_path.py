@@ -1,4 +1,4 @@
-"""From three scores to MIDI bytes, through every command that a user would type."""
+"""From three scores to MIDI bytes, through every command that a user needs."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""The commands of `python -m training`, a module each.
+"""The commands of `python -m training`, one module each.
 
-Each imports what it needs when it runs: `evaluate` works where neither torch nor music21 is installed.
+A command imports what it needs only when it runs, so `evaluate` works without torch and music21.
 """

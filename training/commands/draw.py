@@ -1,17 +1,17 @@
-"""`python -m training draw`: the network of a bundle as a figure."""
+"""`python -m training draw`: draw the network of a bundle."""
 
 from pathlib import Path
 
 import click
 
-from training.commands.output import OutputPath
+from training.commands.options import OutputPath
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--out", type=OutputPath(dir_okay=False, path_type=Path), required=True, help="Figure: .png or .svg.")
 def draw(bundle: Path, out: Path) -> None:
-    """Draw the network of a bundle, read from its ONNX graph: every box is a node with its weights."""
+    """Draw the network of a bundle from its ONNX graph. Each box is a node with its weights."""
     from training.drawing import draw_bundle
     from training.errors import ExportError
 

@@ -1,4 +1,4 @@
-"""`python -m training prepare`: scores into one array file."""
+"""`python -m training prepare`: read scores into a corpus file."""
 
 import re
 from collections import defaultdict
@@ -8,85 +8,111 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from music.note_counts import in_words
-from training.commands.output import OutputPath
+from music.note_counts import format_counts
+from training.commands.options import OutputPath
 
 if TYPE_CHECKING:
-    from training.corpus import Corpus
-    from training.prepare import Report
-    from training.sources import Source
+    from training.corpus.prepare import Report
+    from training.corpus.sources import Source
+    from training.corpus.store import Corpus
 
-_MOST_NAMED: Final = 50
-"""More files or tunes than this are counted by reason, with a few of their names."""
+_MAX_NAMED: Final = 50
+"""If more files or tunes than this are skipped, the summary counts them by reason, with a few names."""
 _EXAMPLES: Final = 3
 _NUMBER: Final = re.compile(r"\d+(?:[,.]\d+)*")
 
 
 @click.command()
 @click.argument("source")
-@click.option("--out", type=OutputPath(dir_okay=False, path_type=Path), required=True, help="Array file to write.")
+@click.option("--out", type=OutputPath(dir_okay=False, path_type=Path), required=True, help="Corpus file to write.")
+@click.option(
+    "--source",
+    "folders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Folder with copies of the files of `piano`; may be given several times.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=None,
-    help="Reading processes.",
-    show_default="as many as this process may use cores for",
+    help="Processes that read files.",
+    show_default="the number of usable cores",
 )
 @click.option(
-    "--file-seconds", type=click.FloatRange(min=0, min_open=True), default=600.0, help="Longest time for one file."
+    "--file-seconds", type=click.FloatRange(min=0, min_open=True), default=600.0, help="Time limit for one file."
 )
-@click.option("--no-repeats", is_flag=True, help="Read every bar once, as written; otherwise repeats are played out.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-def prepare(source: str, out: Path, workers: int | None, file_seconds: float, no_repeats: bool, quiet: bool) -> None:
-    """Read a corpus into one array file.
+@click.option("--no-repeats", is_flag=True, help="Read every bar once, as written, instead of playing repeats.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def prepare(
+    source: str,
+    out: Path,
+    folders: tuple[Path, ...],
+    workers: int | None,
+    file_seconds: float,
+    no_repeats: bool,
+    quiet: bool,
+) -> None:
+    """Read scores into one corpus file, split into training, validation and test pieces.
 
-    SOURCE is `chorales` (the Bach chorales that music21 brings, in their canonical split), `folk` (the dance tunes
-    and airs that it brings and that may be used, split by tune family), or a folder of MIDI, MusicXML, ABC,
-    Humdrum or MEI files, split by piece.
+    SOURCE is a folder of MIDI, MusicXML, ABC, Humdrum or MEI files, or one such file, split by piece; `chorales`, the
+    Bach chorales of music21 in their canonical split; `folk`, dance tunes and airs of music21 with free licences,
+    split by tune family; or `piano`, piano pieces with free licences from the folders of --source.
     """
-    from training.folk import folk_sources, prepare_folk
-    from training.origin import Origin
-    from training.prepare import prepare
+    from training.corpus.folk import folk_sources, prepare_folk
+    from training.corpus.piano import piano_sources, prepare_piano
+    from training.corpus.prepare import prepare
+    from training.corpus.provenance import Origin
+    from training.corpus.reading_pool import ReadLimits
+    from training.corpus.sources import chorale_sources, folder_sources
     from training.readers import ReadOptions, printable_text
-    from training.reading_pool import ReadLimits
-    from training.sources import chorale_sources, folder_sources
 
-    if no_repeats and source in ("chorales", "folk"):
-        raise click.UsageError(f"--no-repeats is for a folder; {source} are read once, as written")
-    passed_over: dict[str, str] = {}
-    splits = origin = None
+    if no_repeats and source in ("chorales", "folk", "piano"):
+        raise click.UsageError(f"--no-repeats is for a folder, not for {source}")
+    if bool(folders) != (source == "piano"):
+        raise click.UsageError("piano needs --source, and nothing else takes it")
+    ignored: dict[str, str] = {}
+    splits = origin = description = None
     if source == "folk":
-        sources, description = folk_sources(), ""
+        sources = folk_sources()
     elif source == "chorales":
         sources, splits = chorale_sources()
         description = "Bach chorales bundled with music21, canonical JSB Chorales split"
+    elif source == "piano":
+        piano = piano_sources(folders)
+        sources, splits, ignored = piano.sources, piano.splits, piano.ignored
     else:
         listing = folder_sources(Path(source), ReadOptions(play_repeats=not no_repeats))
-        sources, passed_over = listing.sources, listing.passed_over
-        description = f"{len(sources)} file{'s' if len(sources) > 1 else ''}"
+        sources, ignored = listing.sources, listing.ignored
         origin = Origin.of(Path(source), ((file.name, file.path) for file in sources))
-    _try_to_write(out, sources)  # before the reading, which may take long
+    _check_output(out, sources)  # before the reading, which may take long
     limits = ReadLimits.of_machine(workers, seconds=file_seconds)
     if workers is not None and limits.workers < workers:
-        click.echo(f"{limits.workers} of {workers} processes: there is no memory for more")
+        click.echo(f"{limits.workers} of {workers} processes: there is not enough memory for more")
     if source == "folk":
         corpus, report = prepare_folk(sources, limits=limits, progress=not quiet)
+    elif source == "piano":
+        corpus, report = prepare_piano(sources, splits or {}, limits=limits, progress=not quiet)
     else:
         corpus, report = prepare(sources, splits, description=description, limits=limits, progress=not quiet)
     corpus.origin = origin
     corpus.save(out)
-    for line in _summary(corpus, report, passed_over):
+    for line in _summary(corpus, report, ignored):
         click.echo(printable_text(line))
-    names = _write_names(out.with_suffix(".skipped.tsv"), {"passed over": passed_over, "skipped": report.skipped})
+    names = _write_names(out.with_suffix(".skipped.tsv"), {"ignored": ignored, "skipped": report.skipped})
     if names is not None:
         click.echo(printable_text(names))
     click.echo(printable_text(f"wrote {out}: {corpus.source}"))
 
 
-def _try_to_write(out: Path, sources: Iterable["Source"]) -> None:
-    """Refuse an output that cannot be written, or that is one of the files to read."""
+def _check_output(out: Path, sources: Iterable["Source"]) -> None:
+    """Check that the output can be written and is not one of the files to read.
+
+    Raises:
+        CorpusError: it cannot be written, or is one of them.
+    """
+    from report.files import check_writable
     from training.errors import CorpusError
-    from training.files import check_writable
     from training.readers import printable
 
     if out.exists() and any(out.samefile(source.path) for source in sources):
@@ -97,57 +123,60 @@ def _try_to_write(out: Path, sources: Iterable["Source"]) -> None:
         raise CorpusError(f"cannot write {printable(out)}: {error.strerror}") from error
 
 
-def _summary(corpus: "Corpus", report: "Report", passed_over: Mapping[str, str]) -> Iterator[str]:
-    from training.corpus import Split
+def _summary(corpus: "Corpus", report: "Report", ignored: Mapping[str, str]) -> Iterator[str]:
+    from training.corpus.store import Split
 
-    yield from _named("passed over", passed_over, lambda name, reason: f"{_suffix(name)}: {reason}")
+    yield from _named("ignored", ignored, lambda name, reason: f"{_suffix(name)}: {reason}")
     yield from _named("skipped", report.skipped, lambda name, reason: reason)
     counts = report.counts
-    yield f"files: {report.read:,} read, {report.failed:,} failed, {len(passed_over):,} passed over"
+    yield f"files: {report.read:,} read, {report.failed:,} failed, {len(ignored):,} ignored"
     yield (
-        f"notes: {counts.struck:,} struck + {counts.repeated:,} by repeats = "
+        f"notes: {counts.written:,} written + {counts.repeated:,} added by repeats = "
         f"{counts.kept:,} kept + {counts.left_out.total():,} left out"
     )
-    yield f"  left out: {in_words(counts.left_out)}"
-    yield f"  changed: {in_words(counts.changed)}"
-    yield f"  beside notes: {in_words(counts.other)}"
+    yield f"  left out: {format_counts(counts.left_out)}"
+    yield f"  changed: {format_counts(counts.changed)}"
+    yield f"  other: {format_counts(counts.other)}"
     if report.unbalanced or not counts.balanced or counts.kept != corpus.note_count:
         named = ", ".join(sorted(report.unbalanced)[:_EXAMPLES]) or "the corpus as a whole"
-        yield f"warning: the counts do not add up, which is a defect of Fantasia, in {named}; the corpus is usable"
+        yield f"warning: the note counts of {named} do not add up. This is a defect of Fantasia; the corpus is usable"
     if report.duplicates:
         groups = "1 group" if len(report.duplicates) == 1 else f"{len(report.duplicates)} groups"
-        where = "cut into sections, so each is on all sides" if report.sections else "each on one side of the split"
+        where = "cut into sections, so in all splits" if report.sections else "each group in one split"
         yield f"near-duplicates: {sum(report.duplicates):,} pieces in {groups}, {where}"
     yield "pieces: " + ", ".join(f"{corpus.count(split)} {split.name.lower()}" for split in Split)
 
 
 def _named(what: str, reasons: Mapping[str, str], kind: Callable[[str, str], str]) -> Iterator[str]:
-    """Every name with its reason; of many, how many there are of each kind, and some of their names."""
-    if len(reasons) <= _MOST_NAMED:
+    """Every name with its reason. If there are many, their number by kind of reason, with a few names."""
+    if len(reasons) <= _MAX_NAMED:
         yield from (f"{what} {name}: {reason}" for name, reason in sorted(reasons.items()))
         return
     kinds: dict[str, dict[str, str]] = defaultdict(dict)
     for name, reason in sorted(reasons.items()):
         label = kind(name, reason)
-        kinds[_NUMBER.sub("N", label)][name] = label  # reasons that tell a line or an offset are of one kind
+        kinds[_NUMBER.sub("N", label)][name] = label  # reasons that differ only in a number are of one kind
     largest = sorted(kinds.items(), key=lambda item: -len(item[1]))
-    for pattern, labels in largest[:_MOST_NAMED]:
+    for pattern, labels in largest[:_MAX_NAMED]:
         different = len(set(labels.values())) > 1
         examples = ", ".join(list(labels)[:_EXAMPLES]) + (", ..." if len(labels) > _EXAMPLES else "")
         yield f"{what} {len(labels):,}: {pattern if different else next(iter(labels.values()))} ({examples})"
-    if len(kinds) > _MOST_NAMED:
-        rest = sum(len(labels) for _, labels in largest[_MOST_NAMED:])
-        yield f"{what} {rest:,}: for {len(kinds) - _MOST_NAMED:,} other reasons"
+    if len(kinds) > _MAX_NAMED:
+        rest = sum(len(labels) for _, labels in largest[_MAX_NAMED:])
+        yield f"{what} {rest:,}: for {len(kinds) - _MAX_NAMED:,} other reasons"
 
 
 def _write_names(path: Path, left_out: Mapping[str, Mapping[str, str]]) -> str | None:
-    """Write every name that the summary does not tell, and say where; without any, remove what was written before."""
+    """Write the names that the summary left out, and return a line that says where.
+
+    If it left out none, remove an older file.
+    """
+    from report.files import replace_file
     from training.errors import CorpusError
-    from training.files import replace_file
     from training.readers import printable, printable_text
 
     try:
-        if all(len(reasons) <= _MOST_NAMED for reasons in left_out.values()):
+        if all(len(reasons) <= _MAX_NAMED for reasons in left_out.values()):
             path.unlink(missing_ok=True)
             return None
         lines = [

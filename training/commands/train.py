@@ -1,19 +1,44 @@
-"""`python -m training train`: a network from an array file."""
+"""`python -m training train`: train a network on a corpus."""
 
 import re
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from music.manifest import NAME_PATTERN
-from training.commands.interruption import interruptible
-from training.commands.output import OutputPath
-from training.commands.overrides import parsed
+from training.commands.options import OutputPath, parse_overrides, training_options
 
 
-def exported(folder: Path, models: Path = Path("models")) -> str:
-    """The command that writes a run as a bundle, under the name of its folder where a model can be called so."""
+@contextmanager
+def exit_on_stop(folder: Path, next_steps: str = "") -> Iterator[None]:
+    """If a signal stops the training, say how to resume it, and exit with 128 plus the signal's number.
+
+    Args:
+        folder: where its checkpoints are.
+        next_steps: text after "the same command".
+    """
+    from training.errors import StoppedError
+
+    try:
+        yield
+    except StoppedError as stopped:
+        click.echo(f"{stopped}; a checkpoint is saved in {folder}\nresume:  the same command{next_steps}", err=True)
+        raise SystemExit(128 + stopped.signal) from None
+    except KeyboardInterrupt:
+        click.echo(
+            f"stopped without a new checkpoint: progress since the last checkpoint in {folder} is lost. The same "
+            "command resumes from that checkpoint",
+            err=True,
+        )
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+def export_command(folder: Path, models: Path = Path("models")) -> str:
+    """The command that exports a run, under the name of its folder if that is a valid model name."""
     name = folder.name if re.fullmatch(NAME_PATTERN, folder.name) else "NAME"
     return shlex.join([".venv/bin/python", "-m", "training", "export", str(folder), "--out", str(models / name)])
 
@@ -29,75 +54,79 @@ def run_training(
     quiet: bool,
     models: Path = Path("models"),
 ) -> None:
-    """Train as the command does, and say what came of it. Ends the command where a signal asked for that.
+    """Train as the command does, and print the result. Exits if a signal stops the training.
 
-    `models` is where the bundle is to go.
+    Args:
+        config: name or file of the configuration, or `auto`.
+        corpus: file that `prepare` wrote.
+        folder: of the run.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads; 0 for automatic.
+        changes: overrides of the configuration.
+        quiet: whether to show no progress bar.
+        models: folder for the bundle, for the printed export command.
 
     Raises:
-        FantasiaError: as of `automatic` and `train`.
+        FantasiaError: see `resolve_auto_config` and `train`.
     """
-    from training.auto import AUTO
-    from training.config import NOT_FOR_MUSIC, load_config
-    from training.devices import chosen_device
-    from training.distributed import leading
-    from training.run import automatic, train
-    from training.threads import use_threads
+    from training.auto_config import AUTO
+    from training.config import TEST_CONFIGS, load_config
+    from training.loop.distributed import is_main_process
+    from training.loop.hardware import resolve_device, set_threads
+    from training.run import resolve_auto_config, train
 
-    device = chosen_device(device)
-    then = (
-        ", with more epochs if you add --set training.epochs=N (make train: EPOCHS=N)\n"
-        f"write the model as it is:  {exported(folder, models)}"
+    device = resolve_device(device)
+    next_steps = (
+        "; for more epochs add --set training.epochs=N (make train: EPOCHS=N)\n"
+        f"export the model as it is:  {export_command(folder, models)}"
     )
-    with interruptible(folder, then):
+    with exit_on_stop(folder, next_steps):
         if config == AUTO:
-            chosen, reasons = automatic(corpus, folder, changes, device=device)
+            chosen, reasons = resolve_auto_config(corpus, folder, changes, device=device)
         else:
             chosen, reasons = load_config(config, changes), ()
-        used = use_threads(threads, chosen)
-        if leading():
+        used = set_threads(threads, chosen)
+        if is_main_process():
             for reason in reasons:
                 click.echo(f"auto: {reason}")
-            if config in NOT_FOR_MUSIC:
-                click.echo(f"WARNING: {NOT_FOR_MUSIC[config]}")
+            if config in TEST_CONFIGS:
+                click.echo(f"WARNING: {TEST_CONFIGS[config]}")
             click.echo(f"training on {device}, {used} CPU thread{'s' if used > 1 else ''}")
-        trained = train(chosen, corpus, folder, device=device, progress=not quiet, reasons=reasons, say=click.echo)
-    if not leading():
+        result = train(chosen, corpus, folder, device=device, progress=not quiet, reasons=reasons, report=click.echo)
+    if not is_main_process():
         return
-    best, settings = trained.best, chosen.training
+    best, settings = result.best, chosen.training
     click.echo(f"best epoch {best.epoch}: {best.valid_loss:.4f} nats per note-step, accuracy {best.valid_accuracy:.2%}")
-    if trained.epochs < settings.epochs:
+    if result.epochs < settings.epochs:
         click.echo(
-            f"ended after {trained.epochs} epochs, the last {settings.patience} of them without a better validation "
-            "loss; a greater --set training.patience=N (make train: PATIENCE=N) goes on"
+            f"stopped early after {result.epochs} epochs: the validation loss did not improve in the last "
+            f"{settings.patience}. To continue, raise --set training.patience=N (make train: PATIENCE=N)"
         )
-    if trained.sharpness is not None:
-        click.echo(f"logit scale {trained.sharpness:.2f} (lowest validation loss)")
+    if result.logit_scale is not None:
+        click.echo(f"logit scale {result.logit_scale:.2f} (lowest validation loss)")
 
 
 @click.command()
 @click.argument("config", default="auto")
-@click.option("--corpus", type=click.Path(path_type=Path), required=True, help="What `prepare` wrote.")
+@click.option("--corpus", type=click.Path(path_type=Path), required=True, help="File that `prepare` wrote.")
 @click.option("--run", "folder", type=OutputPath(file_okay=False, path_type=Path), required=True, help="Run folder.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to train.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 chooses by size and machine.")
-@click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change the configuration.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@training_options
 def train(
     config: str, corpus: Path, folder: Path, device: str, threads: int, overrides: tuple[str, ...], quiet: bool
 ) -> None:
-    """Train a network, or go on where a run stopped.
+    """Train a network, or resume a run.
 
-    CONFIG is a named configuration (`chorales`, `folk`, `piano`, `origin`), a TOML file, or `auto`, which looks at the
-    corpus and chooses tokenizer, sizes and schedule for it. `smoke` is a network for tests.
+    CONFIG is a named configuration (`chorales`, `folk`, `piano`, `origin`), a TOML file, or `auto`, which chooses
+    tokenizer, network size and schedule for the corpus. `smoke` is a network for tests.
 
-    Ctrl-C, or SIGTERM, saves what the training has reached and stops; the same command goes on from there, with more
-    epochs if you --set training.epochs. `export` writes the model as it is at any time.
+    Ctrl-C or SIGTERM saves a checkpoint and stops. The same command resumes from it, with more epochs if you
+    --set training.epochs. `export` works at any time.
 
-    Under torchrun several processes share the rows of each step: torchrun --nproc-per-node 2 -m -- training train ...
+    Under torchrun several processes share each batch: torchrun --nproc-per-node 2 -m -- training train ...
     """
-    from training.distributed import leading
+    from training.loop.distributed import is_main_process
 
-    changes = parsed(overrides)
+    changes = parse_overrides(overrides)
     run_training(config, corpus, folder, device=device, threads=threads, changes=changes, quiet=quiet)
-    if leading():
-        click.echo(f"write it as a bundle:  {exported(folder)}")
+    if is_main_process():
+        click.echo(f"export the model:  {export_command(folder)}")

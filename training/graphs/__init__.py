@@ -1,7 +1,7 @@
-"""The network as ONNX graphs: `prefill` reads a whole sequence, `decode` draws K tokens in one run.
+"""Builds the ONNX graphs of a network: `prefill` reads a whole sequence, `decode` samples K tokens in one run.
 
-All graphs share one file of weights. Decoding is unrolled: each step is a written-out LSTM cell, then the sampler,
-then whatever runs beside the LSTM (grammar, clock, voices), which are table lookups too. It comes in two precisions.
+All graphs share one file of weights. Decoding is unrolled: each step is a written-out LSTM cell, the sampler, and table
+lookups for grammar, position and voices. It comes in float32 and int8. `from_bundle` loads a network from its graphs.
 """
 
 from training.graphs.arithmetic import ARITHMETIC

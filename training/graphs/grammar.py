@@ -1,48 +1,58 @@
-"""The grammar in the decode graph: one automaton, or several in step."""
+"""The grammar in the decode graph: one automaton, or several that advance in step."""
+
+from collections.abc import Sequence
+
+from onnx import TensorProto
 
 from training.graphs.builder import Graph
 
 
 class Grammar:
-    """Nodes for `music.automata.Grammar`. States are (batch,) int64, one for each automaton."""
+    """Adds the nodes of a `music.grammar.Grammar`. States are (batch,) int32, one for each automaton."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def parted(self, joint: str) -> list[str]:
-        """The states that one number stands for."""
-        graph = self._graph
-        states = []
-        for count in reversed(graph.weights.automaton_states[1:]):
-            size = graph.integers(count)
-            states.append(graph.op("Mod", joint, size))
-            joint = graph.op("Div", joint, size)
-        return [joint, *reversed(states)]
+    def split(self, joint: str) -> list[str]:
+        """The states of the automata from their joint state, one number."""
+        states = split_states(self._graph, joint, self._graph.weights.automaton_states)
+        return [self._graph.op("Cast", state, to=TensorProto.INT32) for state in states]
 
     def joint(self, states: list[str]) -> str:
-        """One number for the states."""
+        """The joint state: one number for the states of all automata."""
         graph = self._graph
-        joint = states[0]
-        for state, count in zip(states[1:], graph.weights.automaton_states[1:], strict=True):
+        joint, *others = (graph.op("Cast", state, to=TensorProto.INT64) for state in states)
+        for state, count in zip(others, graph.weights.automaton_states[1:], strict=True):
             joint = graph.op("Add", graph.op("Mul", joint, graph.integers(count)), state)
         return joint
 
-    def penalties(self, states: list[str]) -> list[str]:
-        """What each automaton adds to logits, (batch, vocabulary): it pushes out of reach what may not come."""
+    def mask(self, logits: str, states: list[str]) -> str:
+        """Logits (batch, vocabulary) plus 0, or `GRAMMAR_PENALTY` for tokens that an automaton forbids."""
         graph = self._graph
-        return [
-            graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), state) for index, state in enumerate(states)
-        ]
+        penalties = []
+        for index, state in enumerate(states):
+            row = state
+            if graph.weights.shared_penalties[index]:
+                row = graph.op("Gather", graph.weight(f"grammar_row_{index}"), state)
+            penalties.append(graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), row))
+        return graph.op("Sum" if len(penalties) > 1 else "Add", logits, *penalties)
 
-    def after(self, states: list[str], token: str) -> list[str]:
-        """The states after a token (batch,)."""
+    def advance(self, states: list[str], token: str) -> list[str]:
+        """The states after the tokens (batch,)."""
         graph = self._graph
-        vocabulary = graph.integers(graph.weights.vocabulary)
-        return [
-            graph.op(
-                "Gather",
-                graph.weight(f"grammar_successor_{index}"),
-                graph.op("Add", graph.op("Mul", state, vocabulary), token),
-            )
-            for index, state in enumerate(states)
-        ]
+        after = []
+        for index, state in enumerate(states):
+            column = graph.op("Gather", graph.weight(f"grammar_column_{index}"), token)
+            place = graph.op("Add", column, state)
+            after.append(graph.op("Gather", graph.weight(f"grammar_successor_{index}"), place))
+        return after
+
+
+def split_states(graph: Graph, joint: str, counts: Sequence[int]) -> list[str]:
+    """The states of some automata, which have `counts` states, from their joint state (...) int64."""
+    states: list[str] = []
+    for count in reversed(counts[1:]):
+        size = graph.integers(count)
+        states.append(graph.op("Mod", joint, size))
+        joint = graph.op("Div", joint, size)
+    return [joint, *reversed(states)]

@@ -1,72 +1,73 @@
-"""What one product of a voices' row with a matrix gives: every lookup of the step, the profile, and the next row."""
+"""The matrix of a decode step: its product with a row of the voices gives lookups, profile and next row."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from music.linear_voicing import Features, LinearVoicing
-from music.voicing import DECAYS, PITCH_CLASSES
+from music.linear_voice_tracker import LinearFeatures, LinearVoiceTracker
+from music.voice_tracker import DECAYS, PITCH_CLASSES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookups:
-    """A lookup is a number that is whole once it is cut off, plus where its table begins, which the clock decides.
+    """Lookups are row indices of tables: whole numbers, after a bound, plus the table's first row.
 
-    In order: rows of the table of embeddings (the previous token, the clock, what the network is told of the voices),
-    rows of the table of columns (a heard token of each voice, and the plain output), and the root of the profile.
+    In order: rows of the table of embeddings (previous token, position, features of the voices), rows of the table of
+    columns (the last pitch of each voice, and the plain output), and the root of the profile.
     """
 
     counts: tuple[int, ...]
-    """How many there are of each."""
+    """Number of lookups of each of these three kinds."""
     widths: tuple[int, ...]
-    """Columns of the parts of the product: lookups, the profile and its sums if the network is told of it, the row."""
+    """Columns of the parts of the product: lookups, profile and its sums if the network has one, next row."""
     step: NDArray[np.float32]
-    """(size, columns): the matrix."""
+    """(size, columns) float32, the matrix."""
     begin: NDArray[np.float32]
-    """(clock rows, lookups): what is added to them."""
+    """(position indices, lookups) float32, first rows of the tables, added to the lookups."""
     bound: NDArray[np.float32]
-    """(clock rows, lookups): what bounds them then."""
+    """(position indices, lookups) float32, upper bounds of the sums."""
 
     @classmethod
     def of(
         cls,
-        linear: LinearVoicing,
+        linear: LinearVoiceTracker,
         *,
-        told: NDArray[np.integer],
+        features: NDArray[np.integer],
         tables: NDArray[np.integer],
-        heard_tables: list[int],
-        profiled: bool,
+        column_rows: list[int],
+        with_profile: bool,
     ) -> "Lookups":
-        """Lookups of a network.
+        """The lookups of a network.
 
         Args:
-            linear: the rows.
-            told: which of `linear.features` the network is told.
-            tables: (clock rows, 1 + told): the clock's own row of the embeddings, and where each feature's rows begin.
-            heard_tables: where the rows of each voice begin in the table of columns; last, the row of the plain output.
-            profiled: whether the network is told of the profile.
+            linear: the voices.
+            features: indices of those of `linear.features` that the network sees.
+            tables: (position indices, 1 + features): the row of the position's embedding, and the first row of each
+                feature's embeddings.
+            column_rows: first row of each voice in the table of columns; last, the row of the plain output.
+            with_profile: whether the network sees the profile.
         """
         none = np.zeros((linear.size, 1), np.float32)
-        constant = Features(none, none[0], np.full(1, np.inf, np.float32))
+        constant = LinearFeatures(none, none[0], np.full(1, np.inf, np.float32))
         parts = (
-            Features.joined(linear.previous, constant, linear.features.chosen(told)),
-            Features.joined(linear.heard, constant),
-            linear.heard.chosen(np.array([linear.voicing.voices - 1])),
+            LinearFeatures.concatenate(linear.previous, constant, linear.features.select(features)),
+            LinearFeatures.concatenate(linear.last_pitches, constant),
+            linear.last_pitches.select(np.array([linear.tracker.voices - 1])),
         )
-        lookups = Features.joined(*parts)
+        lookups = LinearFeatures.concatenate(*parts)
         blocks = [lookups.weights]
-        if profiled:
+        if with_profile:
             sums = np.kron(np.eye(len(DECAYS)), np.ones((PITCH_CLASSES, PITCH_CLASSES))).astype(np.float32)
             blocks += [linear.profile.weights, linear.profile.weights @ sums]
         blocks.append(linear.advance)
-        clocks = len(tables)
+        positions = len(tables)
         begin = np.concatenate(
             [
-                np.zeros((clocks, 1)),
+                np.zeros((positions, 1)),
                 tables,
-                np.broadcast_to(heard_tables, (clocks, len(heard_tables))),
-                np.zeros((clocks, 1)),
+                np.broadcast_to(column_rows, (positions, len(column_rows))),
+                np.zeros((positions, 1)),
             ],
             axis=1,
         ).astype(np.float32)

@@ -1,66 +1,88 @@
-"""The graph that reads a whole sequence at once."""
+"""The prefill and score graphs: read a whole sequence in one run."""
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from music.voicing import DECAYS, PITCH_CLASSES
-from server.engine.precision import Precision
+from music.graph_names import NEXT, POSITIONS, REMAINING, VOICE_STATE
+from music.voice_tracker import DECAYS, PITCH_CLASSES
+from runtime.precision import Precision
 from training.graphs.builder import MICROSOFT, Graph
-from training.graphs.inputs import inputs
-from training.graphs.voices import ReadVoices
+from training.graphs.grammar import split_states
+from training.graphs.remaining import is_unknown, remaining_embedding
+from training.graphs.voices import PrefillVoices
 from training.graphs.weights import Weights
 
 
 def prefill_graph(weights: Weights, precision: Precision = "float32", *, scoring: bool = False) -> onnx.ModelProto:
-    """A whole sequence at once; `scoring` gives logits too, which whoever only continues it does not need.
+    """Build the graph that reads a whole sequence.
 
-    In int8 the scale of the activations is taken from the run, whole rows of it, so one row must have a run to itself.
+    Inputs:
+        previous: (time, batch) int64, the token before each token.
+        clock_rows: (time, batch) int64, the position index of each token.
+        lengths: (batch,) int32.
+        h, c: (layers, batch, hidden) float32, the LSTM state before the first token.
+        grammar: (time, batch) int64, joint states of the automata with features; only if the network has such
+            features.
+        remaining: (time, batch) int64, remaining lengths before each token, -1 where not known; only if the network has
+            this input.
+        registers: (time, batch, size) int64; only if the network has voices.
+        profile: (time, batch, decays, 12) float32; only if the network has voices.
 
-    Inputs: `previous` and `clock_rows` (time, batch) int64, `lengths` (batch,) int32, `h` and `c`
-    (layers, batch, hidden) float32; `grammar` (time, batch) int64 if the network is told of the grammar's states;
-    `registers` (time, batch, registers) int64 and `profile` (time, batch, decays, 12) float32 if it has voices.
-    Outputs: `h_next`, `c_next` after each row's own length, and `logits` (time, batch, vocabulary) if scoring; those
-    past the length are meaningless.
+    Outputs: `h_next` and `c_next` after each row's own length, and with `scoring` also `logits` (time, batch,
+    vocabulary). Logits past a row's length are meaningless.
+
+    Args:
+        weights: of the network.
+        precision: `int8` takes the scale of the activations from the whole run, so each run must hold a single row.
+        scoring: whether the graph has the output `logits`.
     """
     graph = Graph("score" if scoring else "prefill", weights)
     layers, hidden = weights.layers, weights.hidden
     previous = graph.input("previous", TensorProto.INT64, ("time", "batch"))
-    clock_rows = graph.input("clock_rows", TensorProto.INT64, ("time", "batch"))
+    position_indices = graph.input(POSITIONS, TensorProto.INT64, ("time", "batch"))
     lengths = graph.input("lengths", TensorProto.INT32, ("batch",))
     h = graph.split(graph.input("h", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
     c = graph.split(graph.input("c", TensorProto.FLOAT, (layers, "batch", hidden)), layers, axis=0)
-    grammar = graph.input("grammar", TensorProto.INT64, ("time", "batch")) if weights.told_grammar else ""
-    values = inputs(graph, previous, clock_rows, grammar)
-    if weights.voicing is not None:
-        size = weights.voicing.size
-        registers = graph.input("registers", TensorProto.INT64, ("time", "batch", size))
+    grammar: list[str] = []
+    if weights.uses_grammar:
+        joint = graph.input("grammar", TensorProto.INT64, ("time", "batch"))
+        grammar = split_states(graph, joint, weights.automaton_states[: weights.feature_automata])
+    values = graph.embedding(previous, position_indices, grammar)
+    if weights.remaining is not None:
+        remaining = graph.input(REMAINING, TensorProto.INT64, ("time", "batch"))
+        values = graph.op(
+            "Add", values, remaining_embedding(graph, remaining, is_unknown(graph, remaining), position_indices)
+        )
+    if weights.tracker is not None:
+        size = weights.tracker.size
+        voice_states = graph.input(VOICE_STATE, TensorProto.INT64, ("time", "batch", size))
         shape = ("time", "batch", len(DECAYS), PITCH_CLASSES)
         profile = graph.input("profile", TensorProto.FLOAT, shape)
-        voices = ReadVoices(graph)
-        registers = graph.op("Reshape", registers, graph.integers(-1, size))
-        said = voices.embedding(
-            registers,
+        voices = PrefillVoices(graph)
+        voice_states = graph.op("Reshape", voice_states, graph.integers(-1, size))
+        voice_embedding = voices.embedding(
+            voice_states,
             graph.op("Reshape", profile, graph.integers(-1, len(DECAYS), PITCH_CLASSES)),
-            graph.op("Reshape", clock_rows, graph.integers(-1)),
+            graph.op("Reshape", position_indices, graph.integers(-1)),
         )
-        values = graph.op("Add", values, graph.op("Reshape", said, graph.op("Shape", values)))
+        values = graph.op("Add", values, graph.op("Reshape", voice_embedding, graph.op("Shape", values)))
     h_next, c_next, outputs = [], [], [values]
     for layer in range(layers):
         values, last_h, last_c = _lstm(graph, precision, layer, [values, lengths, h[layer], c[layer]])
-        values = graph.squeezed(values, 1)
+        values = graph.squeeze(values, 1)
         outputs.append(values)
         h_next.append(last_h)
         c_next.append(last_c)
-    for name, parts in (("h_next", h_next), ("c_next", c_next)):
+    for name, parts in (("h" + NEXT, h_next), ("c" + NEXT, c_next)):
         graph.output(graph.op("Concat", *parts, axis=0), name, TensorProto.FLOAT, (layers, "batch", hidden))
     if scoring:
         if weights.skip:
             values = graph.op("Concat", *outputs, axis=-1)
-        flat = graph.op("Reshape", values, graph.integers(-1, weights.seen))
+        flat = graph.op("Reshape", values, graph.integers(-1, weights.output_width))
         logits = graph.op("Gemm", flat, graph.weight("output"), graph.weight("output_bias"), transB=1)
-        if weights.voicing is not None:
-            logits = voices.logits(logits, registers)
+        if weights.tracker is not None:
+            logits = voices.logits(logits, voice_states)
         whole = graph.op("Concat", graph.op("Shape", previous), graph.integers(weights.vocabulary), axis=0)
         logits = graph.op("Reshape", logits, whole)
         graph.output(logits, "logits", TensorProto.FLOAT, ("time", "batch", weights.vocabulary))
@@ -68,13 +90,20 @@ def prefill_graph(weights: Weights, precision: Precision = "float32", *, scoring
 
 
 def _lstm(graph: Graph, precision: Precision, layer: int, inputs: list[str]) -> list[str]:
-    """A layer over the whole sequence, from values (time, batch, width), lengths, h and c.
+    """One LSTM layer over the whole sequence.
 
-    Gives its outputs (time, 1, batch, hidden), and its h and c after each row's length (1, batch, hidden).
+    Args:
+        graph: to add the nodes to.
+        precision: of the products.
+        layer: index of the layer.
+        inputs: values (time, batch, width), lengths (batch,), and h and c, each (1, batch, hidden).
+
+    Returns:
+        outputs (time, 1, batch, hidden), and h and c after each row's length, each (1, batch, hidden).
     """
     weights = graph.weights
     gates, width = 4 * weights.hidden, weights.hidden if layer else weights.embedding
-    zeros = graph.constant(np.zeros((1, gates), np.float32))  # ONNX adds two biases; ours are summed
+    zeros = graph.constant(np.zeros((1, gates), np.float32))  # ONNX has two biases; ours are summed
     bias = graph.op("Concat", graph.weight(f"bias_{layer}", (1, gates)), zeros, axis=1)
     values, *state = inputs
     if precision == "float32":

@@ -36,12 +36,12 @@ _READERS: Final[Mapping[str, Callable[[Path, str, ReadOptions], FileReadings]]] 
 
 
 def read_file(path: Path, name: str, options: ReadOptions | None = None) -> FileReadings:
-    """Read every score of a file, by the reader that its suffix stands for; most files hold one score.
+    """Read every score of a file with the reader for its suffix. Most files hold one score.
 
     Args:
         path: the file.
-        name: what its pieces are called; the pieces of a file of several are `name#1`, `name#2` and so on.
-        options: what the caller decides about the reading; None for the defaults.
+        name: name of the piece; several pieces are named `name#1`, `name#2` and so on.
+        options: options of the reader; None for the defaults.
 
     Raises:
         InvalidScoreError: the file cannot be read, no score in it holds a pitched note, or one lasts too long.

@@ -8,10 +8,10 @@ from typing import Final
 from music.errors import InvalidScoreError
 
 MAX_FILE_BYTES: Final = 64 << 20
-"""Largest score file that is read, and largest score that is unpacked from an archive: 64 MiB."""
+"""Maximum size of a score file, and of a score unpacked from an archive: 64 MiB."""
 
 MAX_MEMBERS: Final = 1_000
-"""Most files of an archive."""
+"""Maximum number of files in an archive."""
 
 _DIRECTORY_ENTRY: Final = b"PK\x01\x02"
 _ENCRYPTED: Final = 1
@@ -43,8 +43,8 @@ class Archive:
         """Unpack one member.
 
         Raises:
-            InvalidScoreError: there is no such member, it is encrypted or damaged, or it is larger than `limit` bytes,
-                be it by what the archive declares or by what comes out.
+            InvalidScoreError: there is no such member, it is encrypted or damaged, or it is larger than `limit` bytes
+                (declared or unpacked).
         """
         try:
             member = self._zip.getinfo(name)
@@ -68,4 +68,4 @@ class Archive:
 
 def _too_large(name: str, limit: int) -> str:
     size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit >> 10} KiB"
-    return f"{name!r} in the archive is larger than {size} unpacked, the largest that is read"
+    return f"{name!r} in the archive is larger than {size} unpacked, the maximum"

@@ -9,7 +9,7 @@ MUSICXML_SUFFIXES: Final = frozenset((".mxl", ".xml", ".musicxml"))
 HUMDRUM_SUFFIXES: Final = frozenset((".krn", ".kern"))
 MEI_SUFFIXES: Final = frozenset((".mei",))
 SUFFIXES: Final = MIDI_SUFFIXES | ABC_SUFFIXES | MUSICXML_SUFFIXES | HUMDRUM_SUFFIXES | MEI_SUFFIXES
-"""Everything that is read."""
+"""All suffixes that have a reader."""
 
 _EXPORT_MUSICXML: Final = "export it as MusicXML"
 _EXPORT_MIDI: Final = "export it as MIDI"
@@ -38,4 +38,4 @@ UNREADABLE: Final[Mapping[str, str]] = {
     **dict.fromkeys((".pdf", ".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".svg", ".ps", ".eps"), _PICTURE),
     **dict.fromkeys((".zip", ".gz", ".tgz", ".bz2", ".xz", ".tar", ".7z", ".rar"), _ARCHIVE),
 }  # fmt: skip
-"""What a file with this suffix is, and what would help."""
+"""What a file with this suffix is, and what the user can do."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 MAX_PLAYED_BARS: Final = 20_000
-"""A structure that plays more bars than this is no piece."""
+"""A score that plays more bars than this is refused."""
 
 
 @dataclass(slots=True)
@@ -15,13 +15,13 @@ class BarMarks:
     repeat_start: bool = False
     """A repeat begins with the bar."""
     repeat_times: int = 0
-    """How often the section that ends with the bar is played; 0 where no repeat ends."""
+    """How often the section that ends with the bar is played; 0 if no repeat ends there."""
     endings: frozenset[int] = frozenset()
-    """Numbers of the bracket over the bar; empty where there is none."""
+    """Numbers of the bracket over the bar; empty if there is none."""
     ending_start: bool = False
     """A bracket begins with the bar."""
     segno: str | None = None
-    """Label of the sign at the bar's start that D.S. leads to; None where there is none."""
+    """Label of the sign at the bar's start that D.S. leads to; None if there is none."""
     coda: str | None = None
     """Label of the coda that begins with the bar."""
     to_coda: str | None = None
@@ -49,7 +49,7 @@ class BarMarks:
 
 
 def play_order(bars: Sequence[BarMarks]) -> list[int] | None:
-    """Indexes of the bars in the order in which they are played; a bar stands there once for each time.
+    """Indexes of the bars in the order in which they are played; a bar that is played twice is in the list twice.
 
     The conventions: a repeat without a start leads to the end of the repeat before it, or to the beginning. A section
     is played twice, or as often as it has endings, or as stated. D.C. and D.S. are followed once; after them repeats

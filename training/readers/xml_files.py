@@ -1,4 +1,4 @@
-"""Scores in XML, plain or compressed, by what the file holds and not by what it is called."""
+"""Scores in XML, plain or compressed. The content decides how a file is read, not its name."""
 
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,7 @@ def score_xml(data: bytes) -> Element:
     """The tree of an XML score, plain or compressed.
 
     Raises:
-        InvalidScoreError: there is none, or it exceeds a bound.
+        InvalidScoreError: there is no score, or it exceeds a bound.
     """
     return parse_xml(_root_file(Archive(data)) if is_archive(data) else data)
 
@@ -58,5 +58,5 @@ def _root_file(archive: Archive) -> bytes:
     if any(name.lower().endswith((".mscx", ".mscz")) for name in archive.names):
         raise InvalidScoreError(_FOREIGN_ROOTS["museScore"])
     if len(scores) != 1:
-        raise InvalidScoreError(f"an archive without {_CONTAINER}, which would name the score in it")
+        raise InvalidScoreError(f"an archive without {_CONTAINER}, the file that names the score")
     return archive.read(scores[0])

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from music.errors import InvalidScoreError
-from training.readers.text import decode_text
+from training.readers.files import decode_text
 
 MAX_DEPTH: Final = 100
 """Deepest nesting of elements that is read."""
@@ -34,7 +34,7 @@ def parse_xml(data: bytes) -> Element:
     if not start:
         raise InvalidScoreError("the file is empty")
     if _HTML.match(start):
-        raise InvalidScoreError("an HTML page, not a score; the download may have given a page in its place")
+        raise InvalidScoreError("an HTML page, not a score; the download may have returned a web page")
     try:
         return _Parser().parse(data.lstrip(b" \t\r\n") if data[:1].isspace() else data)
     except (expat.ExpatError, LookupError, UnicodeError):  # damaged, or in another encoding than it says

@@ -1,7 +1,7 @@
-"""Where the `fantasia` command starts, outside the package so that it comes before gRPC is imported.
+"""Entry point of the `fantasia` command.
 
-The gRPC library reads GRPC_VERBOSITY once, as it loads, and writes its own lines to stderr. Who types
-a command wants our one sentence there; who wants more sets the variable.
+gRPC reads the variable GRPC_VERBOSITY when it is imported, and by default prints its own log to stderr. The command
+prints one sentence there instead. So this module is outside of `fantasia_client`, which imports gRPC.
 """
 
 import io
@@ -14,10 +14,10 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a description may hold what the terminal cannot show
+            stream.reconfigure(errors="replace")  # the terminal may not support every character of a description
     try:
         from fantasia_client.cli import main as command
-    except KeyboardInterrupt:  # loading takes a moment
+    except KeyboardInterrupt:  # the import takes a moment
         sys.exit(130)
 
     command(prog_name="fantasia")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from clients.python.tests.conftest import ScriptedServer
 
 
-def fantasia(server: "ScriptedServer | None", *args: str | Path, **env: str | None) -> Result:
+def fantasia(server: "ScriptedServer | None", *args: object, input: bytes | None = None, **env: str | None) -> Result:
     where = [] if server is None else ["--server", server.address]
-    return CliRunner().invoke(main, [*where, *map(str, args)], env={"FANTASIA_SERVER": None, **env})
+    return CliRunner().invoke(main, [*where, *map(str, args)], input=input, env={"FANTASIA_SERVER": None, **env})
 
 
 def failed(result: Result, *words: str) -> None:
-    """The command ended with exit code 1 and one sentence on stderr."""
+    """The command exited with code 1 and one sentence on stderr."""
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
@@ -34,14 +34,14 @@ def failed(result: Result, *words: str) -> None:
 
 
 def misused(result: Result, *words: str) -> None:
-    """The command ended with exit code 2 and told of its usage."""
+    """The command exited with code 2 and printed its usage."""
     assert result.exit_code == 2
     assert "Usage: " in result.stderr
     for word in words:
         assert word in result.stderr
 
 
-def test_generate_writes_the_midi_and_says_what_it_did(server: "ScriptedServer", midi_path: Path) -> None:
+def test_generate_writes_the_midi_file_and_a_summary(server: "ScriptedServer", midi_path: Path) -> None:
     result = fantasia(server, "generate", "--bars", "8", "--seed", "7", "-o", midi_path)
     assert result.exit_code == 0, result.output
     assert midi_path.read_bytes().startswith(b"MThd")
@@ -73,7 +73,7 @@ def test_every_option_reaches_the_server(server: "ScriptedServer", midi_path: Pa
     assert server.requests == [expected]
 
 
-def test_json_is_all_that_stdout_holds(server: "ScriptedServer", midi_path: Path) -> None:
+def test_json_is_the_only_output_on_stdout(server: "ScriptedServer", midi_path: Path) -> None:
     result = fantasia(server, "generate", "--steps", "24", "-o", midi_path, "--json")
     document = json.loads(result.stdout)
     assert document["output"] == str(midi_path)
@@ -95,7 +95,16 @@ def test_models_are_listed(server: "ScriptedServer") -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("chorales (default): Four-voice chorales.")
     assert result.stdout.count("(default)") == 1
-    for words in ("origin:", "4 voices", "4/4, 3/4", "512 steps, 32 bars", "1,234,567", "temperature 0.9"):
+    for words in (
+        "origin:",
+        "4 voices",
+        "4/4, 3/4",
+        "512 steps, 32 bars",
+        "1,234,567",
+        "temperature 0.9",
+        "60-81, 55-76",
+        "continuation, rewrite voices",
+    ):
         assert words in result.stdout
     documents = json.loads(fantasia(server, "models", "--json").stdout)
     assert [(document["name"], document["default"]) for document in documents] == [
@@ -104,58 +113,87 @@ def test_models_are_listed(server: "ScriptedServer") -> None:
     ]
 
 
-def test_a_server_without_models_says_so(server: "ScriptedServer") -> None:
+def test_pieces_are_evaluated(server: "ScriptedServer", tmp_path: Path) -> None:
+    files = [tmp_path / "a.mid", tmp_path / "b.mid"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    result = fantasia(server, "evaluate", *files, "--model", "origin")
+    assert result.exit_code == 0, result.output
+    pieces = [pb.GivenPiece(midi=b"a.mid"), pb.GivenPiece(midi=b"b.mid")]
+    assert server.requests == [pb.EvaluateRequest(model="origin", pieces=pieces)]
+    assert result.stdout.splitlines() == [
+        line
+        for file in files
+        for line in (
+            f"{file}: 0.250 nats per note-step, 12.5 nats, 1 notes, 50 tokens",
+            "  notes that the model does not see as they are: 1 off_grid",
+            "  left out of the given piece: 2 percussion",
+        )
+    ]
+    documents = json.loads(fantasia(server, "evaluate", *files, "--json").stdout)
+    assert [(document["file"], document["nats"]) for document in documents] == [(str(file), 12.5) for file in files]
+
+
+def test_a_refused_file_is_named(server: "ScriptedServer", midi_path: Path) -> None:
+    midi_path.write_bytes(b"no MIDI")
+    violation = BadRequest.FieldViolation(field="pieces[0].midi", description="cannot be read")
+    refusal = BadRequest(field_violations=[violation])
+    server.script.append(server.fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong", refusal))
+    failed(fantasia(server, "evaluate", midi_path), f"Error: {midi_path}: cannot be read")
+
+
+def test_a_server_without_models_is_reported(server: "ScriptedServer") -> None:
     server.script.append(lambda *_: pb.ListModelsResponse())
-    assert "no model" in fantasia(server, "models").stdout
+    assert "not loaded a model" in fantasia(server, "models").stdout
 
 
 def test_health_has_an_exit_code(server: "ScriptedServer") -> None:
     result = fantasia(server, "health")
-    assert (result.exit_code, result.stdout) == (0, f"{server.address} takes work: SERVING\n")
+    assert (result.exit_code, result.stdout) == (0, f"{server.address} is ready: SERVING\n")
     server.set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-    failed(fantasia(server, "health"), "does not take work", "NOT_SERVING")
+    failed(fantasia(server, "health"), "is not ready", "NOT_SERVING")
 
 
-def test_the_server_can_come_from_the_environment(server: "ScriptedServer") -> None:
+def test_the_server_is_read_from_the_environment(server: "ScriptedServer") -> None:
     result = fantasia(None, "models", FANTASIA_SERVER=server.address)
     assert result.exit_code == 0
 
 
-def test_a_wrong_address_in_the_environment_has_exit_code_2() -> None:
+def test_an_invalid_address_in_the_environment_has_exit_code_2() -> None:
     result = fantasia(None, "models", FANTASIA_SERVER="http://localhost:50051")
     misused(result, "FANTASIA_SERVER", "write localhost:50051")
 
 
-def test_a_server_without_a_port_is_asked_on_the_default_one() -> None:
+def test_the_default_port_is_called() -> None:
     failed(fantasia(None, "--server", "127.0.0.3", "health"), "127.0.0.3:50051 cannot be reached")
 
 
 @pytest.mark.parametrize("command", [["health"], ["models"], ["generate", "--json"]])
-def test_a_server_that_is_not_there_is_one_sentence(command: list[str]) -> None:
+def test_an_unreachable_server_is_one_sentence(command: list[str]) -> None:
     failed(fantasia(None, "--server", "localhost:1", *command), "localhost:1 cannot be reached")
 
 
-def test_the_servers_refusal_is_one_sentence(server: "ScriptedServer", midi_path: Path) -> None:
+def test_an_invalid_request_is_one_sentence(server: "ScriptedServer", midi_path: Path) -> None:
     violation = BadRequest.FieldViolation(field="bars", description="must be 1 to 64, not -1")
     refusal = BadRequest(field_violations=[violation])
     server.script.append(server.fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong", refusal))
-    failed(fantasia(server, "generate", "--bars", "-1", "-o", midi_path), "bars: must be 1 to 64, not -1")
+    failed(fantasia(server, "generate", "--bars", "-1", "-o", midi_path), "Error: --bars: must be 1 to 64, not -1")
     assert not midi_path.exists()
 
 
 def test_a_deadline_is_one_sentence(server: "ScriptedServer", midi_path: Path) -> None:
     server.script.append(server.hang)
-    failed(fantasia(server, "--timeout", "0.2", "generate", "-o", midi_path), "no answer within 0.2 s")
+    failed(fantasia(server, "--timeout", "0.2", "generate", "-o", midi_path), "did not answer within 0.2 s")
 
 
-def test_waiting_ends_with_the_timeout(midi_path: Path) -> None:
+def test_wait_ends_at_the_timeout(midi_path: Path) -> None:
     result = fantasia(None, "--server", "localhost:1", "--wait", "--timeout", "0.2", "models")
-    failed(result, "no answer within 0.2 s")
+    failed(result, "did not answer within 0.2 s")
 
 
 @pytest.mark.parametrize("option", ["-o", "--plot"])
 @pytest.mark.parametrize("place", ["directory", "missing", "file", "long", "loop"])
-def test_what_cannot_be_written_is_found_before_the_server_works(
+def test_an_unwritable_path_is_found_before_the_call(
     server: "ScriptedServer", tmp_path: Path, option: str, place: str
 ) -> None:
     (tmp_path / "a.png").mkdir()
@@ -173,15 +211,13 @@ def test_what_cannot_be_written_is_found_before_the_server_works(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_found_before_the_server_works(
-    server: "ScriptedServer", tmp_path: Path
-) -> None:
+def test_an_unwritable_folder_is_found_before_the_call(server: "ScriptedServer", tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     failed(fantasia(server, "generate", "-o", tmp_path / "a.mid"), "Permission denied")
     assert server.requests == []
 
 
-def test_a_failed_call_leaves_files_as_they_were(server: "ScriptedServer", tmp_path: Path) -> None:
+def test_a_failed_call_changes_no_files(server: "ScriptedServer", tmp_path: Path) -> None:
     old, new, link = tmp_path / "old.mid", tmp_path / "new.png", tmp_path / "link.mid"
     old.write_bytes(b"old")
     link.symlink_to(tmp_path / "nowhere.mid")
@@ -193,13 +229,13 @@ def test_a_failed_call_leaves_files_as_they_were(server: "ScriptedServer", tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.mid", "old.mid"]
 
 
-def test_a_disk_that_fills_up_is_one_sentence(server: "ScriptedServer") -> None:
+def test_a_full_device_is_one_sentence(server: "ScriptedServer") -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     failed(fantasia(server, "generate", "-o", "/dev/full"), "cannot write /dev/full: No space left on device")
 
 
-def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
+def test_missing_matplotlib_is_found_before_the_call(
     server: "ScriptedServer", midi_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fantasia_client
@@ -215,8 +251,8 @@ def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["generate"], "-o FILE, --plot FILE or --json"),
-        (["generate", "--bars", "1", "--steps", "2", "--json"], "--bars, --steps, --seconds"),
+        (["generate"], "-o FILE, --plot FILE and --json"),
+        (["generate", "--bars", "1", "--steps", "2", "--json"], "--bars, --steps, --seconds and --min-bars"),
         (["generate", "--bars", "many", "--json"], "not a valid integer"),
         (["generate", "--seed", "-1", "--json"], "--seed"),
         (["generate", "--meter", "waltz", "--json"], "written like 3/4"),
@@ -224,13 +260,13 @@ def test_plotting_without_matplotlib_names_the_extra_before_the_server_works(
         (["generate", "-o", "a.png", "--plot", "./a.png"], "the same file"),
         (["generate", "-o", "-", "--plot", "-"], "the same file"),
         (["generate", "-o", "-", "--json"], "--json writes to standard output too"),
-        (["--timeout", "0", "models"], "0.01 or above"),
-        (["--timeout", "1e-9", "health"], "0.01 or above"),
-        (["--timeout", "nan", "models"], "0.01 or above"),
+        (["--timeout", "0", "models"], "at least 0.01"),
+        (["--timeout", "1e-9", "health"], "at least 0.01"),
+        (["--timeout", "nan", "models"], "at least 0.01"),
         (["--server", " ", "models"], "localhost:50051"),
         (["--server", "http://localhost:50051", "models"], "must not begin with http://: write localhost:50051"),
         (["--server", "localhost:70000", "models"], "1 to 65535"),
-        (["--ca", str(Path(__file__).with_name("test_values.py")), "models"], "nothing in PEM format"),
+        (["--ca", str(Path(__file__).with_name("test_types.py")), "models"], "contains no PEM data"),
         (["compose"], "No such command"),
     ],
 )
@@ -238,7 +274,7 @@ def test_wrong_usage_has_exit_code_2(args: list[str], words: str) -> None:
     misused(fantasia(None, *args), words)
 
 
-def test_the_installed_command_says_one_sentence(tmp_path: Path) -> None:
+def test_the_command_prints_no_log_of_grpc(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     command = [sys.executable, "-m", "fantasia_command", "--ca", str(authority), "--server", "localhost:1", "health"]
@@ -248,3 +284,42 @@ def test_the_installed_command_says_one_sentence(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert result.stderr.startswith("Error: localhost:1 cannot be reached")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.wav", b"RIFF"), ("a.musicxml", b"<?xml"), ("a.PNG", b"\x89PNG"), ("a.midi", b"MThd")]
+)
+def test_the_suffix_of_the_output_selects_the_format(
+    server: "ScriptedServer", tmp_path: Path, name: str, start: bytes
+) -> None:
+    path = tmp_path / name
+    result = fantasia(server, "generate", "-o", path)
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, f"wrote {path}")
+    assert path.read_bytes().startswith(start)
+
+
+def test_an_unknown_suffix_of_the_output_is_refused_before_the_call(server: "ScriptedServer", tmp_path: Path) -> None:
+    result = fantasia(server, "generate", "-o", tmp_path / "a.mp3")
+    assert result.exit_code == 2
+    assert "the suffix of -o must be one of .mid, .midi, .wav, .musicxml, .png, .svg, .pdf, not " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert not server.requests
+
+
+def test_an_invalid_soundfont_fails_and_leaves_the_file(
+    server: "ScriptedServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font, path = tmp_path / "a.sf2", tmp_path / "a.wav"
+    font.write_bytes(b"not a font")
+    path.write_bytes(b"before")
+    failed(fantasia(server, "generate", "-o", path, "--soundfont", font), "cannot render the piece with", "a.sf2")
+    monkeypatch.setenv("FANTASIA_SOUNDFONT", str(font))
+    failed(fantasia(server, "generate", "-o", path), "cannot render the piece with", "a.sf2")
+    assert path.read_bytes() == b"before"
+    assert fantasia(server, "generate", "-o", tmp_path / "a.mid").exit_code == 0
+
+
+def test_a_missing_soundfont_is_wrong_usage(server: "ScriptedServer", tmp_path: Path) -> None:
+    result = fantasia(server, "generate", "-o", tmp_path / "a.wav", "--soundfont", tmp_path / "a.sf2")
+    assert result.exit_code == 2
+    assert "--soundfont" in result.stderr

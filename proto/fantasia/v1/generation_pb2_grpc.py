@@ -26,17 +26,48 @@ if _version_not_supported:
 
 
 class GenerationServiceStub:
-    """Writes new music with the models that the server has loaded.
+    """Generates music with the models that the server has loaded.
 
-    Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
-    field and all others that are invalid for any model), RetryInfo where
-    trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+    A piece is partly given and partly written. A request may bring a piece
+    (GenerateRequest.given) and say which regions of it are written anew
+    (GenerateRequest.rewrite). All else comes back note for note.
 
-    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
-    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
-    the server made instead, goes back in the trailing metadata.
+    All times in ticks use 480 ticks in a quarter note, unless a message has a
+    ticks_per_quarter of its own. Bars are counted from 1; bar 0 is the pickup.
+    They are those of the meter, and of 4/4 where it is unknown. A change of the
+    meter begins a bar.
+
+    Errors carry a google.rpc.Status:
+
+    - INVALID_ARGUMENT: A field of the request is invalid, or the bytes cannot be
+    parsed. Details: BadRequest, with one violation per invalid field, whose
+    path begins in the request message of the call; none if the bytes cannot be
+    parsed. Do: correct the fields that it names.
+    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
+    the model; BadRequest, with the model field and all fields that are invalid
+    for any model. Do: take a name from ListModels.
+    - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
+    no token at some step of every candidate. Details: PreconditionFailure. Do:
+    ask for more candidates, another seed or weaker constraints.
+    - DEADLINE_EXCEEDED: The deadline has passed, or is certain to pass before the
+    piece is complete; in the latter case the call is refused at once. Details:
+    BadRequest, with the length that would fit, if the call was refused; else
+    none. Do: set a later deadline, or ask for that length.
+    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
+    streams, or a message is too large. Details: RetryInfo; none if the message
+    is too large. Do: wait as long as RetryInfo says, then try again; without
+    it, send less.
+    - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
+    RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
+    else some seconds, then try again.
+    - UNIMPLEMENTED: The server does not have this method. Details: none. Do: use
+    a server of a newer version.
+    - INTERNAL: A fault of the server, which has it in its log. Details:
+    RequestInfo, with the request id. Do: report it with that id.
+
+    The metadata x-request-id may carry an id of the request: 1 to 128 letters,
+    digits or . _ : / + = @ -. Without a valid id, the server makes one. The id
+    is in the server's log and in the trailing metadata of the response.
     """
 
     def __init__(self, channel):
@@ -49,6 +80,16 @@ class GenerationServiceStub:
                 '/fantasia.v1.GenerationService/Generate',
                 request_serializer=fantasia_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=fantasia_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.StreamGenerate = channel.unary_stream(
+                '/fantasia.v1.GenerationService/StreamGenerate',
+                request_serializer=fantasia_dot_v1_dot_generation__pb2.StreamGenerateRequest.SerializeToString,
+                response_deserializer=fantasia_dot_v1_dot_generation__pb2.StreamGenerateResponse.FromString,
+                _registered_method=True)
+        self.Evaluate = channel.unary_unary(
+                '/fantasia.v1.GenerationService/Evaluate',
+                request_serializer=fantasia_dot_v1_dot_generation__pb2.EvaluateRequest.SerializeToString,
+                response_deserializer=fantasia_dot_v1_dot_generation__pb2.EvaluateResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/fantasia.v1.GenerationService/ListModels',
@@ -63,31 +104,81 @@ class GenerationServiceStub:
 
 
 class GenerationServiceServicer:
-    """Writes new music with the models that the server has loaded.
+    """Generates music with the models that the server has loaded.
 
-    Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
-    field and all others that are invalid for any model), RetryInfo where
-    trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+    A piece is partly given and partly written. A request may bring a piece
+    (GenerateRequest.given) and say which regions of it are written anew
+    (GenerateRequest.rewrite). All else comes back note for note.
 
-    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
-    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
-    the server made instead, goes back in the trailing metadata.
+    All times in ticks use 480 ticks in a quarter note, unless a message has a
+    ticks_per_quarter of its own. Bars are counted from 1; bar 0 is the pickup.
+    They are those of the meter, and of 4/4 where it is unknown. A change of the
+    meter begins a bar.
+
+    Errors carry a google.rpc.Status:
+
+    - INVALID_ARGUMENT: A field of the request is invalid, or the bytes cannot be
+    parsed. Details: BadRequest, with one violation per invalid field, whose
+    path begins in the request message of the call; none if the bytes cannot be
+    parsed. Do: correct the fields that it names.
+    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
+    the model; BadRequest, with the model field and all fields that are invalid
+    for any model. Do: take a name from ListModels.
+    - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
+    no token at some step of every candidate. Details: PreconditionFailure. Do:
+    ask for more candidates, another seed or weaker constraints.
+    - DEADLINE_EXCEEDED: The deadline has passed, or is certain to pass before the
+    piece is complete; in the latter case the call is refused at once. Details:
+    BadRequest, with the length that would fit, if the call was refused; else
+    none. Do: set a later deadline, or ask for that length.
+    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
+    streams, or a message is too large. Details: RetryInfo; none if the message
+    is too large. Do: wait as long as RetryInfo says, then try again; without
+    it, send less.
+    - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
+    RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
+    else some seconds, then try again.
+    - UNIMPLEMENTED: The server does not have this method. Details: none. Do: use
+    a server of a newer version.
+    - INTERNAL: A fault of the server, which has it in its log. Details:
+    RequestInfo, with the request id. Do: report it with that id.
+
+    The metadata x-request-id may carry an id of the request: 1 to 128 letters,
+    digits or . _ : / + = @ -. Without a valid id, the server makes one. The id
+    is in the server's log and in the trailing metadata of the response.
     """
 
     def Generate(self, request, context):
-        """Writes one piece and returns it whole.
+        """Generates one piece, or several and returns the best of them.
 
-        The same request, seed included, on the same model digest gives the same
-        bytes, whatever else the server is doing.
+        The same request, with the same seed, gives the same bytes if the model
+        digest and the precision are the same. The load of the server has no effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamGenerate(self, request, context):
+        """Generates one piece and sends its notes as soon as they are certain.
+
+        If a piece is given, the first message comes as soon as the request is
+        accepted. It has the given notes before the first written step. The last
+        message has the response that Generate would have returned. A slow reader
+        gets fewer and larger messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Evaluate(self, request, context):
+        """Measures how likely pieces are under a model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that the server has loaded, the default one first.
+        """Lists the models that the server has loaded, the default model first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +199,16 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     request_deserializer=fantasia_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=fantasia_dot_v1_dot_generation__pb2.GenerateResponse.SerializeToString,
             ),
+            'StreamGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamGenerate,
+                    request_deserializer=fantasia_dot_v1_dot_generation__pb2.StreamGenerateRequest.FromString,
+                    response_serializer=fantasia_dot_v1_dot_generation__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'Evaluate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Evaluate,
+                    request_deserializer=fantasia_dot_v1_dot_generation__pb2.EvaluateRequest.FromString,
+                    response_serializer=fantasia_dot_v1_dot_generation__pb2.EvaluateResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=fantasia_dot_v1_dot_generation__pb2.ListModelsRequest.FromString,
@@ -127,17 +228,48 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationService:
-    """Writes new music with the models that the server has loaded.
+    """Generates music with the models that the server has loaded.
 
-    Errors carry google.rpc.Status details: BadRequest with one violation per
-    invalid field (INVALID_ARGUMENT; bytes that are no request have no field to
-    name), ResourceInfo (NOT_FOUND; a BadRequest beside it names the model's
-    field and all others that are invalid for any model), RetryInfo where
-    trying again makes sense (RESOURCE_EXHAUSTED, UNAVAILABLE).
+    A piece is partly given and partly written. A request may bring a piece
+    (GenerateRequest.given) and say which regions of it are written anew
+    (GenerateRequest.rewrite). All else comes back note for note.
 
-    A request may carry an id in the metadata x-request-id: 1 to 128 letters,
-    digits or . _ : / + = @ -. It stands in the server's log; it, or the id that
-    the server made instead, goes back in the trailing metadata.
+    All times in ticks use 480 ticks in a quarter note, unless a message has a
+    ticks_per_quarter of its own. Bars are counted from 1; bar 0 is the pickup.
+    They are those of the meter, and of 4/4 where it is unknown. A change of the
+    meter begins a bar.
+
+    Errors carry a google.rpc.Status:
+
+    - INVALID_ARGUMENT: A field of the request is invalid, or the bytes cannot be
+    parsed. Details: BadRequest, with one violation per invalid field, whose
+    path begins in the request message of the call; none if the bytes cannot be
+    parsed. Do: correct the fields that it names.
+    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
+    the model; BadRequest, with the model field and all fields that are invalid
+    for any model. Do: take a name from ListModels.
+    - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
+    no token at some step of every candidate. Details: PreconditionFailure. Do:
+    ask for more candidates, another seed or weaker constraints.
+    - DEADLINE_EXCEEDED: The deadline has passed, or is certain to pass before the
+    piece is complete; in the latter case the call is refused at once. Details:
+    BadRequest, with the length that would fit, if the call was refused; else
+    none. Do: set a later deadline, or ask for that length.
+    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
+    streams, or a message is too large. Details: RetryInfo; none if the message
+    is too large. Do: wait as long as RetryInfo says, then try again; without
+    it, send less.
+    - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
+    RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
+    else some seconds, then try again.
+    - UNIMPLEMENTED: The server does not have this method. Details: none. Do: use
+    a server of a newer version.
+    - INTERNAL: A fault of the server, which has it in its log. Details:
+    RequestInfo, with the request id. Do: report it with that id.
+
+    The metadata x-request-id may carry an id of the request: 1 to 128 letters,
+    digits or . _ : / + = @ -. Without a valid id, the server makes one. The id
+    is in the server's log and in the trailing metadata of the response.
     """
 
     @staticmethod
@@ -157,6 +289,60 @@ class GenerationService:
             '/fantasia.v1.GenerationService/Generate',
             fantasia_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             fantasia_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fantasia.v1.GenerationService/StreamGenerate',
+            fantasia_dot_v1_dot_generation__pb2.StreamGenerateRequest.SerializeToString,
+            fantasia_dot_v1_dot_generation__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Evaluate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fantasia.v1.GenerationService/Evaluate',
+            fantasia_dot_v1_dot_generation__pb2.EvaluateRequest.SerializeToString,
+            fantasia_dot_v1_dot_generation__pb2.EvaluateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,18 +1,19 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.bare import BareLoop
-from bench.engine import RunClock, measure_engine
-from bench.errors import BenchError
-from bench.rounds import LEAST_ROUNDS
-from bench.workload import plan_requests
+from bench.bare_loop import BareLoop
+from bench.comparison import MIN_ROUNDS
+from bench.engine import RunnerClock, measure_engine, measure_precision
+from bench.systems import make_requests
 from music.bundle import Bundle, load_bundle
+from runtime.host_runner import HostRunner
+from runtime.precision import Precision
 from server.engine.engine import Engine
-from server.engine.onnx_runner import OnnxRunner
 from server.engine.request import EngineRequest
 
 STEPS = 9  # 18 tokens of two voices: no multiple of a chunk
@@ -30,47 +31,44 @@ def small(small_bundle: Path) -> Bundle:
 
 
 @pytest.fixture
-def run_clock() -> RunClock:
-    return RunClock()
+def clock() -> RunnerClock:
+    return RunnerClock()
 
 
 @pytest.fixture
-def engine(small: Bundle, run_clock: RunClock) -> Iterator[Engine]:
-    runner = OnnxRunner(small, slots=4, provider="cpu", threads=1, precision="float32")
-    engine = Engine(runner, queue_limit=0, observer=run_clock, name="small")
+def engine(small: Bundle, clock: RunnerClock) -> Iterator[Engine]:
+    runner = HostRunner(small, slots=4, provider="cpu", threads=1, precision="float32")
+    engine = Engine(runner, queue_limit=0, observer=clock, name="small")
     engine.start()
     yield engine
     engine.stop()
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_engine_and_bare_loop_do_the_same_work(small: Bundle, engine: Engine, run_clock: RunClock, width: int) -> None:
-    requests = plan_requests(small, STEPS, range(width))
-    bare, twin = (BareLoop(small, provider="cpu", threads=1) for _ in range(2))
-    row = measure_engine(bare, twin, engine, run_clock, requests, seconds=0.01)
+def test_engine_and_bare_loop_do_the_same_work(small: Bundle, engine: Engine, clock: RunnerClock, width: int) -> None:
+    requests = make_requests(small, STEPS, range(width))
+    bare, control_loop = (BareLoop(small, provider="cpu", threads=1) for _ in range(2))
+    row = measure_engine(bare, control_loop, engine, clock, requests, seconds=0.01)
 
     assert row.same_tokens
     assert row.width == width
-    assert len(row.comparison.rates) == len(row.control.rates) == LEAST_ROUNDS
-    assert 0.0 < row.run_share < 1.0
+    assert len(row.comparison.rates) == len(row.control.rates) == MIN_ROUNDS
+    assert 0.0 < row.runner_share < 1.0
 
 
-def test_other_tokens_are_noticed(small: Bundle, engine: Engine, run_clock: RunClock) -> None:
+def test_other_tokens_are_noticed(small: Bundle, engine: Engine, clock: RunnerClock) -> None:
     bare = OffByOne(small, provider="cpu", threads=1)
-    row = measure_engine(bare, bare, engine, run_clock, plan_requests(small, STEPS, [7]), seconds=0.01)
+    row = measure_engine(bare, bare, engine, clock, make_requests(small, STEPS, [7]), seconds=0.01)
 
     assert not row.same_tokens
 
 
-def test_requests_are_those_of_the_service(small: Bundle) -> None:
-    first, second = plan_requests(small, STEPS, [3, 4])
+def test_precisions_are_compared_on_the_same_requests(small: Bundle) -> None:
+    float32, int8 = (BareLoop(small, provider="cpu", threads=1, precision=kind) for kind in get_args(Precision))
+    requests = make_requests(small, STEPS, range(3))
+    row = measure_precision(float32, int8, requests, seconds=0.01)
+    differ = (float32.run(requests)[0] != int8.run(requests)[0]).any(axis=1)
 
-    assert (first.seed, second.seed) == (3, 4)
-    assert first.max_tokens == 2 * STEPS
-    assert not first.may_end
-    assert first.sampling.temperature == small.defaults.temperature
-
-
-def test_a_piece_that_the_model_does_not_write_is_refused(small: Bundle) -> None:
-    with pytest.raises(BenchError, match=r"small does not write such pieces: steps must be 1 to \d+"):
-        plan_requests(small, small.max_steps + 1, [0])
+    assert row.width == 3
+    assert row.different == pytest.approx(differ.mean())
+    assert measure_precision(float32, float32, requests, seconds=0.01).different == 0.0

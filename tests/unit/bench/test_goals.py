@@ -1,57 +1,52 @@
 import pytest
 
-from bench.goals import Goal, verdicts
-from bench.table import as_text
-from tests.unit.bench.reports import full_report, report
+from bench.goals import Goal, goals
+from tests.unit.bench.records import full_record, record
 
 
 @pytest.mark.parametrize(
-    ("goal", "value", "met"),
+    ("goal", "met"),
     [
-        (Goal(0.95, least=True), 0.95, True),
-        (Goal(0.95, least=True), 0.949, False),
-        (Goal(2.0, least=False), 2.0, True),
-        (Goal(2.0, least=False), 2.01, False),
+        (Goal("ratio", 0.95, 0.95), True),
+        (Goal("ratio", 0.949, 0.95), False),
+        (Goal("delay", 2.0, 2.0, minimum=False), True),
+        (Goal("delay", 2.01, 2.0, minimum=False), False),
     ],
 )
-def test_a_goal_is_met_from_its_limit_on(goal: Goal, value: float, met: bool) -> None:
-    assert goal.met(value) is met
-    assert goal.cell(value).endswith("met" if met else "missed")
+def test_a_goal_is_met_from_its_limit_on(goal: Goal, met: bool) -> None:
+    assert goal.met is met
+    assert goal.cells()[-1] == ("met" if met else "missed")
 
 
-def test_what_was_not_measured_has_no_verdict() -> None:
-    assert [verdict.what for verdict in verdicts(report())] == ["engine / bare loop, width 64"]
+def test_what_was_not_measured_has_no_goal() -> None:
+    assert [goal.name for goal in goals(record())] == ["engine / bare loop, width 64"]
 
 
-def test_every_part_has_its_verdicts() -> None:
-    found = {verdict.what: verdict.value for verdict in verdicts(full_report())}
+def test_every_part_has_its_goals() -> None:
+    found = {goal.name: goal.value for goal in goals(full_record())}
 
     assert found == {
         "engine / bare loop, width 64": pytest.approx(0.9),
-        "service / the best of what others offer (a framework), 64 clients": pytest.approx(9.0),
+        "service / fastest peer (a framework), 64 clients": pytest.approx(9.0),
         "int8 / float32, width 64": pytest.approx(3.5),
-        "sampling in a step, int8, width 64": pytest.approx(5.0),
-        "first note p99, idle": pytest.approx(8.0),
-        "first note p99 at 80% load / idle": pytest.approx(2.5),
+        "first token p99, idle": pytest.approx(8.0),
+        "first token p99 at 80% load / idle": pytest.approx(2.5),
         "goodput at 300% load / capacity": pytest.approx(0.97),
         "rejection p99 at 300% load": pytest.approx(4.0),
-        "first note of a short piece behind 63 of the greatest length / idle": pytest.approx(1.75),
-        "memory gained in the second half of 3,000 tokens": pytest.approx(100 / 201),
-        "a primer of 2,000 tokens at once / stepping": pytest.approx(12.0),
-        "longest gap in others' streams while it comes in, in runs": pytest.approx(1.25),
+        "first token of a short piece beside 63 long ones / idle": pytest.approx(1.75),
+        "primer of 2,000 tokens: prefill / stepping": pytest.approx(12.0),
+        "longest gap of concurrent pieces meanwhile, in runs": pytest.approx(1.25),
     }
 
 
-def test_the_best_peer_is_the_one_that_counts() -> None:
-    (verdict,) = (verdict for verdict in verdicts(full_report(peer_ratio=2.0)) if "others offer" in verdict.what)
+def test_the_fastest_peer_is_the_one_that_counts() -> None:
+    (goal,) = (goal for goal in goals(full_record(peer_ratio=2.0)) if "peer" in goal.name)
 
-    assert verdict.value == pytest.approx(2.0)
-    assert not verdict.goal.met(verdict.value)
+    assert goal.value == pytest.approx(2.0)
+    assert not goal.met
 
 
-def test_the_table_says_which_goals_are_missed() -> None:
-    lines = as_text(full_report(busy_p99=0.1)).splitlines()
-    goals = {line.split("  ")[-1].strip() for line in lines if "first note p99 at 80% load / idle" in line}
+def test_a_missed_goal_is_named() -> None:
+    (cells,) = (goal.cells() for goal in goals(full_record(busy_p99=0.1)) if "at 80% load / idle" in goal.name)
 
-    assert goals == {"missed"}
-    assert any("3 missed (x idle)" in line for line in lines)
+    assert cells == ("first token p99 at 80% load / idle", "12.50", "at most 3", "missed")

@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from music.score import Meter, Note, Score
-from music.tokenizers.grid import HOLD, GridTokenizer
+from music.tokenizers import GridTokenizer
+from music.tokenizers.grid_vocabulary import HOLD
 
 METERS = (Meter(4, 4), Meter(3, 4), Meter(6, 8))
 
 
 @st.composite
 def grid_scores(draw: st.DrawFn, voices: int = 3, lowest: int = 40, highest: int = 80, step: int = 120) -> Score:
-    """Scores that the grid tokenizer can say exactly: monophonic voices on the grid, in range."""
+    """Scores on the grid tokenizer's grid: monophonic voices in range."""
     meter = draw(st.sampled_from(METERS))
     pickup = draw(st.integers(0, meter.bar_ticks // step - 1)) * step
     steps = draw(st.integers(1, 40))
@@ -35,6 +36,7 @@ def grid_scores(draw: st.DrawFn, voices: int = 3, lowest: int = 40, highest: int
         tempo_bpm=float(draw(st.integers(10, 400))),
         key_sharps=draw(st.none() | st.integers(-6, 6)),
         program=draw(st.integers(0, 127)),
+        has_dynamics=False,
     )
 
 
@@ -57,12 +59,13 @@ def any_scores(draw: st.DrawFn) -> Score:
     )
     notes.sort(key=lambda note: (note.onset, note.voice, note.pitch))
     meter = draw(st.none() | st.sampled_from((*METERS, Meter(5, 4))))
-    return Score(tuple(notes), max(note.end for note in notes), meter, draw(st.integers(0, 900)))
+    length, pickup, has_dynamics = max(note.end for note in notes), draw(st.integers(0, 900)), draw(st.booleans())
+    return Score(tuple(notes), length, meter, pickup, has_dynamics=has_dynamics)
 
 
 @st.composite
 def grid_pieces(draw: st.DrawFn) -> tuple[GridTokenizer, NDArray[np.int32]]:
-    """A grid and tokens that its grammar accepts; HOLDs are made frequent, so that notes grow old."""
+    """A grid tokenizer and tokens that its grammar accepts, with many HOLDs, so that notes are long."""
     voices = draw(st.integers(1, 4))
     tokenizer = GridTokenizer(voices=voices, lowest_pitch=60, highest_pitch=67)
     grammar, state, tokens = tokenizer.grammar, tokenizer.grammar.start, []

@@ -1,4 +1,4 @@
-"""Files that are not what their size says, as some of the kernel's are."""
+"""Files whose size field is wrong, such as some kernel files."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ Opens = Callable[[type[io.BytesIO]], None]
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Opens:
-    """Lets the next files be opened as something else."""
+    """Replaces the next opened files."""
 
     def replace(kind: type[io.BytesIO]) -> None:
         def opened(descriptor: int, *_: Any) -> IO[bytes]:
@@ -45,7 +45,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Opens:
     return replace
 
 
-def test_a_plain_file_is_read_and_hashed(tmp_path: Path) -> None:
+def test_a_regular_file_is_read_and_hashed(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     data = bytes(range(256)) * 10_000
     path.write_bytes(data)
@@ -65,7 +65,7 @@ def test_a_file_that_never_ends_is_too_large(
         read(path)
 
 
-def test_a_file_with_nothing_to_read_yet_is_empty(tmp_path: Path, opens: Opens) -> None:
+def test_a_file_without_available_data_is_empty(tmp_path: Path, opens: Opens) -> None:
     path = tmp_path / "weights"
     path.touch()
     opens(NotYet)

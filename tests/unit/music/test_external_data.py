@@ -53,7 +53,7 @@ def test_a_file_is_found_wherever_a_tensor_may_be(data: bytes) -> None:
     assert external_files(data) == {"w.bin"}
 
 
-def test_words_that_are_no_locations_are_none() -> None:
+def test_other_text_is_no_location() -> None:
     named = onnx.StringStringEntryProto(key="location", value="nowhere")
     data = ModelProto(
         graph=GraphProto(name="location", initializer=[TensorProto(name="location", raw_data=b"\n\x08location")]),
@@ -62,21 +62,21 @@ def test_words_that_are_no_locations_are_none() -> None:
     assert external_files(data.SerializeToString()) == set()
 
 
-def test_every_kind_of_field_is_stepped_over() -> None:
+def test_other_fields_are_skipped() -> None:
     numbers = TensorProto(float_data=[1.0], int64_data=[-1, 2**62], double_data=[0.5], dims=[0], uint64_data=[2**63])
     attribute = AttributeProto(f=1.0, i=-1, s=b"x", floats=[1.0], ints=[-5])
     data = model(NodeProto(attribute=[attribute]), graph=GraphProto(initializer=[numbers, tensor("ä.bin")]))
     assert external_files(data) == {"ä.bin"}
 
 
-def test_a_location_that_is_no_text_names_no_file() -> None:
+def test_a_location_that_is_not_utf8_names_no_file() -> None:
     data = model(graph=GraphProto(initializer=[tensor("wxyz")])).replace(b"wxyz", b"w\xff\xfez")
     assert external_files(data) == {"w��z"}
 
 
 @pytest.mark.parametrize("data", [b"no graph", b"\x3a\x05\x0a", b"\x3a", b"\x0a\xff", b"\xff" * 20, b"\x0d\x00"])
-def test_what_is_no_message_is_told(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"field|message|number"):
+def test_invalid_messages_raise_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"field|message|varint|wire type"):
         external_files(data)
 
 
@@ -87,11 +87,13 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["chorales", "folk"])
-def test_the_shipped_graphs_read_their_weights_alone(name: str) -> None:
+def test_the_shipped_graphs_read_only_their_weights(name: str) -> None:
     graphs = list(Path("models", name).glob("*.onnx"))
     assert len(graphs) == 11
     for path in graphs:
         assert external_files(path.read_bytes()) == {"weights.bin"}
         stored = onnx.load(path, load_external_data=False)
-        told = {entry.value for t in stored.graph.initializer for entry in t.external_data if entry.key == "location"}
-        assert external_files(path.read_bytes()) == told
+        expected = {
+            entry.value for t in stored.graph.initializer for entry in t.external_data if entry.key == "location"
+        }
+        assert external_files(path.read_bytes()) == expected

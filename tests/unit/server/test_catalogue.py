@@ -26,18 +26,18 @@ def test_the_default_comes_first_then_the_others_by_name() -> None:
     assert catalogue.get("c").name == "c"
 
 
-def test_a_new_model_does_not_become_the_default_by_its_name() -> None:
+def test_a_new_model_does_not_become_the_default_because_of_its_name() -> None:
     catalogue = Catalogue([model("folk"), model("chorales"), model("aria")])
 
     assert catalogue.get("").name == "chorales"
     assert catalogue.names == ("chorales", "aria", "folk")
 
 
-def test_an_only_model_is_the_default() -> None:
+def test_the_only_model_is_the_default() -> None:
     assert Catalogue([model("aria")]).get("").name == "aria"
 
 
-def test_an_unknown_name_is_told_with_the_known_ones() -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         Catalogue([model("b"), model("a")], "a").get("x", "name")
     assert (caught.value.name, caught.value.loaded, caught.value.field) == ("x", ("a", "b"), "name")
@@ -48,10 +48,10 @@ def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     [
         ([], "", "no model"),
         (["a", "b", "a"], "", "same name: a"),
-        (["a", "b"], "c", "'c' is not loaded; loaded: a, b"),
-        (["b", "a"], "", r"Loaded are a, b: name one with --default-model \(or FANTASIA_DEFAULT_MODEL\)"),
+        (["a", "b"], "c", "'c' is not loaded; loaded models: a, b"),
+        (["b", "a"], "", r"\(a, b\): name one with --default-model \(or FANTASIA_DEFAULT_MODEL\)"),
     ],
 )
-def test_what_cannot_be_served_stops_the_start(names: list[str], default: str, message: str) -> None:
+def test_without_a_clear_default_the_start_fails(names: list[str], default: str, message: str) -> None:
     with pytest.raises(StartupError, match=message):
         Catalogue([model(name) for name in names], default)

@@ -13,8 +13,8 @@ from server.watchdog import Watchdog
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process stays as it is: its log, its environment, its threads' turns."""
+def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the log, the environment and the switch interval of the test process."""
     interval = sys.getswitchinterval()
     monkeypatch.setattr("server.command.log_to_stderr", lambda level: None)
     monkeypatch.setattr("server.command.share_malloc_arena", lambda: None)
@@ -23,7 +23,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def test_threads_that_compute_give_way_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_threads_switch_after_half_a_millisecond(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[float] = []
 
     async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
@@ -35,7 +35,7 @@ def test_threads_that_compute_give_way_soon(monkeypatch: pytest.MonkeyPatch, tmp
     assert seen == [pytest.approx(0.0005)]
 
 
-def test_a_second_signal_ends_with_the_shells_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_second_signal_ends_with_code_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
         raise KeyboardInterrupt
 
@@ -44,7 +44,7 @@ def test_a_second_signal_ends_with_the_shells_code(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("quoted", ["a\nb", "a\x1b[31mb", "a\u2028b"])
-def test_why_the_server_ends_is_one_line(
+def test_an_error_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], quoted: str
 ) -> None:
     async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
@@ -57,4 +57,4 @@ def test_why_the_server_ends_is_one_line(
     ended, wrong = capfd.readouterr().err.splitlines()
     shown = quoted.encode("unicode_escape").decode()
     assert ended == f"python -m server: error: {shown} is no bundle"
-    assert wrong.startswith(f"python -m server: error: the variable FANTASIA_{shown} is no setting of this server: ")
+    assert wrong.startswith(f"python -m server: error: the variable FANTASIA_{shown} is not a setting of this server: ")

@@ -1,10 +1,17 @@
+import fcntl
 import logging
+import os
+import re
 import shlex
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 
-from server.logs import LogfmtFormatter
+import server.logs
+from server.logs import BackgroundHandler, LogfmtFormatter
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -20,7 +27,7 @@ def test_a_record_is_keys_and_values() -> None:
 @pytest.mark.parametrize(
     "value", ["", "two words", 'say "hi"', "a=b", "one\ntwo", "\x1b[31mred", "\x7f\x9b31m", "\u2028", "back\\slash"]
 )
-def test_whatever_a_value_holds_the_record_is_one_plain_line(value: str) -> None:
+def test_a_record_is_one_plain_line_whatever_a_value_holds(value: str) -> None:
     line = LogfmtFormatter().format(record("call", fields={"value": value, "last": 1}))
 
     assert line.isascii()
@@ -28,7 +35,7 @@ def test_whatever_a_value_holds_the_record_is_one_plain_line(value: str) -> None
     assert len(shlex.split(line)) == 6
 
 
-def test_an_exception_stays_on_the_line_with_its_trace() -> None:
+def test_an_exception_and_its_trace_are_on_the_same_line() -> None:
     try:
         raise ValueError("no such\nthing")
     except ValueError:
@@ -37,3 +44,59 @@ def test_an_exception_stays_on_the_line_with_its_trace() -> None:
     assert "\n" not in line
     assert 'error="ValueError: no such\\nthing"' in line
     assert "Traceback" in line
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe that holds a page of 4 KiB."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_records_are_written_in_order_when_it_is_flushed(pipe: tuple[int, int]) -> None:
+    handler = BackgroundHandler(pipe[1])
+    for number in range(20):
+        handler.handle(record("call", fields={"n": number}))
+    handler.flush()
+
+    lines = os.read(pipe[0], 1 << 16).decode().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == [f"n={number}" for number in range(20)]
+
+
+def test_a_blocked_reader_blocks_no_caller_and_dropped_lines_are_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.logs, "_MAX_LINES", 100)
+    monkeypatch.setattr(server.logs, "_FLUSH_SECONDS", 0.1)
+    handler = BackgroundHandler(pipe[1])
+    started = time.monotonic()
+    for number in range(1000):
+        handler.handle(record("call", fields={"n": number, "text": "x" * 100}))
+    handler.flush()
+    assert time.monotonic() - started < 10
+
+    text, written, dropped = "", 0, 0
+    while written + dropped < 1000:
+        text += os.read(pipe[0], 1 << 16).decode()
+        written = text.count("msg=call")
+        dropped = sum(map(int, re.findall(r'msg="log lines dropped" lines=(\d+)\n', text)))
+    assert written + dropped == 1000
+    assert 100 <= written < 400
+
+
+SCRIPT = """
+import logging, sys
+from server.logs import log_to_stderr
+log_to_stderr("info")
+for number in range(3000):
+    logging.getLogger("x").info("call", extra={"fields": {"n": number}})
+logging.getLogger("x").debug("not logged")
+"""
+
+
+def test_the_log_is_complete_when_the_process_ends() -> None:
+    ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)  # noqa: S603
+    assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines()] == [f"n={n}" for n in range(3000)]

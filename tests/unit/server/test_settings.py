@@ -1,23 +1,25 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from fantasia import __version__
 from server.errors import SettingError
 from server.settings import Settings, parse_settings
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the machine's, and a folder of models."""
+    """Remove the variables of this machine, and make a folder of models."""
     for name in [name for name in os.environ if name.upper().startswith("FANTASIA")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
 
 
-def test_without_arguments_the_defaults_hold() -> None:
+def test_without_arguments_all_settings_have_their_defaults() -> None:
     settings = parse_settings([])
 
     assert (settings.host, settings.port, settings.metrics_port) == ("127.0.0.1", 50051, 9464)
@@ -25,7 +27,7 @@ def test_without_arguments_the_defaults_hold() -> None:
     assert settings.provider == "auto"
 
 
-def test_a_flag_wins_over_a_variable_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_precedes_a_variable_and_a_variable_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANTASIA_PORT", "1234")
     monkeypatch.setenv("FANTASIA_DRAIN_SECONDS", "2.5")
     settings = parse_settings(["--port", "0", "--queue-limit=7"])
@@ -33,7 +35,7 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_default(monkeypatch: pyte
     assert (settings.port, settings.drain_seconds, settings.queue_limit) == (0, 2.5, 7)
 
 
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANTASIA_PORT", "")
 
     assert parse_settings([]).port == 50051
@@ -83,19 +85,19 @@ def test_settings_are_frozen() -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_told_with_what_would_be_right(arguments: list[str], sentence: str) -> None:
+def test_a_wrong_value_is_reported_with_the_allowed_ones(arguments: list[str], sentence: str) -> None:
     with pytest.raises(SettingError) as caught:
         parse_settings(arguments)
     assert str(caught.value) == sentence
 
 
-def test_a_wrong_variable_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANTASIA_THREADS", "many")
     with pytest.raises(SettingError, match="FANTASIA_THREADS"):
         parse_settings([])
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_reported_at_once() -> None:
     with pytest.raises(SettingError) as caught:
         parse_settings(["--port", "x", "--slots", "y"])
     assert "--port" in str(caught.value)
@@ -105,17 +107,15 @@ def test_all_wrong_values_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("FANTASIA_QUEUE_LIMT", "is no setting of this server: did you mean FANTASIA_QUEUE_LIMIT?"),
-        ("FANTASIA_PORTS", "is no setting of this server: did you mean FANTASIA_PORT?"),
-        ("fantasia_slot", "is no setting of this server: did you mean FANTASIA_SLOTS?"),
-        ("FANTASIA_TLS_CERT", "is no setting of this server: python -m server --help lists the settings"),
-        ("FANTASIA_SERVICE_HOSTS", "is no setting of this server"),
-        ("FANTASIA_" + "X" * 5000, "is no setting of this server"),
+        ("FANTASIA_QUEUE_LIMT", "is not a setting of this server: did you mean FANTASIA_QUEUE_LIMIT?"),
+        ("FANTASIA_PORTS", "is not a setting of this server: did you mean FANTASIA_PORT?"),
+        ("fantasia_slot", "is not a setting of this server: did you mean FANTASIA_SLOTS?"),
+        ("FANTASIA_TLS_CERT", "is not a setting of this server: python -m server --help lists the settings"),
+        ("FANTASIA_SERVICE_HOSTS", "is not a setting of this server"),
+        ("FANTASIA_" + "X" * 5000, "is not a setting of this server"),
     ],
 )
-def test_a_variable_that_is_no_setting_stops_the_start(
-    monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
-) -> None:
+def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, sentence: str) -> None:
     monkeypatch.setenv(name, "5")
     with pytest.raises(SettingError) as caught:
         parse_settings([])
@@ -124,7 +124,7 @@ def test_a_variable_that_is_no_setting_stops_the_start(
     assert len(str(caught.value)) < 200
 
 
-def test_unknown_variables_are_told_together_with_wrong_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variables_and_wrong_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANTASIA_SLOT", "5")
     monkeypatch.setenv("FANTASIA_MODEL", "models")
     with pytest.raises(SettingError) as caught:
@@ -134,13 +134,13 @@ def test_unknown_variables_are_told_together_with_wrong_values(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["FANTASIA_SERVER", "FANTASIA", "FANTASIAS_PORT"])
-def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "localhost:50051")
     assert parse_settings([]).port == 50051
 
 
 def service_link(monkeypatch: pytest.MonkeyPatch, service: str, port: int, port_name: str) -> None:
-    """What Kubernetes sets in every pod beside such a Service."""
+    """Set the variables that Kubernetes sets for such a Service."""
     url = f"tcp://10.0.0.7:{port}"
     for suffix, value in {
         "SERVICE_HOST": "10.0.0.7",
@@ -155,10 +155,10 @@ def service_link(monkeypatch: pytest.MonkeyPatch, service: str, port: int, port_
         monkeypatch.setenv(f"{service}_{suffix}", value)
 
 
-def test_service_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubernetes_service_links_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     service_link(monkeypatch, "FANTASIA", 50051, "GRPC")
     service_link(monkeypatch, "FANTASIA_GATEWAY", 8080, "HTTP")
-    monkeypatch.setenv("FANTASIA_PORT", "1234")  # what the pod itself says wins over the link
+    monkeypatch.setenv("FANTASIA_PORT", "1234")  # the pod's own variable replaces the one of the link
 
     assert parse_settings([]).port == 1234
 
@@ -166,7 +166,7 @@ def test_service_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("service", "variable"), [("FANTASIA", "FANTASIA_PORT"), ("FANTASIA_METRICS", "FANTASIA_METRICS_PORT")]
 )
-def test_a_service_link_in_place_of_a_setting_is_recognised(
+def test_a_service_link_that_sets_a_setting_is_recognised(
     monkeypatch: pytest.MonkeyPatch, service: str, variable: str
 ) -> None:
     service_link(monkeypatch, service, 9464, "METRICS")
@@ -183,6 +183,48 @@ def test_an_unknown_flag_ends_with_code_2(capsys: pytest.CaptureFixture[str]) ->
         parse_settings(["--prot", "1"])
     assert caught.value.code == 2
     assert "--prot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--models"], ["models"], ["--port=1", "extra"]])
+def test_a_command_line_that_cannot_be_read_ends_with_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(arguments)
+    assert caught.value.code == 2
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"fantasia-server, version {__version__}\n"
+
+
+def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in Settings.model_fields.items():
+        assert field.description is not None
+        assert field.description in text
+        assert f"env: FANTASIA_{name.upper()}]" in text
+    assert "--port INTEGER" in text
+    assert "[default: 50051; 0 to 65535; env: FANTASIA_PORT]" in text
+    assert "--provider [auto|cpu|cuda]" in text
+    assert "--tf32 / --no-tf32" in text
+
+
+def test_the_docs_list_every_setting_with_its_default() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| `--([a-z0-9-]+)` \| (?:`(.*)` )?\| (.+) \|$", text, re.MULTILINE)
+    settings = []
+    for name, field in Settings.model_fields.items():
+        default = str(field.default).lower() if field.annotation is bool else str(field.default)
+        settings.append((name.replace("_", "-"), default, field.description))
+
+    assert rows == settings
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

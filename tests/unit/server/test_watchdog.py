@@ -8,8 +8,8 @@ from server.watchdog import Watchdog
 
 
 @pytest.fixture
-def gave_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Set where it would end the process, which goes on here."""
+def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set instead of ending the process."""
     event = threading.Event()
     monkeypatch.setattr(server.watchdog, "exit_now", lambda code: event.set() if code == 1 else None)
     return event
@@ -17,38 +17,38 @@ def gave_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 @pytest.fixture
 def watchdog() -> Iterator[Watchdog]:
-    watching = Watchdog(startup_seconds=0.2, drain_seconds=-4.8)
-    yield watching
-    watching.close()
+    watchdog = Watchdog(startup_seconds=0.2, drain_seconds=-4.8)
+    yield watchdog
+    watchdog.close()
 
 
-def test_a_start_that_never_ends_is_given_up(
-    watchdog: Watchdog, gave_up: threading.Event, capfd: pytest.CaptureFixture[str]
+def test_a_start_that_takes_too_long_ends_the_process(
+    watchdog: Watchdog, ended: threading.Event, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    watchdog.starting()
-    assert gave_up.wait(30)
+    watchdog.start_begins()
+    assert ended.wait(30)
     assert "the server was not ready within 0.2 s" in capfd.readouterr().err
 
 
-def test_a_drain_that_never_ends_is_given_up(
-    watchdog: Watchdog, gave_up: threading.Event, capfd: pytest.CaptureFixture[str]
+def test_a_drain_that_takes_too_long_ends_the_process(
+    watchdog: Watchdog, ended: threading.Event, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    watchdog.starting()
-    watchdog.started()
-    watchdog.stopping()
-    assert gave_up.wait(30)
+    watchdog.start_begins()
+    watchdog.serving()
+    watchdog.drain_begins()
+    assert ended.wait(30)
     assert "the server did not stop within 0.2 s" in capfd.readouterr().err
 
 
-def test_a_server_that_serves_is_not_timed(watchdog: Watchdog, gave_up: threading.Event) -> None:
-    watchdog.starting()
-    watchdog.started()
-    assert not gave_up.wait(0.6)
+def test_serving_has_no_time_limit(watchdog: Watchdog, ended: threading.Event) -> None:
+    watchdog.start_begins()
+    watchdog.serving()
+    assert not ended.wait(0.6)
 
 
-def test_a_process_that_ended_in_time_is_left_alone(watchdog: Watchdog, gave_up: threading.Event) -> None:
-    watchdog.starting()
+def test_a_closed_watchdog_does_nothing(watchdog: Watchdog, ended: threading.Event) -> None:
+    watchdog.start_begins()
     watchdog.close()
-    watchdog.stopping()
+    watchdog.drain_begins()
     watchdog.close()
-    assert not gave_up.wait(0.6)
+    assert not ended.wait(0.6)

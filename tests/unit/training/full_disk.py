@@ -1,4 +1,4 @@
-"""A disk that is full: no file can grow any further, which the kernel says as it says it of a real one."""
+"""A full disk: no file can grow, and the kernel reports this like a full disk."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(file_bytes: int = 0) -> Iterator[None]:
-    """No file grows past so many bytes."""
+    """Let no file grow beyond so many bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, limits[1]))
     try:

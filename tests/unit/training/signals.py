@@ -1,15 +1,15 @@
-"""Signals that come in the middle of a training."""
+"""Signals during a training."""
 
 import signal
 from typing import Any
 
 import pytest
 
-from training.model import MusicLSTM
+from training.network.model import MusicLSTM
 
 
 def signalled_at(monkeypatch: pytest.MonkeyPatch, window: int, number: signal.Signals, *, times: int = 1) -> None:
-    """The process gets a signal while it computes its `window`-th window."""
+    """Send this process a signal while it computes its `window`-th window."""
     forward, count = MusicLSTM.forward, 0
 
     def signalling(self: MusicLSTM, *inputs: Any) -> Any:

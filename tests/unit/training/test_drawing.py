@@ -10,7 +10,7 @@ from music.bundle import Bundle, load_bundle
 from training.__main__ import main
 from training.drawing import draw_structure
 from training.errors import ExportError
-from training.structure import Structure, read_structure
+from training.graph_structure import GraphStructure, read_structure
 
 SHIPPED = Path(__file__).parents[3] / "models" / "chorales"
 
@@ -26,7 +26,7 @@ def graph(bundle: Bundle) -> onnx.GraphProto:
 
 
 @pytest.fixture
-def structure(bundle: Bundle) -> Structure:
+def structure(bundle: Bundle) -> GraphStructure:
     return read_structure(path(bundle))
 
 
@@ -38,7 +38,7 @@ def drawn(figure: Figure) -> list[str]:
     return [gid for axes in figure.axes for patch in axes.patches if (gid := patch.get_gid())]
 
 
-def test_there_is_a_cell_for_each_layer_as_wide_as_the_manifest_says(bundle: Bundle, structure: Structure) -> None:
+def test_there_is_one_cell_of_the_right_width_per_layer(bundle: Bundle, structure: GraphStructure) -> None:
     network = bundle.manifest.network
     assert [cell.index for cell in structure.cells] == list(range(network.layers))
     assert {cell.hidden for cell in structure.cells} == {network.hidden}
@@ -49,7 +49,7 @@ def test_there_is_a_cell_for_each_layer_as_wide_as_the_manifest_says(bundle: Bun
         assert cell.state_after == ("h_next", "c_next")
 
 
-def test_each_cell_reads_the_one_below_and_the_lowest_what_the_caller_gives(structure: Structure) -> None:
+def test_each_cell_reads_the_cell_below_and_the_lowest_the_inputs(structure: GraphStructure) -> None:
     lowest, *others = structure.cells
     known = structure.inputs.keys() | {weights.weights for weights in lowest.inputs}
     assert {source for weights in lowest.inputs for source in weights.reads} <= known
@@ -57,30 +57,33 @@ def test_each_cell_reads_the_one_below_and_the_lowest_what_the_caller_gives(stru
     for cell in others:
         assert {source for weights in cell.inputs for source in weights.reads} == {f"cell {cell.index - 1}"}
     top = f"cell {structure.cells[-1].index}"
-    assert any(top in weights.reads for weights in structure.heads)
+    assert any(top in weights.reads for weights in structure.projections)
     assert "TopK" in structure.sampler
 
 
-def test_shapes_are_those_of_the_graph(graph: onnx.GraphProto, structure: Structure) -> None:
+def test_shapes_are_those_of_the_graph(graph: onnx.GraphProto, structure: GraphStructure) -> None:
     dims = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    matrices = [*structure.heads, *(w for cell in structure.cells for w in (*cell.recurrent, *cell.inputs))]
+    matrices = [*structure.projections, *(w for cell in structure.cells for w in (*cell.recurrent, *cell.inputs))]
     assert all(dims[weights.weights] == weights.shape for weights in matrices)
 
 
-def test_the_drawing_has_a_box_for_each_of_them_and_no_other(structure: Structure) -> None:
+def test_the_drawing_has_exactly_one_box_for_each_part(structure: GraphStructure) -> None:
     lowest = structure.cells[0]
-    expected = [f"weights {weights.weights}" for weights in (*lowest.inputs, *structure.heads, lowest.recurrent[0])]
+    expected = [
+        f"weights {weights.weights}" for weights in (*lowest.inputs, *structure.projections, lowest.recurrent[0])
+    ]
     expected += [f"cell {cell.index}" for cell in structure.cells]
     expected += ["sampler", *(f"gate {letter}" for letter in "ifgo")]
     expected += [f"join {name}" for name in lowest.joins]
-    figure = draw_structure(structure, "a title")
+    figure = Figure()
+    draw_structure(figure, structure, "a title")
     assert sorted(drawn(figure)) == sorted(expected)
     words = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-    for weights in (*lowest.inputs, *structure.heads):
+    for weights in (*lowest.inputs, *structure.projections):
         assert " × ".join(map(str, weights.shape)) in words
 
 
-def test_the_network_has_the_parameters_that_the_boxes_show(bundle: Bundle, structure: Structure) -> None:
+def test_the_network_has_the_parameters_that_the_boxes_show(bundle: Bundle, structure: GraphStructure) -> None:
     """All but the folded tables and the biases: recurrences and projections, four gates each."""
     hidden = bundle.manifest.network.hidden
     shown = sum(math.prod(w.shape) for cell in structure.cells for w in cell.recurrent)
@@ -88,6 +91,7 @@ def test_the_network_has_the_parameters_that_the_boxes_show(bundle: Bundle, stru
     assert shown == (2 * len(structure.cells) - 1) * 4 * hidden * hidden
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_bundle(small_bundle: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["draw", str(small_bundle), "--out", str(tmp_path / "deep" / "lstm.png")])
     assert result.exit_code == 0, result.output
@@ -97,9 +101,9 @@ def test_the_command_draws_a_bundle(small_bundle: Path, tmp_path: Path) -> None:
     assert "must end in .png or .svg" in result.output
 
 
-def test_what_is_no_such_graph_is_a_sentence(small_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no LSTM cell written out"):
+def test_a_file_that_is_not_a_decode_graph_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no LSTM cell of single nodes"):
         read_structure(small_bundle / "prefill_float32.onnx")
     (tmp_path / "x.onnx").write_bytes(b"no graph")
-    with pytest.raises(ExportError, match="is no ONNX graph"):
+    with pytest.raises(ExportError, match="is not an ONNX graph"):
         read_structure(tmp_path / "x.onnx")

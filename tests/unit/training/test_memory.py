@@ -47,11 +47,11 @@ def available(root: Path) -> int | None:
     ],
     ids=["nothing is known", "the system", "no bound", "a group around", "version 1, used up"],
 )
-def test_the_narrowest_bound_counts(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+def test_the_smallest_limit_counts(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
     write(tmp_path, files)
     assert available(tmp_path) == expected
 
 
-def test_the_machine_that_runs_this_has_memory_left() -> None:
+def test_this_machine_has_memory_left() -> None:
     found = available_memory()
     assert found is None or found > MEBIBYTE

@@ -1,4 +1,4 @@
-"""What stands between two bar lines of an ABC voice."""
+"""Bars of an ABC voice: notes, length, signs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,43 +14,43 @@ class Tone:
     offset: Fraction
     length: Fraction
     pitch: int
-    """MIDI number as it sounds."""
+    """Sounding pitch, as a MIDI number."""
     place: tuple[str, int]
-    """Letter and octave as written: a tie joins notes of one place and one pitch."""
+    """Letter and octave as written. A tie joins notes of the same letter, octave and pitch."""
     alteration: int
     """Semitones that an accidental or the key adds to the letter."""
     ends_tie: bool
-    """Whether a tie leads to it."""
+    """Whether a tie joins it to the note before."""
     tied: bool = False
-    """Whether a tie leads on from it."""
+    """Whether a tie joins it to the next note."""
 
     @property
     def end(self) -> Fraction:
-        """Where it ends in its bar."""
+        """End inside its bar, in whole notes."""
         return self.offset + self.length
 
 
 @dataclass(slots=True)
 class Marks:
-    """What a bar says about the order in which bars are played."""
+    """The signs of a bar that decide the order of playing."""
 
     repeat_start: bool = False
     ending: frozenset[int] = frozenset()
-    """Passes in which the bar and those after it are played; empty where no ending begins."""
+    """Passes in which the ending that begins here is played; empty if no ending begins."""
     part: str = ""
     """Label of the part that begins."""
     segno: bool = False
     plays: int = 1
-    """How often the section that ends with this bar is played, where a repeat sign ends it."""
+    """How often the section that ends here is played, if a repeat sign ends it."""
     double: bool = False
-    """Whether more than a single bar line ends it."""
+    """Whether a double bar line or a repeat sign ends it."""
     coda: bool = False
     fine: bool = False
     jump: str = ""
-    """`dc` or `ds` at a jump back to the beginning or the sign."""
+    """`dc` or `ds` at a jump to the beginning or to the sign."""
 
     def merge(self, other: "Marks") -> None:
-        """Add what another voice says of the same bar."""
+        """Add the signs of another voice for the same bar."""
         self.repeat_start |= other.repeat_start
         self.ending |= other.ending
         self.part = self.part or other.part
@@ -71,6 +71,6 @@ class Bar:
     length: Fraction = Fraction(0)
     marks: Marks = field(default_factory=Marks)
     note_heads: int = 0
-    """Notes that are written in it, grace notes included."""
+    """Number of written notes, grace notes included."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Notes that no tone stands for, by reason."""
+    """Notes without a tone, by reason."""

@@ -1,4 +1,4 @@
-"""A file of ABC notation, taken apart into its tunes.
+"""Divides an ABC file into tunes.
 
 A tune begins at a line `X:` and ends at an empty line or at the next `X:`. What stands between tunes is text for
 people. Fields before the first tune are the file header, and hold for every tune (ABC 2.1, section 2).
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from music.errors import InvalidScoreError
-from training.readers.text import decode_text
+from training.readers.files import decode_text
 
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 _CHARSET: Final = re.compile(rb"^(?:%%|I:\s*)abc-charset\s+([\w-]+)", re.MULTILINE)
@@ -22,20 +22,20 @@ _COMMENT: Final = re.compile(r"(?<!\\)%.*")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a file, without its comment; a directive keeps its `%%`."""
+    """A line without its comment; a directive keeps its `%%`."""
 
     number: int
     text: str
 
     @property
     def field(self) -> tuple[str, str] | None:
-        """Letter and value, where the line has the form of an information field."""
+        """Letter and value if the line is an information field."""
         match = _FIELD.match(self.text)
         return None if match is None else (match[1], match[2].strip())
 
     @property
     def directive(self) -> str | None:
-        """What follows `%%` or `I:`."""
+        """The text after `%%` or `I:`."""
         for mark in ("%%", "I:"):
             if self.text.startswith(mark):
                 return self.text.removeprefix(mark).strip()
@@ -47,7 +47,7 @@ class Tune:
     """The lines of one tune."""
 
     label: str
-    """What it is called within its file: the number after `X:`, or its place where numbers are not unique."""
+    """Label within the file: the number after `X:`, or its index if numbers are not unique."""
     file_header: tuple[Line, ...]
     lines: tuple[Line, ...]
 
@@ -56,7 +56,7 @@ def split_book(data: bytes) -> list[Tune]:
     """Every tune of a file, in order.
 
     Raises:
-        InvalidScoreError: there is none.
+        InvalidScoreError: the file has no tune.
     """
     lines = _without_text(_LINE_END.split(_decode(data)))
     groups: list[list[Line]] = []
@@ -87,7 +87,7 @@ def split_book(data: bytes) -> list[Tune]:
 
 
 def _decode(data: bytes) -> str:
-    """The text of a file; the character set that it declares is believed where it is no UTF-8."""
+    """The text of a file, as UTF-8 or else in the character set that it declares."""
     declared = _CHARSET.search(data)
     if declared is not None:
         for charset in ("utf-8", declared[1].decode()):
@@ -103,7 +103,7 @@ def _number(lines: list[Line]) -> str:
 
 
 def _without_text(texts: list[str]) -> list[Line]:
-    """Lines without comments and blocks of text; a line that held a comment alone is gone, so that it ends no tune."""
+    """Lines without comments and text blocks. A pure comment line is removed, so that it does not end a tune."""
     lines = []
     until: str | None = None
     for number, text in enumerate(texts, 1):

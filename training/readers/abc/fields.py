@@ -15,7 +15,7 @@ _BPM: Final = r"(\d{1,5}(?:\.\d{1,5})?)"
 _BEATS: Final = re.compile(rf"({_FRACTION}(?:\s+{_FRACTION})*)\s*=\s*{_BPM}(?!\d)")
 _UNITS: Final = re.compile(rf"(?:[A-Ga-g]\s*(\d{{1,4}})?(?:\s*/\s*([1-9]\d{{0,3}}))?\s*=)?\s*{_BPM}$")
 _PART_TOKEN: Final = re.compile(r"([A-Za-z()])\s*(\d*)")
-_MOST_PARTS: Final = 1000
+_MAX_PARTS: Final = 1000
 _WHOLE_BAR: Final = Fraction(1)
 
 
@@ -28,12 +28,12 @@ class AbcMeter:
 
     @property
     def bar(self) -> Fraction:
-        """Length of a bar in whole notes; a whole note where there is no meter."""
+        """Length of a bar in whole notes; 1 without a meter."""
         return Fraction(self.numerator, self.denominator) if self.numerator else _WHOLE_BAR
 
     @property
     def compound(self) -> bool:
-        """Whether beats are divided in three, which decides what some tuplets mean."""
+        """Whether beats are divided in three, which decides the meaning of some tuplets."""
         return self.numerator > 3 and self.numerator % 3 == 0
 
 
@@ -52,19 +52,19 @@ def parse_meter(text: str) -> AbcMeter:
         meter = AbcMeter(sum(map(int, match[1].split("+"))), int(match[2]))
         if 0 < meter.numerator <= 1000 and 0 < meter.denominator <= 1000:
             return meter
-    raise InvalidScoreError(f"M:{text} is no meter; free time is M:none")
+    raise InvalidScoreError(f"M:{text} is not a valid meter; free time is M:none")
 
 
 def parse_length(text: str) -> Fraction:
     """Read a unit note length, such as `1/8`, in whole notes.
 
     Raises:
-        InvalidScoreError: it is no positive fraction.
+        InvalidScoreError: it is not a positive fraction.
     """
     match = _LENGTH.match(text.strip())
     length = None if match is None or (match[2] and not int(match[2])) else Fraction(int(match[1]), int(match[2] or 1))
     if length is None or not Fraction(1, 1024) <= length <= 16:
-        raise InvalidScoreError(f"L:{text} is no unit note length, such as 1/8")
+        raise InvalidScoreError(f"L:{text} is not a valid unit note length, such as 1/8")
     return length
 
 
@@ -74,7 +74,7 @@ def default_length(meter: AbcMeter) -> Fraction:
 
 
 def parse_tempo(text: str, unit: Fraction) -> float | None:
-    """Quarter notes a minute; None where there are only words.
+    """Quarter notes per minute; None for a tempo in words only.
 
     Both the present form (`1/4=120`, `"Allegro" 3/8=50`, `1/4 3/8=40`) and the old ones are read: `120` and `C3=40`
     count unit note lengths.
@@ -84,7 +84,7 @@ def parse_tempo(text: str, unit: Fraction) -> float | None:
         unit: unit note length, in whole notes.
 
     Raises:
-        InvalidScoreError: it is no tempo.
+        InvalidScoreError: it is not a valid tempo.
     """
     bare = _QUOTED.sub(" ", text).strip()
     if not re.search(r"[\d=]", bare):
@@ -97,11 +97,11 @@ def parse_tempo(text: str, unit: Fraction) -> float | None:
     if match is not None:
         beat = unit * Fraction(int(match[1] or 1), int(match[2] or 1))
         return float(4 * beat * Fraction(match[3]))
-    raise InvalidScoreError(f"Q:{text} is no tempo, such as 1/4=120")
+    raise InvalidScoreError(f"Q:{text} is not a valid tempo, such as 1/4=120")
 
 
 def parse_part_order(text: str) -> str:
-    """Spell out a part order: `A(BC)2` is `ABCBC`.
+    """Expand a part order: `A(BC)2` is `ABCBC`.
 
     Raises:
         InvalidScoreError: a bracket is not closed, or it names more than 1,000 parts.
@@ -118,8 +118,8 @@ def parse_part_order(text: str) -> str:
             group = stack.pop()
         else:
             group = name
-        if len(stack[-1]) + len(group) * times > _MOST_PARTS:
-            raise InvalidScoreError(f"P:{text} names more than {_MOST_PARTS} parts")
+        if len(stack[-1]) + len(group) * times > _MAX_PARTS:
+            raise InvalidScoreError(f"P:{text} names more than {_MAX_PARTS} parts")
         stack[-1] += group * times
     if len(stack) > 1:
         raise InvalidScoreError(f"P:{text} leaves a bracket open")

@@ -16,13 +16,13 @@ _KEY: Final = re.compile(r"([A-G])([#b]?)\s*([A-Za-z]*)")
 _ACCIDENTAL: Final = re.compile(r"(?<![\w^_=])(\^\^|__|\^|_|=)([A-Ga-g])(?![\w])")
 _ALTERATION: Final = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 _PROPERTY: Final = re.compile(r'([\w-]+)\s*=\s*("[^"]*"|\S+)')
-_MOST_SEMITONES: Final = 127
+_MAX_SEMITONES: Final = 127
 _CLEF: Final = re.compile(r"(?:treble|bass|alto|tenor|baritone|soprano|mezzo|perc|none|[GFCP])\d?(?:([+-])(8|15))?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Alterations in semitones by letter, and the signature where it is an ordinary one."""
+    """Alterations in semitones by letter, and the signature if it is a standard one."""
 
     alterations: Mapping[str, int] = field(default_factory=dict)
     sharps: int | None = None
@@ -30,28 +30,28 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """How the notes of a voice sound in comparison with what is written."""
+class Transposition:
+    """Transposition of a voice from written to sounding pitch."""
 
     transpose: int = 0
-    """Semitones, by `transpose=`."""
+    """Semitones, from `transpose=`."""
     octave: int = 0
-    """By `octave=`."""
+    """Octaves, from `octave=`."""
     clef_octave: int = 0
-    """By the 8 or 15 of a clef."""
+    """Octaves, from the 8 or 15 of a clef."""
     percussion: bool = False
 
     @property
     def semitones(self) -> int:
-        """All transpositions together."""
+        """Sum of all transpositions, in semitones."""
         return self.transpose + 12 * (self.octave + self.clef_octave)
 
 
 def parse_key(text: str, before: Key) -> Key:
-    """Read the key of a `K:` field; without one, as in `K:clef=bass`, the key is what it was.
+    """Read the key of a `K:` field. Without one, as in `K:clef=bass`, the key does not change.
 
     Raises:
-        InvalidScoreError: it is no key.
+        InvalidScoreError: it is not a valid key.
     """
     text = text.strip()
     bare = _PROPERTY.sub(" ", text).strip()
@@ -66,7 +66,7 @@ def parse_key(text: str, before: Key) -> Key:
             return Key({}, 0 if bare else None)
         if not bare or _CLEF.match(bare.split()[0]):
             return before
-        raise InvalidScoreError(f"K:{text} is no key")
+        raise InvalidScoreError(f"K:{text} is not a valid key")
     tonic, sign, word = match.groups()
     rest = bare[match.end() :]
     mode = "" if word == "M" else word.lower()
@@ -74,7 +74,7 @@ def parse_key(text: str, before: Key) -> Key:
         return _with(Key({}, 0), _explicit(rest))
     if mode not in ("", "m") and mode[:3] not in _MODES:
         if not _CLEF.match(word):
-            raise InvalidScoreError(f"K:{text} is no key")
+            raise InvalidScoreError(f"K:{text} is not a valid key")
         mode = ""
     sharps = _FIFTHS[tonic] + {"#": 7, "b": -7, "": 0}[sign] + _MODES[mode if mode in ("", "m") else mode[:3]]
     if rest.split()[:1] == ["exp"]:
@@ -82,11 +82,11 @@ def parse_key(text: str, before: Key) -> Key:
     return _with(_signature(sharps), _explicit(rest))
 
 
-def parse_sound(text: str, before: Sound) -> Sound:
-    """Read what a `K:` or `V:` field says of the sounding pitch.
+def parse_transposition(text: str, before: Transposition) -> Transposition:
+    """Read the transposition of a `K:` or `V:` field.
 
     Raises:
-        InvalidScoreError: a transposition is no number, or beyond ten octaves.
+        InvalidScoreError: a transposition is not a number, or beyond ten octaves.
     """
     properties = {name.lower(): value.strip('"') for name, value in _PROPERTY.findall(text)}
     words = _PROPERTY.sub(" ", text).split()
@@ -99,21 +99,21 @@ def parse_sound(text: str, before: Sound) -> Sound:
         octaves = {"8": 1, "15": 2}.get(match[2] or "", 0) if match is not None else 0
         changes["clef_octave"] = -octaves if match is not None and match[1] == "-" else octaves
         changes["percussion"] = clef.startswith("perc") or clef == "P"
-    sound = replace(before, **changes)  # type: ignore[arg-type]
-    if abs(sound.semitones) > _MOST_SEMITONES:
-        raise InvalidScoreError(f"a transposition by {sound.semitones} semitones")
-    return sound
+    transposition = replace(before, **changes)  # type: ignore[arg-type]
+    if abs(transposition.semitones) > _MAX_SEMITONES:
+        raise InvalidScoreError(f"a transposition by {transposition.semitones} semitones")
+    return transposition
 
 
 def voice_name(text: str) -> str | None:
-    """The name that a `V:` field gives."""
+    """The voice name in a `V:` field."""
     properties = {name.lower(): value.strip('"') for name, value in _PROPERTY.findall(text)}
     return properties.get("name") or properties.get("nm")
 
 
 def _integer(name: str, value: str) -> int:
     if not re.fullmatch(r"[+-]?\d{1,3}", value):
-        raise InvalidScoreError(f"{name}={value} is no number of {'octaves' if name == 'octave' else 'semitones'}")
+        raise InvalidScoreError(f"{name}={value} is not a number of {'octaves' if name == 'octave' else 'semitones'}")
     return int(value)
 
 

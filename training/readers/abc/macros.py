@@ -1,4 +1,4 @@
-"""Macros of ABC: signs that stand for other notes (ABC 2.1, section 9)."""
+"""Macros of ABC (ABC 2.1, section 9)."""
 
 import re
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from music.errors import InvalidScoreError
 
 _NOTE: Final = r"([A-Ga-g])([,']{0,9})"
 _ITSELF: Final = "n"  # in a transposing macro the note itself; `h` is six steps lower, `z` twelve higher
-_MOST_MACROS: Final = 100
+_MAX_MACROS: Final = 100
 _LONGEST: Final = 10_000
 _LONGEST_LINE: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """A pattern and what takes its place."""
+    """A pattern and its replacement."""
 
     pattern: re.Pattern[str]
     replacement: str
     transposing: bool
 
     def apply(self, line: str) -> str:
-        """The line with every match replaced.
+        """Replace every match in a line.
 
         Raises:
             InvalidScoreError: it would become too long.
@@ -52,7 +52,7 @@ def parse_macro(text: str) -> Macro:
     """
     left, equals, right = (part.strip() for part in text.partition("="))
     if not equals or not left or len(right) > _LONGEST:
-        raise InvalidScoreError(f"m:{text[:80]} is no macro")
+        raise InvalidScoreError(f"m:{text[:80]} is not a valid macro")
     transposing = _ITSELF in left
     pattern = re.escape(left)
     if transposing:
@@ -61,13 +61,13 @@ def parse_macro(text: str) -> Macro:
 
 
 def expand(line: str, macros: list[Macro]) -> str:
-    """The line with macros replaced, in the order of their definition.
+    """Expand macros in a line, in the order of their definition.
 
     Raises:
         InvalidScoreError: there are too many, or the line becomes too long.
     """
-    if len(macros) > _MOST_MACROS:
-        raise InvalidScoreError(f"more than {_MOST_MACROS} macros")
+    if len(macros) > _MAX_MACROS:
+        raise InvalidScoreError(f"more than {_MAX_MACROS} macros")
     for macro in macros:
         line = macro.apply(line)
     return line

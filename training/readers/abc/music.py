@@ -1,4 +1,4 @@
-"""The music code of ABC: one line at a time into a voice (ABC 2.1, section 4)."""
+"""Reads the music code of ABC, line by line, into voices (ABC 2.1, section 4)."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Final
 
 from music.errors import InvalidScoreError
 from training.readers.abc.bars import Marks
-from training.readers.abc.voice import Voice, Written
+from training.readers.abc.voice import AbcNote, Voice
 
 _LENGTH: Final = r"\d*(?:/+\d*)?"
 _NOTE: Final = rf"(?:\^{{1,2}}|_{{1,2}}|=)?(?:\d*/\d*)?[A-Ga-g][,']*{_LENGTH}"
@@ -42,7 +42,7 @@ _GRACE_NOTE: Final = re.compile(rf"{_NOTE}")
 _LENGTH_PARTS: Final = re.compile(r"(\d*)(/*)(\d*)$")
 _ALTERATION: Final = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 _OPEN: Final = {'"': "a text", "{": "grace notes", "[": "a chord"}
-_MOST_PASSES: Final = 32
+_MAX_PASSES: Final = 32
 _CHORD_SYMBOL: Final = re.compile(r"\(?[A-G]|N\.?C\.?$")
 _PLACEMENT: Final = "^_<>@"
 _WORDS: Final = {
@@ -50,30 +50,30 @@ _WORDS: Final = {
     "dc": "dc", "dcalfine": "dc", "dcalcoda": "dc", "dacapoalfine": "dc", "dacapoalcoda": "dc",
     "ds": "ds", "dsalfine": "ds", "dsalcoda": "ds", "dalsegnoalfine": "ds", "dalsegnoalcoda": "ds",
 }  # fmt: skip
-"""What the words at jumps mean, without dots and spaces; as decorations, and as text above the staff."""
+"""Meaning of jump texts, without dots and spaces, as decorations or as text above the staff."""
 _SYMBOLS: Final = {"S": "segno", "O": "coda"}
 _OLD_CHORD: Final = re.compile(rf"(?:{_NOTE}){{2,}}$")
 _DYNAMICS: Final = re.compile(r"[mp]?[pf]$|pp+|ff+$|s?fz?$")
 
 FieldHandler = Callable[[str, str], Voice]
-"""Takes letter and value of an inline field, and gives the voice that goes on."""
+"""Handles an inline field (letter, value) and returns the voice that continues."""
 
 
 class MusicReader:
     """Reads lines of music into voices."""
 
     def __init__(self, other: Counter[str]) -> None:
-        """Count what is no note in `other`."""
+        """Count everything that is not a note in `other`."""
         self._other = other
         self._waiting: list[str] = []
         self.symbols: dict[str, str] = dict(_SYMBOLS)
-        """Decoration, or text, by the letter that stands for it (`U:`)."""
+        """Decoration or text by its user-defined letter (`U:`)."""
 
     def read(self, line: str, voice: Voice, change: FieldHandler) -> Voice:
-        """Read a line; gives the voice that was the last one in it.
+        """Read a line and return its last voice.
 
         Raises:
-            InvalidScoreError: something in the line does not end, or is no music.
+            InvalidScoreError: something in the line does not end, or is not music.
         """
         place = 0
         while place < len(line):
@@ -98,7 +98,7 @@ class MusicReader:
         elif "ending" in found:
             _begin_ending(voice, found["ending"])
         elif "note" in found:
-            self._strike([_written(found["note"])], Fraction(1), bool(found["tie"]), voice)
+            self._add_notes([_parse_note(found["note"])], Fraction(1), bool(found["tie"]), voice)
         elif "chord" in found:
             self._chord(found, voice)
         elif "rest" in found:
@@ -130,24 +130,24 @@ class MusicReader:
         elif "symbol" in found:
             self._decorate(self.symbols.get(found["symbol"], ""))
 
-    def _strike(self, notes: list[Written], factor: Fraction, tied: bool, voice: Voice) -> None:
+    def _add_notes(self, notes: list[AbcNote], factor: Fraction, tied: bool, voice: Voice) -> None:
         self._mark(voice)
         voice.bar.note_heads += len(notes)
-        voice.strike(notes, factor, tied)
+        voice.add_notes(notes, factor, tied)
 
     def _chord(self, found: Mapping[str, str], voice: Voice) -> None:
         notes, place, text = [], 0, found["chord"]
         while place < len(text):
             match = _CHORD_NOTE.match(text, place)
             if match is None:
-                raise InvalidScoreError(f"[{text}] is no chord")
+                raise InvalidScoreError(f"[{text}] is not a valid chord")
             if match["note"]:
-                notes.append(_written(match["note"], tied=bool(match["tie"])))
+                notes.append(_parse_note(match["note"], tied=bool(match["tie"])))
             elif match[0].startswith('"'):
                 self._text(match[0].strip('"'))
             place = match.end()
         if notes:
-            self._strike(notes, _length(found["chord_length"]), bool(found["chord_tie"]), voice)
+            self._add_notes(notes, _length(found["chord_length"]), bool(found["chord_tie"]), voice)
 
     def _text(self, text: str) -> None:
         word = re.sub(r"[\s.]", "", text.lstrip(_PLACEMENT)).lower()
@@ -160,7 +160,7 @@ class MusicReader:
         if _DYNAMICS.match(text):
             self._other["dynamics"] += 1
         elif quote == "+" and _OLD_CHORD.match(text):  # the chords of ABC 1: +CEG+
-            self._strike([_written(note) for note in _GRACE_NOTE.findall(text)], Fraction(1), False, voice)
+            self._add_notes([_parse_note(note) for note in _GRACE_NOTE.findall(text)], Fraction(1), False, voice)
         else:
             self._decorate(text)
 
@@ -170,7 +170,7 @@ class MusicReader:
             self._waiting.append(_WORDS[word])
 
     def _mark(self, voice: Voice) -> None:
-        """Give the bar the signs that stood before a note of it."""
+        """Add the signs before a note to the bar."""
         for word in self._waiting:
             _set(voice.bar.marks, word)
         self._waiting.clear()
@@ -213,19 +213,19 @@ def _set(marks: Marks, word: str) -> None:
 
 
 def _begin_ending(voice: Voice, text: str) -> None:
-    """An ending such as `1`, `1,3` or `1-3` begins here."""
+    """Begin an ending such as `1`, `1,3` or `1-3`."""
     passes: set[int] = set()
     for part in re.split(r"[,.\s]+", text.strip(" ,.-")):
         first, _, last = part.partition("-")
         low = int(first[:4] or 0)
         high = int(last[:4]) if last[:4].isdecimal() else low
-        if not 1 <= low <= high <= _MOST_PASSES:
-            raise InvalidScoreError(f"[{text.strip()} is no ending; the last one possible is {_MOST_PASSES}")
+        if not 1 <= low <= high <= _MAX_PASSES:
+            raise InvalidScoreError(f"[{text.strip()} is not a valid ending; the maximum is {_MAX_PASSES}")
         passes.update(range(low, high + 1))
     voice.begin_ending(passes)
 
 
-def _written(text: str, *, tied: bool = False) -> Written:
+def _parse_note(text: str, *, tied: bool = False) -> AbcNote:
     match = _NOTE_PARTS.match(text)
     assert match is not None
     sign, fraction, letter, marks, length = match.groups()
@@ -233,15 +233,15 @@ def _written(text: str, *, tied: bool = False) -> Written:
     if fraction and alteration:  # a microtone: `^/` is a quarter tone, `^3/2` is three; the nearest semitone down
         alteration = int(alteration * _length(fraction))
     octave = letter.islower() + marks.count("'") - marks.count(",")
-    return Written(letter.upper(), octave, alteration, _length(length), tied)
+    return AbcNote(letter.upper(), octave, alteration, _length(length), tied)
 
 
 def _length(text: str) -> Fraction:
-    """A length such as `3`, `/`, `//` or `3/2`, in units."""
+    """Read a length such as `3`, `/`, `//` or `3/2`, in units."""
     match = _LENGTH_PARTS.match(text)
     assert match is not None
     whole, slashes, below = match.groups()
     numerator, denominator = int(whole[:6] or 1), int(below[:6] or 2 ** min(len(slashes), 12))
     if not denominator:
-        raise InvalidScoreError(f"{text} is no length")
+        raise InvalidScoreError(f"{text} is not a valid length")
     return Fraction(numerator, denominator if slashes else 1)

@@ -1,4 +1,4 @@
-"""ABC's signs for the order of bars, in the terms that every reader shares."""
+"""Converts ABC's repeat signs and part orders to the common `BarMarks`."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from training.readers.play_order import MAX_PLAYED_BARS, BarMarks, play_order
 
 
 def shared_marks(marks: Sequence[Marks]) -> list[BarMarks]:
-    """The signs of every bar, with those that ABC leaves to be understood.
+    """The marks of every bar, including the implicit ones of ABC.
 
     A repeat sign without its beginning goes back to the last double bar line or repeat sign (ABC 2.1, section 4.8). An
     ending lasts until the next one, a double bar line or the beginning of a repeat. One that another follows ends with
@@ -38,7 +38,7 @@ def shared_marks(marks: Sequence[Marks]) -> list[BarMarks]:
 
 
 def parts_order(marks: Sequence[Marks], shared: Sequence[BarMarks], order: str) -> list[int] | None:
-    """Indices of bars where parts are played in the order of a `P:` field; None where no part is marked.
+    """Indices of bars in the order of a `P:` field; None if no part is marked.
 
     Each part is played with its own repeats, after the bars before the first part.
 
@@ -82,7 +82,7 @@ def _add_endings(marks: Sequence[Marks], shared: Sequence[BarMarks]) -> None:
 
 
 def _add_starts(marks: Sequence[Marks], shared: Sequence[BarMarks]) -> None:
-    """Where a section begins that has no sign for it: behind a double bar line."""
+    """Start of a section without a repeat sign: after the last double bar line."""
     start: int | None = None  # behind a double bar line; the bar of a written sign needs nothing
     opened = False
     for index, bar in enumerate(shared):

@@ -1,4 +1,4 @@
-"""A parsed tune as a written score, in the terms that every reader shares."""
+"""Converts a parsed tune to a `WrittenScore`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _QUARTERS: Final = 4  # in a whole note, which ABC counts in
 
 
 def written_score(tune: ParsedTune, *, play_repeats: bool) -> WrittenScore:
-    """The bars of all voices side by side: bars of one index begin together and last as long as the longest.
+    """Align the bars of all voices: bars of one index start together and last as long as the longest one.
 
     Args:
         tune: what was parsed.
@@ -30,7 +30,7 @@ def written_score(tune: ParsedTune, *, play_repeats: bool) -> WrittenScore:
     order = parts_order(marks, shared, tune.part_order) if play_repeats else None
     kept = list(range(len(marks))) if order is None else sorted(set(order))
     places = {index: place for place, index in enumerate(kept)}
-    unread = sum(_begun(bar) for voice in voices for index, bar in enumerate(voice.bars) if index not in places)
+    unread = sum(_count_notes(bar) for voice in voices for index, bar in enumerate(voice.bars) if index not in places)
     return WrittenScore(
         parts=[
             WrittenPart(
@@ -65,13 +65,13 @@ def _bar(bar: Bar) -> WrittenBar:
     return WrittenBar(notes, bar.note_heads, Counter(bar.left_out))
 
 
-def _begun(bar: Bar) -> int:
-    """Notes of a bar, without those that a tie leads to."""
+def _count_notes(bar: Bar) -> int:
+    """Notes of a bar without tied continuations."""
     return bar.note_heads - sum(tone.ends_tie for tone in bar.tones)
 
 
 def _merged(voices: Sequence[Voice], index: int) -> Marks:
-    """What all voices say of the order at a bar: a voice may leave signs out that another one has."""
+    """Merge the signs of all voices at a bar; a voice may omit signs that another voice has."""
     marks = Marks()
     for voice in voices:
         if index < len(voice.bars):
@@ -80,8 +80,8 @@ def _merged(voices: Sequence[Voice], index: int) -> Marks:
 
 
 def _keys(voice: Voice) -> list[int | None]:
-    """Sharps of every key as it sounds."""
-    semitones = voice.sound.semitones + voice.midi_transpose
+    """Sharps of every key, at sounding pitch."""
+    semitones = voice.transposition.semitones + voice.midi_transpose
     if semitones % 12 == 0:
         return [key.sharps for key in voice.keys]
     return [None if key.sharps is None else (key.sharps + 7 * semitones + 6) % 12 - 6 for key in voice.keys]

@@ -1,4 +1,4 @@
-"""One tune of ABC: its header, its body, and the voices that come of them."""
+"""Parses one ABC tune: header, body, voices."""
 
 import re
 from collections import Counter
@@ -17,53 +17,53 @@ from training.readers.abc.fields import (
     parse_part_order,
     parse_tempo,
 )
-from training.readers.abc.key import Key, Sound, parse_key, parse_sound, voice_name
+from training.readers.abc.key import Key, Transposition, parse_key, parse_transposition, voice_name
 from training.readers.abc.macros import Macro, expand, parse_macro
 from training.readers.abc.music import MusicReader
 from training.readers.abc.voice import Voice
 
 _BODY_FIELDS: Final = frozenset("IKLMmNPQRrSsTUVWwXZ+OH")
 _NOTE_LETTERS: Final = frozenset("ABCDEFGabcdefgzx")
-_MOST_VOICES: Final = 64
+_MAX_VOICES: Final = 64
 _MIDI: Final = re.compile(r"MIDI\s*=?\s*(transpose|rtranspose|program|channel)\s+(.*)", re.IGNORECASE)
 _PROPAGATE: Final = re.compile(r"propagate-accidentals\s+(not|octave|pitch)")
 _CUT_OFF: Final = re.compile(r'\[(?![\d|"]|[A-Za-z]:)[^\]|\[]*$')
-"""A chord that goes on in the next line, as in files that a mail program has wrapped."""
-_MOST_CUT_LINES: Final = 10
-"""Lines that a chord may go on over; with more, its end is missing."""
+"""A chord that continues on the next line, as in files wrapped by a mail program."""
+_MAX_CUT_LINES: Final = 10
+"""Maximum number of lines of a chord; beyond it, the closing bracket is missing."""
 _DRUM_CHANNEL: Final = 10
 
 
 @dataclass(slots=True)
 class ParsedTune:
-    """A tune, its bars in the order in which they are written."""
+    """A parsed tune; bars are in written order."""
 
     voices: dict[str, Voice]
     tempos: list[float]
-    """Quarter notes a minute, in their order."""
+    """Quarter notes per minute, in order."""
     part_order: str
     program: int
     other: Counter[str]
-    """What is in it beside notes, and no score has."""
+    """Content that is not notes and has no place in a score."""
 
 
 def parse_tune(tune: Tune) -> ParsedTune:
     """Read the fields and the music of a tune.
 
     Raises:
-        InvalidScoreError: a field or the music makes no sense; the message tells the line.
+        InvalidScoreError: a field or the music is invalid; the message names the line.
     """
     return _Parser(tune).parse()
 
 
 @dataclass(slots=True)
 class _Defaults:
-    """What the header says, which every voice begins with."""
+    """The values of the header, with which every voice starts."""
 
     meter: AbcMeter = field(default_factory=AbcMeter)
     unit: Fraction | None = None
     key: Key = field(default_factory=Key)
-    sound: Sound = field(default_factory=Sound)
+    transposition: Transposition = field(default_factory=Transposition)
     midi_transpose: int = 0
     propagate: str = "pitch"
     percussion: bool = False
@@ -127,7 +127,7 @@ class _Parser:
                 raise InvalidScoreError(f"line {line.number}: {error}") from error
 
     def _header(self, line: Line) -> bool:
-        """Take a line of a header; True where it is the last one."""
+        """Handle a line of the header; True if it is the last one."""
         if line.directive is not None:
             self._directive(line.directive, None)
             return False
@@ -150,7 +150,7 @@ class _Parser:
                 self._macros.append(parse_macro(value))
             case "K":
                 self._defaults.key = parse_key(value, self._defaults.key)
-                self._defaults.sound = parse_sound(value, self._defaults.sound)
+                self._defaults.transposition = parse_transposition(value, self._defaults.transposition)
                 return True
         return False
 
@@ -185,7 +185,7 @@ class _Parser:
             return
         if not self._cut_off:
             self._cut_off_line = line.number
-        elif line.number > self._cut_off_line + _MOST_CUT_LINES:
+        elif line.number > self._cut_off_line + _MAX_CUT_LINES:
             raise InvalidScoreError(f"a chord without an end; it begins in line {self._cut_off_line}")
         self._cut_off = text
 
@@ -197,10 +197,10 @@ class _Parser:
     def _enter(self, name: str) -> Voice:
         voice = self._voices.get(name)
         if voice is None:
-            if len(self._voices) == _MOST_VOICES:
-                raise InvalidScoreError(f"more than {_MOST_VOICES} voices")
+            if len(self._voices) == _MAX_VOICES:
+                raise InvalidScoreError(f"more than {_MAX_VOICES} voices")
             begin = self._defaults
-            voice = Voice(begin.key, begin.meter, self._unit(), begin.sound, begin.midi_transpose)
+            voice = Voice(begin.key, begin.meter, self._unit(), begin.transposition, begin.midi_transpose)
             voice.propagate, voice.percussion = begin.propagate, begin.percussion
             self._voices[name] = voice
             for properties in self._declared.get(name, ()):
@@ -208,11 +208,11 @@ class _Parser:
         return voice
 
     def _describe(self, voice: Voice, properties: str) -> None:
-        voice.sound = parse_sound(properties, voice.sound)
+        voice.transposition = parse_transposition(properties, voice.transposition)
         voice.name = voice_name(properties) or voice.name
 
     def _change(self, letter: str, value: str) -> Voice:
-        """Take a field of the body."""
+        """Handle a field of the body."""
         if letter == "V":
             name, properties = _voice_of(value)
             voice = self._enter(name)
@@ -223,7 +223,7 @@ class _Parser:
         match letter:
             case "K":
                 voice.change(key=parse_key(value, voice.key))
-                voice.sound = parse_sound(value, voice.sound)
+                voice.transposition = parse_transposition(value, voice.transposition)
             case "M":
                 voice.change(meter=parse_meter(value))
             case "L":
@@ -287,5 +287,5 @@ def _voice_of(value: str) -> tuple[str, str]:
 
 
 def _is_music(text: str) -> bool:
-    """Whether a line of the body that begins like a field is music: `A:|`, or a letter that is no field there."""
+    """Whether a line that begins like a field is music: `A:|`, or a letter that is not a body field."""
     return text[0] not in _BODY_FIELDS and text[0] in _NOTE_LETTERS and text[2:3] in tuple("|:][")

@@ -1,6 +1,6 @@
 """Scores in Humdrum's **kern; callers use `read_humdrum_file`.
 
-Read here and not by music21, which loses notes and shifts the rest where spines split inside a bar, and knows no
+The reader does not use music21: it loses notes and shifts others if spines split inside a bar, and it does not read
 expansion lists.
 """
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from music.errors import InvalidScoreError
-from training.readers.files import read_bytes
+from training.readers.files import decode_text, read_bytes
 from training.readers.humdrum.piece import PieceReader
 from training.readers.humdrum.spines import pieces
-from training.readers.performance import reading_of
-from training.readers.reading import FileReadings, ReadOptions, read_pieces
-from training.readers.text import decode_text
+from training.readers.performance import play_score
+from training.readers.reading import FileReadings, Reading, ReadOptions, read_pieces
 
 __all__ = ["read_humdrum_file"]
 
@@ -22,7 +21,7 @@ _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadings:
-    """Read every piece of a Humdrum file; most files hold one.
+    """Read every piece of a Humdrum file. Most files hold one.
 
     Raises:
         InvalidScoreError: the file holds no **kern spine or no pitched note, or none of its pieces can be read.
@@ -30,5 +29,9 @@ def read_humdrum_file(path: Path, name: str, options: ReadOptions) -> FileReadin
     """
     found = pieces(_LINE_END.split(decode_text(read_bytes(path))))
     if not found:
-        raise InvalidScoreError("no Humdrum file: no line in it begins with **")
-    return read_pieces(name, found, lambda lines, label: reading_of(PieceReader().read(lines), label, options))
+        raise InvalidScoreError("not a Humdrum file: no line begins with **")
+
+    def read(lines: list[tuple[int, str]], label: str) -> Reading:
+        return play_score(PieceReader(play_graces=options.play_graces).read(lines), label, options)
+
+    return read_pieces(name, found, read)

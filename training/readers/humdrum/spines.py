@@ -1,4 +1,4 @@
-"""Spines of a Humdrum file: columns that split, join, change places, begin and end."""
+"""Follows the spines of a Humdrum file: columns that split, join, swap, begin and end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ _PATHS: Final = frozenset(("*^", "*v", "*x", "*+", "*-"))
 
 @dataclass(slots=True)
 class Spine:
-    """One column, as it stands at a line."""
+    """One column at a line."""
 
     kind: str
     """Its exclusive interpretation, such as `**kern`."""
     column: int
-    """Index of the column with which it, or the spine that it split from, began."""
+    """Index of the original column of this spine."""
     next_time: Fraction = field(default_factory=Fraction)
-    """When its present note or rest is over, in quarters."""
+    """End of its current note or rest, in quarters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a piece with the spines that its fields belong to."""
+    """A line with the spine of each field."""
 
     number: int
     fields: list[str]
@@ -32,7 +32,7 @@ class Line:
 
 
 def pieces(lines: list[str]) -> list[list[tuple[int, str]]]:
-    """The numbered lines of each piece: a piece begins where spines begin and none is there."""
+    """Divide a file into pieces of numbered lines. A piece begins where spines begin and none is open."""
     found: list[list[tuple[int, str]]] = []
     open_spines = False
     for number, line in enumerate(lines, 1):
@@ -47,7 +47,7 @@ def pieces(lines: list[str]) -> list[list[tuple[int, str]]]:
 
 
 def spine_lines(numbered: list[tuple[int, str]]) -> Iterator[Line]:
-    """The lines of a piece that are neither empty nor comments; those that only lead spines are followed.
+    """The data lines of a piece. Spine manipulators are applied, not returned.
 
     Raises:
         InvalidScoreError: a line has more or fewer fields than there are spines.
@@ -63,7 +63,7 @@ def spine_lines(numbered: list[tuple[int, str]]) -> Iterator[Line]:
             columns = len(spines)
             continue
         if len(fields) != len(spines):
-            raise InvalidScoreError(f"line {number} has {len(fields)} fields where there are {len(spines)} spines")
+            raise InvalidScoreError(f"line {number} has {len(fields)} fields, but there are {len(spines)} spines")
         if text.startswith("*") and any(cell in _PATHS or cell.startswith("**") for cell in fields):
             spines, columns = _follow(fields, spines, columns)
             if not spines:

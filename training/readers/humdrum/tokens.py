@@ -6,6 +6,7 @@ The representation is defined in the Humdrum User Guide, chapter 2, and in the *
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 _RECIPROCAL: Final = re.compile(r"(\d{1,6})(?:%(\d{1,6}))?(\.{0,8})")
@@ -16,6 +17,8 @@ _KEY: Final = re.compile(r"\*k\[((?:[a-g][#-]+)*)\]")
 _CLASSES: Final = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _LONGEST_ZEROS: Final = 3
 """`0` is a breve, `00` a long, `000` a maxima."""
+_CACHED_TOKENS: Final = 16_384
+"""Most tokens occur many times, and to parse one takes longer than to find it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,9 @@ class KernNote:
     """One note or rest of a token."""
 
     duration: Fraction
-    """Quarters; 0 where none is written."""
+    """Quarters; 0 if none is written."""
     pitch: int | None
-    """MIDI number; None where the note has none that can be read."""
+    """MIDI number; None if it cannot be read."""
     rest: bool = False
     grace: bool = False
     unpitched: bool = False
@@ -33,11 +36,13 @@ class KernNote:
     starts_tie: bool = False
 
 
+@lru_cache(_CACHED_TOKENS)
 def is_note_head(token: str) -> bool:
-    """Whether a token without spaces stands for a note, pitched or not, and not for a rest or nothing."""
+    """Whether a token without spaces is a note, pitched or not, rather than a rest or empty."""
     return "r" not in token and ("R" in token or _PITCH.search(token) is not None)
 
 
+@lru_cache(_CACHED_TOKENS)
 def parse_note(token: str) -> KernNote:
     """Read a token without spaces."""
     if "r" in token:
@@ -77,7 +82,7 @@ def _pitch(token: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class BarLine:
-    """What a bar line says of repeats."""
+    """The repeat signs of a bar line."""
 
     ends_repeat: bool
     starts_repeat: bool
@@ -90,7 +95,7 @@ def parse_bar_line(token: str) -> BarLine:
 
 
 def parse_meter(token: str) -> tuple[int, int] | None:
-    """Beats and beat unit of `*M3/4`; (0, 0) of one that says that there is none, None of any other token."""
+    """Beats and beat unit of `*M3/4`; (0, 0) for no meter; None for any other token."""
     if token in ("*MX", "*M?") or token.startswith("*MX/"):
         return 0, 0
     match = _METER.match(token)
@@ -101,13 +106,13 @@ def parse_meter(token: str) -> tuple[int, int] | None:
 
 
 def parse_tempo(token: str) -> float | None:
-    """Quarter notes a minute of `*MM96`; None of any other token, and outside 10 to 400."""
+    """Quarter notes per minute of `*MM96`; None for any other token or outside 10 to 400."""
     match = _TEMPO.match(token)
     return float(match.group(1)) if match and 10 <= float(match.group(1)) <= 400 else None
 
 
 def parse_key(token: str) -> int | None:
-    """Sharps, flats as negative, of a signature such as `*k[b-e-]`; None of any other token."""
+    """Sharps (flats negative) of a signature such as `*k[b-e-]`; None for any other token."""
     match = _KEY.match(token)
     if match is None:
         return None

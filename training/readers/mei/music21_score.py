@@ -1,4 +1,4 @@
-"""Scores that music21 has parsed, as they are written."""
+"""Converts a score parsed by music21 to a `WrittenScore`."""
 
 import math
 from collections.abc import Iterator
@@ -6,20 +6,21 @@ from fractions import Fraction
 from typing import Any, Final
 
 from music.errors import InvalidScoreError
+from music.score import DEFAULT_VELOCITY
 from training.readers.play_order import BarMarks
-from training.readers.written import DEFAULT_VELOCITY, WrittenBar, WrittenNote, WrittenPart, WrittenScore, bar_at
+from training.readers.written import WrittenBar, WrittenNote, WrittenPart, WrittenScore, bar_at
 
 _DRUM_CHANNEL: Final = 9  # counted from 0, as music21 does
-_MOST_DENOMINATOR: Final = 10**5
+_MAX_DENOMINATOR: Final = 10**5
 
 
 def written_score(score: Any) -> WrittenScore:
-    """The notes, bars and signs of a music21 score, at sounding pitch.
+    """Convert notes, bars and signs of a music21 score, at sounding pitch.
 
-    The bars are those of the part that has most; notes stand in them by their offset.
+    The part with the most bars defines the bars. The offset of a note decides its bar.
 
     Raises:
-        InvalidScoreError: a time in it is no number.
+        InvalidScoreError: a time in it is not a number.
     """
     parts = list(getattr(score, "parts", ())) or [score]
     if any(part.recurse().getElementsByClass("Instrument") and _transposes(part) for part in parts):
@@ -118,5 +119,5 @@ def _read_marks(part: Any, marks: list[BarMarks]) -> None:
 
 def _quarters(value: Any) -> Fraction:
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidScoreError("a time in it is no number")
-    return Fraction(value).limit_denominator(_MOST_DENOMINATOR)
+        raise InvalidScoreError("a time in it is not a number")
+    return Fraction(value).limit_denominator(_MAX_DENOMINATOR)

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, tostring
 from music.errors import InvalidScoreError
 from training.readers.mei.music21_score import written_score
 from training.readers.mei.tree import MeiScore
-from training.readers.performance import reading_of
+from training.readers.performance import play_score
 from training.readers.reading import FileReadings, Reading, ReadOptions, read_pieces
 
 _NAMESPACE: Final = "http://www.music-encoding.org/ns/mei"
@@ -24,10 +24,10 @@ _COUNTED: Final = {
 
 
 def read_mei(root: Element, name: str, options: ReadOptions) -> FileReadings:
-    """Read every score of an MEI document: one for each of its movements.
+    """Read every score of an MEI document, one per movement.
 
     Raises:
-        InvalidScoreError: there is none, music21 cannot read any, or none holds a pitched note.
+        InvalidScoreError: there is no score, music21 cannot read any, or none holds a pitched note.
     """
     documents = list(_documents(root))
     if not documents:
@@ -36,7 +36,7 @@ def read_mei(root: Element, name: str, options: ReadOptions) -> FileReadings:
 
 
 def _documents(root: Element) -> Iterator[Element]:
-    """A document of its own for each score."""
+    """A separate document for each score."""
     for mei in [root] if root.tag == "mei" else root.iter("mei"):
         for score in mei.iter("score"):
             document = Element("mei", {"xmlns": _NAMESPACE})
@@ -71,7 +71,7 @@ def _read(document: Element, name: str, options: ReadOptions) -> Reading:
             before = score.endings[index - 1][0] if index else -1
             written.marks[index].endings = numbers
             written.marks[index].ending_start = bool(numbers) and bracket != before
-    return reading_of(written, name, options)
+    return play_score(written, name, options)
 
 
 def _converted(text: str) -> Any:

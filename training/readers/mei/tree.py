@@ -1,4 +1,4 @@
-"""MEI trees, made plain: what music21 passes over becomes what it reads, and what does not sound becomes space."""
+"""Simplifies MEI trees: elements that music21 ignores are rewritten, and silent notes become spaces."""
 
 import re
 from collections import Counter
@@ -10,26 +10,26 @@ _TRANSPARENT: Final = frozenset(
     ("ending", "supplied", "add", "corr", "reg", "orig", "sic", "unclear", "damage", "restore", "subst", "lem", "rdg",
      "app", "choice", "bTrem", "fTrem", "ossia", "expan", "abbr")
 )  # fmt: skip
-"""Elements whose content stands where they stand."""
+"""Elements that are replaced by their content."""
 _ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "app": ("lem", "rdg"),
     "choice": ("corr", "reg", "expan", "sic", "orig", "abbr", "unclear"),
 }
-"""Elements of which one reading counts, the first kind here that there is."""
+"""Alternative readings; the first kind listed here that is present is used."""
 _ABSENT: Final = frozenset(("del", "oStaff", "oLayer"))
 _NUMBERS: Final = re.compile(r"\d{1,3}")
 
 
 class MeiScore:
-    """A score element, made plain in place."""
+    """A score element, simplified in place."""
 
     def __init__(self, score: Element) -> None:
         self.heads = sum(1 for _ in score.iter("note"))
-        """Note heads of the source, of all readings."""
+        """Number of note heads in the source, all readings included."""
         self.silent: Counter[str] = Counter()
-        """Those that do not sound, by reason."""
+        """Note heads that do not sound, by reason."""
         self.endings: list[tuple[int, frozenset[int]]] = []
-        """Index of the bracket and its numbers, of every measure; -1 where none is over it."""
+        """Index of the ending bracket and its numbers for every measure; -1 without one."""
         self._percussion = {
             definition.get("n")
             for definition in score.iter("staffDef")
@@ -50,7 +50,7 @@ class MeiScore:
             self.endings.append((index, frozenset(map(int, numbers)) - {0}))
 
     def _expand(self, element: Element) -> None:
-        """Replace wrappers by what they hold, and leave out other readings."""
+        """Replace wrappers by their content and drop alternative readings."""
         children: list[Element] = []
         for child in list(element):
             if child.tag in _ABSENT:
@@ -80,7 +80,7 @@ class MeiScore:
 
     @staticmethod
     def _define(score: Element) -> None:
-        """Give key and meter as the attributes that music21 knows."""
+        """Write key and meter as the attributes that music21 reads."""
         for definition in score.iter():
             if definition.tag not in ("scoreDef", "staffDef"):
                 continue
@@ -94,7 +94,7 @@ class MeiScore:
                 definition.set("meter.unit", meter.get("unit", ""))
 
     def _silence(self, staff: Element) -> None:
-        """Make spaces of the notes that do not sound or have no pitch, which music21 would read as any other."""
+        """Replace notes that are silent or unpitched by spaces; music21 would read them as ordinary notes."""
         percussion = staff.get("n") in self._percussion
         for chord in staff.iter("chord"):
             notes = chord.findall("note")

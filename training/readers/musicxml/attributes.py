@@ -1,4 +1,4 @@
-"""What holds from a place in a MusicXML part on: divisions, meter, key, transposition; and what its header says."""
+"""State of a MusicXML part (divisions, meter, key, transposition) and its header."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from xml.etree.ElementTree import Element
 from music.errors import InvalidScoreError
 
 _PERCUSSION_CHANNEL: Final = "10"
-_MOST: Final = 10**6
+_MAX_DENOMINATOR: Final = 10**6
 
 
 def number(text: str | None) -> Fraction:
-    """A number as MusicXML writes it.
+    """Parse a MusicXML number.
 
     Raises:
-        ValueError: it is none, or out of any sensible range.
+        ValueError: the text is not a number, or the number is 10^9 or more.
     """
     text = (text or "").strip()
     if text.isascii() and text.isdigit() and len(text) <= 9:
@@ -24,23 +24,23 @@ def number(text: str | None) -> Fraction:
     value = float(text)
     if not math.isfinite(value) or abs(value) >= 10**9:
         raise ValueError(text[:40])
-    return Fraction(value).limit_denominator(_MOST)
+    return Fraction(value).limit_denominator(_MAX_DENOMINATOR)
 
 
 @dataclass(frozen=True, slots=True)
 class MidiInstruments:
-    """What a part's header says of its instruments."""
+    """The instruments in a part's header."""
 
     percussion: frozenset[str] = frozenset()
-    """Those on the percussion channel or with a percussion key."""
+    """Instruments on the percussion channel or with a percussion key."""
     first: str | None = None
-    """The one of notes that name none."""
+    """The instrument of notes without an instrument."""
     program: int | None = None
     """First pitched General MIDI program, from 0."""
 
 
 def midi_instruments(header: Element | None) -> MidiInstruments:
-    """Read a `score-part`; None where the part list has none."""
+    """Read a `score-part` element. `header` is None if the part list does not name the part."""
     if header is None:
         return MidiInstruments()
     instruments = header.findall("midi-instrument")
@@ -62,28 +62,28 @@ def midi_instruments(header: Element | None) -> MidiInstruments:
 
 
 class Attributes:
-    """Reads `attributes` elements, and keeps what holds now."""
+    """Reads `attributes` elements and keeps the current values."""
 
     def __init__(self) -> None:
         self.divisions = Fraction(1)
         self.full_bar: Fraction | None = None
-        """Quarters of a bar in the present meter; None without one."""
+        """Quarters of a bar in the current meter; None without one."""
         self.meters: list[tuple[int, int]] = []
-        """Every meter; (0, 0) for none."""
+        """All meters; (0, 0) for no meter."""
         self.keys: list[int | None] = []
-        """Every key signature, as it sounds, in sharps."""
+        """All key signatures in sharps, at sounding pitch."""
         self._fifths: int | None = None
         self._transpositions: dict[str | None, tuple[int, int]] = {}
 
     def semitones(self, staff: str) -> int:
-        """How far sounding pitch is above written pitch."""
+        """Semitones from written to sounding pitch."""
         return self._transposition(staff)[0]
 
     def read(self, attributes: Element) -> None:
-        """Take over what an element changes.
+        """Apply an `attributes` element.
 
         Raises:
-            ValueError: a number in it is none.
+            ValueError: a number in it is invalid.
             InvalidScoreError: divisions are not positive.
         """
         if (divisions := attributes.findtext("divisions")) is not None:
@@ -104,7 +104,7 @@ class Attributes:
             self._read_time(time)
 
     def _transposition(self, staff: str) -> tuple[int, int]:
-        """Semitones, and the sharps that they add to a key."""
+        """Semitones, and the sharps that they add to a key signature."""
         return self._transpositions.get(staff) or self._transpositions.get(None) or (0, 0)
 
     def _keep_key(self) -> None:

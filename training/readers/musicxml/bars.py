@@ -1,4 +1,4 @@
-"""How long the bars of a MusicXML score are."""
+"""Lengths of the bars of a MusicXML score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from fractions import Fraction
 from typing import Final
 
 _ROUNDING: Final = 1
-"""Quarters by which a part's rounded or mistaken durations may overfill a bar that another part fills exactly."""
+"""Tolerance in quarters: durations of one part may overfill a bar that another part fills exactly."""
 
 
 @dataclass(slots=True)
 class BarExtent:
-    """How far into a bar one part's elements reach, in quarters."""
+    """Extent of one part's elements in a bar, in quarters."""
 
     notes: Fraction = Fraction()
     rests: Fraction = Fraction()
     gaps: Fraction = Fraction()
-    """What `forward` elements skip."""
+    """Extent including `forward` elements."""
     full: Fraction | None = None
-    """Length by the meter; None where there is none."""
+    """Length by the meter; None without a meter."""
     implicit: bool = False
-    """The bar is not counted: a pickup, or the rest of a divided bar."""
+    """Whether the bar is unnumbered: a pickup, or part of a divided bar."""
 
 
 def bar_length(extents: Sequence[BarExtent], *, last: bool) -> Fraction:
-    """Quarters of a bar, by what its parts hold.
+    """Length of a bar in quarters, from the extents of its parts.
 
-    Notes decide. Rests and skipped time count up to the bar's meter, since programs write one long rest in any bar.
-    Skipped time fills no bar that is short by intention: the last one and those that are not counted. A bar with
-    nothing in it lasts as long as its meter.
+    Notes decide. Rests and skipped time count up to the bar's meter, because programs write the same long rest in any
+    bar. Skipped time does not fill bars that are short by intention: the last bar and unnumbered ones. An empty bar
+    lasts as long as its meter.
     """
     full = next((extent.full for extent in extents if extent.full is not None), None)
     notes = max(extent.notes for extent in extents)

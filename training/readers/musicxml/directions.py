@@ -28,14 +28,14 @@ def velocity_of(loudness: Fraction) -> int:
 
 
 def velocity_of_mark(mark: str) -> int | None:
-    """MIDI velocity of a sign such as `mf`; None for those that concern one note, such as `sfz`."""
+    """MIDI velocity of a sign such as `mf`; None for signs of a single note, such as `sfz`."""
     return _MARKS.get(mark)
 
 
 def tempo_bpm(direction: Element, sounds: Sequence[Element]) -> float | None:
-    """Quarter notes a minute that a direction asks for, as it is to sound or else as it is printed.
+    """Tempo of a direction in quarter notes per minute, from `sound` or else from the printed mark.
 
-    None where it asks for none, or for one outside 10 to 400.
+    None if there is not a valid tempo, or if it is outside 10 to 400.
     """
     found: Fraction | None = None
     for sound in sounds:

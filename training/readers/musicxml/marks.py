@@ -19,7 +19,7 @@ _JUMP_ATTRIBUTES: Final = ("segno", "coda", "tocoda", "dalsegno", "dacapo", "fin
 def bar_marks(parts: Sequence[Element], count: int) -> list[BarMarks]:
     """The marks of each bar, from all parts.
 
-    A jump counts as `sound` elements state it; where a score has none of them, as it is printed.
+    Jumps come from `sound` elements. In a score without such elements they come from the printed signs.
     """
     marks = [BarMarks() for _ in range(count)]
     for part in parts:

@@ -9,10 +9,11 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from music.errors import InvalidScoreError
+from music.score import DEFAULT_VELOCITY
 from training.readers.musicxml.attributes import Attributes, MidiInstruments, number
 from training.readers.musicxml.bars import BarExtent
 from training.readers.musicxml.directions import tempo_bpm, velocity_of, velocity_of_mark
-from training.readers.written import DEFAULT_VELOCITY, WrittenBar, WrittenNote, bounded
+from training.readers.written import WrittenBar, WrittenNote, limit_denominator
 
 _STEPS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _TYPES: Final[Mapping[str, int | Fraction]] = {
@@ -28,9 +29,9 @@ class PartReader:
     def __init__(self, identity: str, instruments: MidiInstruments) -> None:
         self.bars: list[WrittenBar] = []
         self.extents: list[BarExtent] = []
-        """How far each bar's elements reach."""
+        """Extent of each bar's elements."""
         self.tempos: list[tuple[int, Fraction, float]] = []
-        """Bar, quarters from its start, quarter notes a minute."""
+        """Bar, quarters from its start, quarter notes per minute."""
         self.changed: Counter[str] = Counter()
         self.other: Counter[str] = Counter()
         self.attributes = Attributes()
@@ -45,7 +46,7 @@ class PartReader:
         """Read the next measure.
 
         Raises:
-            InvalidScoreError: what decides its timing is damaged.
+            InvalidScoreError: an element that decides the timing is damaged.
         """
         bar = WrittenBar(note_heads=sum(note.find("rest") is None for note in measure.iterfind("note")))
         self.bars.append(bar)
@@ -56,7 +57,7 @@ class PartReader:
             try:
                 self._read(element, bar)
             except (ValueError, OverflowError, ZeroDivisionError) as error:
-                raise InvalidScoreError(self._damaged(measure, f"<{element.tag}> holds no number")) from error
+                raise InvalidScoreError(self._damaged(measure, f"<{element.tag}> holds an invalid number")) from error
             except InvalidScoreError as error:
                 raise InvalidScoreError(self._damaged(measure, str(error))) from error
             if element.tag == "forward":
@@ -68,7 +69,7 @@ class PartReader:
         extent.full = self.attributes.full_bar
 
     def finish(self) -> None:
-        """Give every note the velocity of the dynamics before it, be they of its staff or of the part."""
+        """Set every note's velocity from the latest dynamics of its staff or part."""
         for events in self._dynamics.values():
             events.sort(key=lambda event: event[:2])
         for index, bar in enumerate(self.bars):
@@ -77,7 +78,7 @@ class PartReader:
                     bar.notes[place] = note._replace(velocity=self._velocity_at(index, note))
 
     def pad(self, count: int) -> None:
-        """Add empty bars where other parts have more."""
+        """Pad with empty bars to the length of other parts."""
         self.bars += [WrittenBar() for _ in range(count - len(self.bars))]
 
     def _damaged(self, measure: Element, what: str) -> str:
@@ -88,9 +89,9 @@ class PartReader:
             case "note":
                 self._read_note(element, bar)
             case "backup":  # rounded divisions may lead before the bar's start
-                self._time = max(bounded(self._time - self._duration(element)), Fraction())
+                self._time = max(limit_denominator(self._time - self._duration(element)), Fraction())
             case "forward":
-                self._time = bounded(self._time + self._duration(element))
+                self._time = limit_denominator(self._time + self._duration(element))
             case "attributes":
                 self.attributes.read(element)
             case "direction" | "sound":  # decides no time
@@ -110,7 +111,7 @@ class PartReader:
         duration = Fraction() if grace else self._note_duration(element)
         if element.find("chord") is None:
             self._chord_time = self._time
-            self._time = bounded(self._time + duration)
+            self._time = limit_denominator(self._time + duration)
         if (rest := element.find("rest")) is not None:
             full = self.attributes.full_bar
             if rest.get("measure") == "yes" and full is not None and duration > full:

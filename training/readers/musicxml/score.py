@@ -1,7 +1,7 @@
 """Scores in MusicXML.
 
-Read here and not by music21, which shifts parts against each other where one bar is overfull, leaves notes out without
-a count, and takes about four times as long.
+The reader does not use music21: it shifts parts against each other if a bar is too long, drops notes without counting
+them, and takes about four times as long.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from training.readers.musicxml.attributes import midi_instruments
 from training.readers.musicxml.bars import bar_length
 from training.readers.musicxml.marks import bar_marks
 from training.readers.musicxml.part import PartReader
-from training.readers.performance import reading_of
+from training.readers.performance import play_score
 from training.readers.reading import FileReadings, ReadOptions
 from training.readers.written import WrittenPart, WrittenScore, require_size
 
@@ -38,11 +38,11 @@ def read_musicxml(root: Element, name: str, options: ReadOptions) -> FileReading
         root = _partwise(root)
     if root.tag != "score-partwise":
         raise InvalidScoreError(f"XML, but no score: it begins with <{root.tag[:40]}>")
-    return FileReadings([reading_of(_written(root), name, options)])
+    return FileReadings([play_score(_written(root), name, options)])
 
 
 def _partwise(root: Element) -> Element:
-    """The same score by part, where it is written by measure."""
+    """The score by part, also if it is written by measure."""
     partwise = Element("score-partwise", root.attrib)
     parts: dict[str, Element] = {}
     measures = root.findall("measure")

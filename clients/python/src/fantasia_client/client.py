@@ -1,144 +1,190 @@
 """The synchronous client."""
 
-import time
+from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1.generation_pb2_grpc import GenerationServiceStub
-from fantasia_client.address import DEFAULT_SERVER
-from fantasia_client.connection import (
-    DEFAULT_TIMEOUT_SECONDS,
-    TLS,
-    Keepalive,
-    Retry,
-    channel_credentials,
-    channel_options,
+from fantasia_client.base_client import BaseClient, Deadline
+from fantasia_client.connection import ChannelOptions
+from fantasia_client.errors import FantasiaClientError
+from fantasia_client.messages import (
+    parse_evaluations,
+    parse_generation,
+    parse_health,
+    parse_model,
+    parse_models,
+    parse_piece,
 )
-from fantasia_client.diagnosis import Diagnosis
-from fantasia_client.health import Health, health_from
-from fantasia_client.meter import Meter
-from fantasia_client.model import ModelInfo
-from fantasia_client.piece import Piece
-from fantasia_client.requests import generate_request, get_model_request
-from fantasia_client.responses import model_from, models_from, piece_from
-from fantasia_client.sampling import Sampling
-from fantasia_client.settings import CallSettings
-from fantasia_client.status import error_from_rpc, needs_look
+from fantasia_client.model_info import ModelInfo
+from fantasia_client.request_messages import (
+    build_evaluate_request,
+    build_generate_request,
+    build_get_model_request,
+    build_stream_request,
+)
+from fantasia_client.request_types import GenerateOptions, GivenPiece, Music, show_options
+from fantasia_client.stream import Stream
+from fantasia_client.types import Evaluation, Generation, Health, Piece
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 
-class Client:
-    """A connection to a Fantasia server, safe to share between threads; a context manager closes it.
+class Client(BaseClient):
+    """A connection to a Fantasia server. Threads may share it. It is a context manager, which closes it.
 
-    Every call takes `timeout_seconds` (None: the client's default, `math.inf`: no limit), which covers all
+    Every call takes `timeout_seconds` (None: the client's default; `math.inf`: no limit), which covers all
     attempts, and `wait_for_ready` (None: the client's default). A call that fails raises a
-    `FantasiaClientError`; `fantasia_client.errors` draws their tree.
+    `FantasiaClientError`; the module `fantasia_client.errors` lists them.
 
     Args:
-        server: `HOST`, `HOST:PORT` (port 50051 where none is given), or a gRPC name such as `dns:///HOST:PORT`,
+        server: `HOST`, `HOST:PORT` (default port 50051), or a gRPC name such as `dns:///HOST:PORT`,
             `ipv4:ADDRESS:PORT,ADDRESS:PORT` or `unix:PATH`.
         timeout_seconds: default deadline of a call, at least 0.01.
-        wait_for_ready: wait, within the deadline, for a server that cannot be reached yet.
-        retry: when a failed call is tried again.
-        keepalive: how a lost connection is noticed.
-        tls: encrypt the connection. Without this and `credentials` it is not encrypted.
-        credentials: encrypt it, for what `tls` does not cover.
+        wait_for_ready: if the server cannot be reached, wait for it until the deadline.
+        retry: which failed calls are retried, and when.
+        keepalive: when a lost connection is detected.
+        tls: encrypt the connection. Without `tls` and `credentials`, it is not encrypted.
+        credentials: encrypt the connection with gRPC credentials, for cases that `tls` does not cover.
 
     Raises:
-        ValueError: the address is wrong, the timeout is no number or below 0.01, or both `tls` and `credentials` are
-            given.
+        ValueError: the address is invalid, the timeout is not a number or below 0.01, or both `tls` and
+            `credentials` are given.
     """
 
-    def __init__(
-        self,
-        server: str = DEFAULT_SERVER,
-        *,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        wait_for_ready: bool = False,
-        retry: Retry | None = None,
-        keepalive: Keepalive | None = None,
-        tls: TLS | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
-        self._settings = CallSettings(server, timeout_seconds, wait_for_ready)
-        secure = channel_credentials(tls, credentials)
-        options = channel_options(retry or Retry(), keepalive or Keepalive())
+    def _open_channel(self, target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> None:
         self._channel = (
-            grpc.insecure_channel(self._settings.server, options)
-            if secure is None
-            else grpc.secure_channel(self._settings.server, secure, options)
+            grpc.insecure_channel(target, options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options)
         )
-        self._diagnosis = Diagnosis(self._settings.server, secure)
         self._stub = GenerationServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._health_stub = health_pb2_grpc.HealthStub(self._channel)
 
-    def generate(
-        self,
-        *,
-        bars: int | None = None,
-        steps: int | None = None,
-        seconds: float | None = None,
-        seed: int | None = None,
-        model: str | None = None,
-        sampling: Sampling | None = None,
-        tempo_bpm: float | None = None,
-        program: int | None = None,
-        meter: Meter | str | None = None,
-        timeout_seconds: float | None = None,
-        wait_for_ready: bool | None = None,
-    ) -> Piece:
-        """Ask for one piece. The server or the model decides what is None.
+    @show_options
+    def generate(self, **options: Unpack[GenerateOptions]) -> Piece:
+        """Generate one piece: new, or partly given and partly written. The best candidate is returned.
+
+            client.generate(bars=8)
+            client.generate(given="song.mid", bars=8)
+            client.generate(given="song.mid", rewrite=[Region(bars=(5, 6))])
 
         Args:
-            bars: length in bars of the meter; at most one of `bars`, `steps` and `seconds`.
-            steps: length in steps of the model's grid.
-            seconds: length in seconds at the tempo, rounded up to a whole step.
-            seed: seed of the random stream, 0 to 2^64 - 1; the same request and seed give the same bytes.
-            model: name of the model; None for the server's default one.
-            sampling: how tokens are drawn.
-            tempo_bpm: quarter notes a minute, 10 to 400.
-            program: General MIDI program of every voice, 0 to 127; 0 is the grand piano.
-            meter: time signature, as a `Meter` or like `"3/4"`; one of the model's.
-            timeout_seconds: deadline of this call.
-            wait_for_ready: whether this call waits for the connection.
+            **options: arguments of `GenerateOptions`.
 
         Raises:
-            InvalidRequestError: a field is refused; `violations` says which, and what would be right.
+            InvalidRequestError: a field is invalid; `violations` lists each field and its valid values.
             ModelNotFoundError: the server has no such model.
-            ServerBusyError: the server's queue is full; try again after `retry_after_seconds`.
-            ServerUnavailableError: the server cannot be reached, and retries are spent.
-            DeadlineExceededError: no piece came in time.
-            FantasiaClientError: anything else that went wrong.
+            ConstraintsNotMetError: no candidate could obey the constraints.
+            ServerBusyError: the server's queue is full; retry after `retry_after_seconds`.
+            ServerUnavailableError: the server cannot be reached, and all retries failed.
+            DeadlineExceededError: the deadline passed, or is too early for the length.
+            FantasiaClientError: the call failed for another reason.
+            OSError: the given MIDI file cannot be read.
+            TypeError: there is no such argument.
         """
-        request = generate_request(
-            bars=bars,
-            steps=steps,
-            seconds=seconds,
-            seed=seed,
-            model=model,
-            sampling=sampling,
-            tempo_bpm=tempo_bpm,
-            program=program,
-            meter=meter,
+        request = build_generate_request(options)
+        response = self._call(
+            self._stub.Generate, request, options.get("timeout_seconds"), options.get("wait_for_ready")
         )
-        return piece_from(self._call(self._stub.Generate, request, timeout_seconds, wait_for_ready))
+        return parse_piece(response, request)
+
+    @show_options
+    def generate_many(self, pieces: int | None, **options: Unpack[GenerateOptions]) -> Generation:
+        """Generate several pieces with one request: the best candidates, the best first.
+
+        Args:
+            pieces: number of pieces, 1 to `candidates`; None for 1. Without `rewrite`, `candidates` is by default
+                this number.
+            **options: arguments of `GenerateOptions`.
+
+        Raises:
+            FantasiaClientError: as in `generate`.
+            OSError: as in `generate`.
+            TypeError: there is no such argument.
+        """
+        request = build_generate_request(options, method="generate_many", pieces=pieces)
+        response = self._call(
+            self._stub.Generate, request, options.get("timeout_seconds"), options.get("wait_for_ready")
+        )
+        return parse_generation(response, request)
+
+    @show_options
+    def stream(self, **options: Unpack[GenerateOptions]) -> Stream:
+        """Generate one piece and receive its notes as soon as they are certain.
+
+            with client.stream(bars=8) as stream:
+                for update in stream:
+                    play(update.notes)
+            stream.piece.save("a.mid")
+
+        With `return_resume_token=True`, a stream that was closed half way can be continued:
+        `client.generate(resume=stream.resume_point)`. The deadline covers the whole stream. gRPC retries a failed call
+        until the first update.
+
+        Args:
+            **options: arguments of `GenerateOptions`.
+
+        Returns:
+            An iterator. It raises the errors of the call, which are those of `generate`.
+
+        Raises:
+            InvalidRequestError: a value has the wrong type or does not fit its field.
+            ClientClosedError: the client has been closed.
+            OSError: as in `generate`.
+            TypeError: there is no such argument.
+        """
+        request = build_stream_request(options)
+        deadline = self._start_call(options.get("timeout_seconds"))
+        call = self._stub.StreamGenerate(
+            request, timeout=deadline.seconds, wait_for_ready=self._should_wait(options.get("wait_for_ready"))
+        )
+        return Stream(call, request.request, partial(self._translate, deadline=deadline))
+
+    def evaluate(
+        self,
+        pieces: Sequence[Music | GivenPiece],
+        *,
+        model: str | None = None,
+        timeout_seconds: float | None = None,
+        wait_for_ready: bool | None = None,
+    ) -> tuple[Evaluation, ...]:
+        """Measure how likely pieces are under a model.
+
+        Args:
+            pieces: at most 100 pieces (`Limits.max_evaluated_pieces`): MIDI bytes, paths of MIDI files, generated
+                pieces, sequences of notes, or `GivenPiece`s.
+            model: name of the model; None for the server's default model.
+            timeout_seconds: deadline of this call.
+            wait_for_ready: whether this call waits for a server that cannot be reached.
+
+        Returns:
+            An evaluation for each piece, in their order.
+
+        Raises:
+            InvalidRequestError: a piece is invalid; `violations` lists each field and its valid values.
+            FantasiaClientError: the call failed for another reason.
+            OSError: a MIDI file cannot be read.
+        """
+        request = build_evaluate_request(pieces, model)
+        return parse_evaluations(self._call(self._stub.Evaluate, request, timeout_seconds, wait_for_ready))
 
     def list_models(
         self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
     ) -> tuple[ModelInfo, ...]:
-        """The models that the server has loaded, the default one first.
+        """The models that the server has loaded, the default model first.
 
         Raises:
             FantasiaClientError: the call failed.
         """
         request = pb.ListModelsRequest()
-        return models_from(self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready))
+        return parse_models(self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready))
 
     def get_model(
         self,
@@ -147,29 +193,29 @@ class Client:
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> ModelInfo:
-        """One model; None for the server's default one.
+        """One model; None for the server's default model.
 
         Raises:
-            InvalidRequestError: the name is no text.
+            InvalidRequestError: the name is not a string.
             ModelNotFoundError: the server has no such model.
-            FantasiaClientError: anything else that went wrong.
+            FantasiaClientError: the call failed for another reason.
         """
-        request = get_model_request(name)
+        request = build_get_model_request(name)
         response = self._call(self._stub.GetModel, request, timeout_seconds, wait_for_ready)
-        return model_from(response.model)
+        return parse_model(response.model)
 
     def health(self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None) -> Health:
-        """Whether the server takes work. Asked once: this call is not retried.
+        """Whether the server is ready for requests. This call is not retried.
 
         Raises:
-            FantasiaClientError: the server gave no answer.
+            FantasiaClientError: the call failed.
         """
         request = health_pb2.HealthCheckRequest()
-        return health_from(self._call(self._health.Check, request, timeout_seconds, wait_for_ready))
+        return parse_health(self._call(self._health_stub.Check, request, timeout_seconds, wait_for_ready))
 
     def close(self) -> None:
-        """Close the connection; calls that are running are cancelled. To close again does nothing."""
-        self._settings.closed = True
+        """Close the connection and cancel running calls. A second `close` does nothing."""
+        self._closed = True
         self._channel.close()
 
     def _call(
@@ -179,16 +225,18 @@ class Client:
         timeout_seconds: float | None,
         wait_for_ready: bool | None,
     ) -> ResponseT:
-        deadline = self._settings.deadline(timeout_seconds)
-        ready = self._settings.readiness(wait_for_ready)
-        started = time.monotonic()
+        deadline = self._start_call(timeout_seconds)
         try:
-            return method(request, timeout=deadline, wait_for_ready=ready)
+            return method(request, timeout=deadline.seconds, wait_for_ready=self._should_wait(wait_for_ready))
         except grpc.RpcError as error:
-            found, left = "", self._settings.left(deadline, started)
-            if left > 0 and needs_look(error, self._diagnosis):
-                found = self._diagnosis.look(error.details() or "", left)
-            raise error_from_rpc(error, self._settings.server, deadline, self._diagnosis, found) from error
+            raise self._translate(error, deadline) from error
+
+    def _translate(self, error: grpc.RpcError, deadline: Deadline) -> FantasiaClientError:
+        """The client's error for a failed call."""
+        details = error.details() or ""
+        if (seconds := self._probe_seconds(error, deadline)) > 0:
+            details = self._probe.run(details, seconds)
+        return self._error(error, deadline, details)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""How a client reaches its server: retries, keepalive, encryption."""
+"""Connection settings: retries, keepalive, encryption."""
 
 import json
 import os
@@ -9,9 +9,8 @@ from typing import Any
 
 import grpc
 
-from fantasia_client.version import VERSION
+from fantasia import __version__
 
-DEFAULT_TIMEOUT_SECONDS = 60.0
 GENERATION_SERVICE = "fantasia.v1.GenerationService"
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
@@ -20,28 +19,27 @@ ChannelOptions = Sequence[tuple[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When a failed call is tried again, by gRPC itself and within the call's deadline.
+    """Retries of failed calls. gRPC retries them within the call's deadline.
 
-    UNAVAILABLE is retried, and so is CANCELLED if the server sent it. It is always safe to repeat a call: it leaves
-    nothing behind on the server. That includes a piece whose seed the server draws, since the first attempt gave no
-    piece. gRPC's servers answer CANCELLED to a call that reaches them as they stop, before the client has learned of
-    it. A call that the caller cancels is not retried.
-    RESOURCE_EXHAUSTED is not retried, though it would be as safe: the server's queue is full, and it says when to ask
-    again (`ServerBusyError.retry_after_seconds`). A back-off would ignore that, and its calls would make the queue
-    longer. A deadline covers all attempts, and an INTERNAL error would most likely come again.
+    The status UNAVAILABLE is retried, and CANCELLED if the server sent it. (A gRPC server answers CANCELLED to calls
+    that arrive while it stops.) A retry is safe, since a failed call leaves nothing on the server.
+
+    RESOURCE_EXHAUSTED is not retried. The queue of the server is full, and the server gives the time for the next
+    attempt in `ServerBusyError.retry_after_seconds`, which gRPC would ignore. INTERNAL is not retried either, since
+    it would most likely happen again.
     """
 
     attempts: int = 4
-    """Attempts in all, 1 to 5; 1 turns retries off."""
+    """Maximum number of attempts, 1 to 5; 1 turns retries off."""
     initial_backoff_seconds: float = 0.2
-    """Longest wait before the second attempt; every wait is drawn at random below its limit."""
+    """Maximum wait before the second attempt. Each wait is random, between 0 and its maximum."""
     max_backoff_seconds: float = 2.0
-    """Longest wait before any attempt."""
+    """Maximum wait before any attempt."""
     multiplier: float = 2.0
-    """How much the limit grows from attempt to attempt."""
+    """Factor by which the maximum wait grows with each attempt."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.attempts <= 5:  # gRPC would lower more than 5 without a word
+        if not 1 <= self.attempts <= 5:  # gRPC silently reduces more than 5
             raise ValueError(f"attempts must be 1 to 5, not {self.attempts}")
         if not 0 < self.initial_backoff_seconds <= self.max_backoff_seconds < float("inf"):
             raise ValueError("0 < initial_backoff_seconds <= max_backoff_seconds must hold")
@@ -49,11 +47,8 @@ class Retry:
             raise ValueError(f"multiplier must be at least 1, not {self.multiplier}")
 
     def service_config(self) -> str:
-        """The gRPC service config, JSON: this policy, and calls spread over all of the server's addresses.
-
-        The format is that of gRFC A2; retries are gRFC A6.
-        """
-        # Behind a headless Kubernetes service every replica has its own address. gRPC would else keep to one.
+        """The gRPC service config in JSON (gRFC A2, gRFC A6): retries, and round robin over the server's addresses."""
+        # With a headless Kubernetes service, every replica has its own address. By default, gRPC uses only one.
         config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
         if self.attempts > 1:
             config["methodConfig"] = [
@@ -68,21 +63,21 @@ class Retry:
                     },
                 }
             ]
-            # Where more than two of three attempts fail, stop repeating them: a service in trouble gets no multiplied
-            # load. A failure takes one token, a success gives two back, and retries go on above half of them. A lost
-            # replica fails all of its calls together: 500 such failures leave the retries of the others as they were.
+            # Retries stop when more than two of three attempts fail, so that they do not multiply the load of a
+            # failing service. A failure takes one token, a success gives back two; retries need more than half of the
+            # tokens. 500 failures are allowed at once, since all calls of a lost replica fail together.
             config["retryThrottling"] = {"maxTokens": 1000, "tokenRatio": 2}
         return json.dumps(config)
 
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """Pings during a call, so that a lost connection is noticed before the deadline."""
+    """Pings during a call. They detect a lost connection before the deadline."""
 
     interval_seconds: float = 30.0
-    """Silence after which a ping is sent. Servers close connections that ping more often than they allow."""
+    """Time without data after which a ping is sent. A server may close connections with frequent pings."""
     timeout_seconds: float = 10.0
-    """How long a ping may stay unanswered."""
+    """Maximum time until the answer to a ping."""
 
     def __post_init__(self) -> None:
         for name in ("interval_seconds", "timeout_seconds"):
@@ -92,23 +87,23 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """An encrypted connection, PEM throughout."""
+    """Certificates and key of an encrypted connection, in PEM format."""
 
     root_certificates: bytes | None = None
-    """Authorities to trust; None for those that gRPC ships."""
+    """Trusted authorities; None for those that gRPC ships."""
     certificate_chain: bytes | None = None
-    """The client's own certificate, where the server asks for one."""
+    """Certificate of the client, for a server that requires one."""
     private_key: bytes | None = None
-    """Its key."""
+    """Private key of the client's certificate."""
 
     def __post_init__(self) -> None:
         if (self.certificate_chain is None) != (self.private_key is None):
-            raise ValueError("certificate_chain and private_key go together")
+            raise ValueError("certificate_chain and private_key must be given together")
         for name in ("root_certificates", "certificate_chain", "private_key"):
             pem = getattr(self, name)
-            # gRPC would find out at the first call only, and then not name the part.
+            # gRPC would fail at the first call only, and would not name the part.
             if pem is not None and b"-----BEGIN " not in pem:
-                raise ValueError(f"{name} holds nothing in PEM format")
+                raise ValueError(f"{name} contains no PEM data")
 
     @classmethod
     def from_files(
@@ -117,22 +112,22 @@ class TLS:
         certificate_chain: str | os.PathLike[str] | None = None,
         private_key: str | os.PathLike[str] | None = None,
     ) -> "TLS":
-        """Read the parts from PEM files.
+        """Read certificates and key from PEM files.
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: a file holds nothing in PEM format.
+            ValueError: a file contains no PEM data.
         """
         paths = (root_certificates, certificate_chain, private_key)
         return cls(*(None if path is None else Path(path).read_bytes() for path in paths))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The same, as gRPC takes it."""
+        """The gRPC credentials."""
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
 
 
 def channel_credentials(tls: TLS | None, credentials: grpc.ChannelCredentials | None) -> grpc.ChannelCredentials | None:
-    """The credentials of a channel; None for an unencrypted one.
+    """The credentials of a channel; None for a channel without encryption.
 
     Raises:
         ValueError: both are given.
@@ -143,13 +138,13 @@ def channel_credentials(tls: TLS | None, credentials: grpc.ChannelCredentials | 
 
 
 def channel_options(retry: Retry, keepalive: Keepalive) -> ChannelOptions:
-    """Arguments of the channel, alike for a sync and an asyncio one."""
+    """Arguments of a channel, synchronous or asyncio."""
     timeout_ms = round(keepalive.timeout_seconds * 1000)
     return [
-        ("grpc.primary_user_agent", f"fantasia-client/{VERSION}"),
+        ("grpc.primary_user_agent", f"fantasia-client/{__version__}"),
         ("grpc.service_config", retry.service_config()),
         ("grpc.keepalive_time_ms", round(keepalive.interval_seconds * 1000)),
-        # The first waits for any byte, the second for the answer to the ping, for which gRPC else waits a minute.
+        # The first is the timeout for any data, the second for the answer to the ping (by default, a minute).
         ("grpc.keepalive_timeout_ms", timeout_ms),
         ("grpc.http2.ping_timeout_ms", timeout_ms),
         ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),

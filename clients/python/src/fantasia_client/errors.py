@@ -1,16 +1,17 @@
 """Errors of the client.
 
 FantasiaClientError
-├── InvalidRequestError       the server, or the client before it, refused a field: see `violations`
+├── InvalidRequestError       a field of the request is invalid: see `violations`
 ├── ModelNotFoundError        the server has no model of that name: see `model` and `violations`
-├── AccessDeniedError         credentials are missing, or do not allow the call
-├── MessageTooLargeError      the request or the answer is over a limit: see `limit_bytes`
-├── ServerBusyError           the server has no room for more work: see `retry_after_seconds`
+├── AccessDeniedError         credentials are missing or do not allow the call
+├── MessageTooLargeError      the request or the response exceeds a limit: see `limit_bytes`
+├── ServerBusyError           the server's queue is full: see `retry_after_seconds`
 ├── ServerUnavailableError    the server cannot be reached, is starting or is stopping
-├── DeadlineExceededError     no answer came within the deadline
-├── CallCancelledError        the call was cancelled, by the server or by closing the client
-├── UnsupportedCallError      the server does not know the method: it is older, or not Fantasia
-├── ServerError               the server failed; the fault is not in the request
+├── DeadlineExceededError     the deadline passed before the response came
+├── CallCancelledError        the server or `close` cancelled the call
+├── UnsupportedCallError      the server does not support the method: it is older, or another service
+├── ConstraintsNotMetError    the constraints left no token: see `violations`
+├── ServerError               the server failed, or its response is invalid
 ├── ClientClosedError         the client was used after `close`
 └── MissingExtraError         an optional dependency is not installed
 """
@@ -22,26 +23,24 @@ import grpc
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """What is wrong with one field of a request."""
+    """An invalid field of a request."""
 
     field: str
     """Path of the field in the request, such as `bars` or `sampling.top_p`."""
     description: str
-    """What is wrong with it, and what would be right."""
+    """What is wrong, and the valid values."""
 
 
 class FantasiaClientError(Exception):
-    """Base of every error that this package raises on purpose; its text is one sentence for people."""
+    """Base class of all errors of this package. The message is one readable sentence."""
 
     def __init__(self, message: str, *, code: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
         self.code = code
-        """The gRPC status that it came from; None where the call never left the client."""
+        """gRPC status of the call; None if the client did not send it."""
 
 
-class InvalidRequestError(FantasiaClientError):
-    """A field of the request is out of range or does not fit the model."""
-
+class _ViolationsError(FantasiaClientError):
     def __init__(
         self,
         message: str,
@@ -51,11 +50,15 @@ class InvalidRequestError(FantasiaClientError):
     ) -> None:
         super().__init__(message, code=code)
         self.violations = violations
-        """One entry for each field refused; empty where the server named none."""
+        """Fields of the request and what is wrong with each; empty if the server named none."""
 
 
-class ModelNotFoundError(FantasiaClientError):
-    """The server has no model of that name; `violations` tells what else is wrong with the request."""
+class InvalidRequestError(_ViolationsError):
+    """A field of the request is invalid, or the model does not support its value."""
+
+
+class ModelNotFoundError(_ViolationsError):
+    """The server has no model of that name. `violations` also lists the other invalid fields of the request."""
 
     def __init__(
         self,
@@ -65,19 +68,17 @@ class ModelNotFoundError(FantasiaClientError):
         violations: tuple[FieldViolation, ...] = (),
         code: grpc.StatusCode | None = None,
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, violations=violations, code=code)
         self.model = model
-        """The name that was not found; None where the server did not repeat it."""
-        self.violations = violations
-        """One entry for each field refused, the model's name first; empty where the server named none."""
+        """The name that was not found; None if the server did not give it."""
 
 
 class AccessDeniedError(FantasiaClientError):
-    """Credentials are missing, or do not allow the call."""
+    """Credentials are missing or do not allow the call."""
 
 
 class MessageTooLargeError(FantasiaClientError):
-    """The request is larger than the server accepts, or the answer larger than this client accepts."""
+    """The request is larger than the server accepts, or the response is larger than this client accepts."""
 
     def __init__(
         self,
@@ -89,9 +90,9 @@ class MessageTooLargeError(FantasiaClientError):
     ) -> None:
         super().__init__(message, code=code)
         self.size_bytes = size_bytes
-        """Size of the message; None where gRPC did not say."""
+        """Size of the message; None if gRPC did not give it."""
         self.limit_bytes = limit_bytes
-        """The largest message accepted; None where gRPC did not say."""
+        """Maximum size of a message; None if gRPC did not give it."""
 
 
 class _RetryableError(FantasiaClientError):
@@ -104,39 +105,49 @@ class _RetryableError(FantasiaClientError):
     ) -> None:
         super().__init__(message, code=code)
         self.retry_after_seconds = retry_after_seconds
-        """How long the server asks to wait before the next attempt, seconds; None where it did not say."""
+        """Seconds to wait before the next attempt; None if the server did not give them."""
 
 
 class ServerBusyError(_RetryableError):
-    """The server has no room for more work. Wait `retry_after_seconds` and ask again."""
+    """The server's queue is full. Wait `retry_after_seconds`, then retry."""
 
 
 class ServerUnavailableError(_RetryableError):
-    """The server cannot be reached, is starting or is stopping; retries have been spent."""
+    """The server cannot be reached, is starting or is stopping, and all retries failed."""
 
 
-class DeadlineExceededError(FantasiaClientError):
-    """No answer came within the deadline."""
+class DeadlineExceededError(_ViolationsError):
+    """The deadline passed before the response came, or is certain to pass before the piece is complete.
+
+    If the server refused the call at once, `violations` has the length that would fit.
+    """
+
+
+class ConstraintsNotMetError(_ViolationsError):
+    """The constraints left no token at some step of every candidate.
+
+    More candidates, another seed or weaker constraints may help.
+    """
 
 
 class CallCancelledError(FantasiaClientError):
-    """The call was cancelled, by the server or by closing the client while it ran.
+    """The server cancelled the call, or the client was closed during the call.
 
-    Cancelling an asyncio task raises `asyncio.CancelledError` in it, as everywhere, and not this.
+    If an asyncio task is cancelled, it raises `asyncio.CancelledError` instead.
     """
 
 
 class UnsupportedCallError(FantasiaClientError):
-    """The server does not know the method: it is older than this client, or not Fantasia."""
+    """The server does not support the method: it is older than this client, or another service."""
 
 
 class ServerError(FantasiaClientError):
-    """The server failed, and the fault is not in the request."""
+    """The server failed, or its response is invalid. The request is not the cause."""
 
 
 class ClientClosedError(FantasiaClientError):
-    """The client was used after it was closed."""
+    """The client was used after `close`."""
 
 
 class MissingExtraError(FantasiaClientError):
-    """An optional dependency is not installed; the text names the extra that brings it."""
+    """An optional dependency is not installed. The message names the extra that installs it."""

@@ -1,7 +1,6 @@
-"""Draws pieces as piano rolls. Needs matplotlib, which the extra `plot` brings.
+"""Draws pieces as piano rolls. It needs matplotlib, which the extra `plot` installs.
 
-Figures are made without pyplot, so that nothing global is touched and no display is needed: this is as safe
-in a server's thread as in a notebook.
+Figures are made without pyplot. So this module needs no display, changes no global state, and is safe in threads.
 """
 
 import io
@@ -9,11 +8,12 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+from fantasia_client.bars import Bars
 from fantasia_client.errors import MissingExtraError
-from fantasia_client.meter import Meter
-from fantasia_client.piece import Note, Piece
+from fantasia_client.types import Meter, MeterChange, Note, Piece
 
 try:
     from matplotlib.axes import Axes
@@ -25,10 +25,10 @@ except ImportError as error:
     ) from error
 
 SUFFIXES = (".png", ".svg", ".pdf")
-"""Endings of the files that `save_piano_roll` writes."""
+"""Suffixes of the files that `save_piano_roll` can write."""
 
-# Okabe and Ito's colours (Color Universal Design, 2008), told apart with every common colour blindness.
-# Their yellow is left out: it does not stand out from white.
+# Colours of Okabe and Ito (Color Universal Design, 2008), which people with colour blindness can distinguish.
+# Yellow is left out, since it is hard to see on white.
 _VOICE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _BLACK_KEY_ROW = "#EEF0F3"
 _OCTAVE_LINE = "#C3C8D0"
@@ -39,8 +39,8 @@ _TEXT = "#2B2F36"
 _BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 _NATURALS = {0: "C", 2: "D", 4: "E", 5: "F", 7: "G", 9: "A", 11: "B"}
 _KEYBOARD_INCHES = 0.32
-_MOST_BAR_NUMBERS = 16
-_MOST_PITCHES_WITH_EVERY_NAME = 40
+_MAX_BAR_NUMBERS = 16
+_MAX_PITCHES_WITH_ALL_NAMES = 40
 
 
 def draw_piano_roll(
@@ -50,32 +50,40 @@ def draw_piano_roll(
     ticks_per_quarter: int,
     title: str,
     length_ticks: int | None = None,
+    pickup_ticks: int = 0,
+    meter_changes: Sequence[MeterChange] = (),
 ) -> Figure:
-    """Draw notes beside a keyboard: time to the right in bars, pitch upwards, a colour for each voice.
+    """Draw notes and a keyboard: bars on the horizontal axis, pitch on the vertical axis, one colour per voice.
 
-    Where voices meet on one pitch, the lower is drawn slimmer on top of the higher, so that both are seen.
+    If voices share a pitch at the same time, the lower voice is drawn narrower, on top of the higher voice.
 
     Args:
-        notes: in any order; none at all gives an empty roll.
-        meter: where the bar lines stand.
-        ticks_per_quarter: resolution of the notes' ticks.
-        title: written above the roll.
-        length_ticks: where the roll ends; None for the end of the bar in which the last note ends.
+        notes: notes in any order; an empty sequence gives an empty roll.
+        meter: time signature at the start, for the bar lines.
+        ticks_per_quarter: ticks in a quarter note.
+        title: title above the roll.
+        length_ticks: end of the roll, in ticks; None for the end of the last bar with a note.
+        pickup_ticks: length of an incomplete bar before the first full bar, less than a bar; 0 for none.
+        meter_changes: later time signatures, in the order of their ticks.
 
     Returns:
-        A figure with an Agg canvas, which belongs to the caller alone: nothing needs to be closed.
+        A figure with an Agg canvas. It does not need to be closed.
     """
-    bar_ticks = meter.bar_ticks(ticks_per_quarter)
+    end = length_ticks or max((note.onset_ticks + note.duration_ticks for note in notes), default=1)
+    bars = Bars(
+        meter,
+        Fraction(end, ticks_per_quarter),
+        pickup=Fraction(pickup_ticks, ticks_per_quarter),
+        changes=[(Fraction(change.tick, ticks_per_quarter), change.meter) for change in meter_changes],
+    )
     if length_ticks is None:
-        end = max((note.onset_ticks + note.duration_ticks for note in notes), default=1)
-        length_ticks = math.ceil(math.ceil(end / bar_ticks) * bar_ticks)
+        length_ticks = math.ceil(bars.end * ticks_per_quarter)
     lowest = min((note.pitch for note in notes), default=60) - 2
     highest = max((note.pitch for note in notes), default=71) + 2
-    # A margin of two semitones, and never less than an octave and a half.
+    # A margin of two semitones, and a range of at least an octave and a half.
     highest = max(highest, lowest + 18)
 
-    bars = max(1.0, length_ticks / bar_ticks)
-    width = min(max(2.6 + 0.95 * bars, 8.0), 22.0)
+    width = min(max(2.6 + 0.95 * bars.count, 8.0), 22.0)
     height = min(max(1.5 + 0.115 * (highest - lowest), 4.2), 9.0)
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -83,7 +91,7 @@ def draw_piano_roll(
     axes.set_xlim(0, length_ticks)
     axes.set_ylim(lowest - 0.5, highest + 0.5)
     _draw_rows(axes, lowest, highest)
-    _draw_bars(axes, length_ticks, bar_ticks, meter.beat_ticks(ticks_per_quarter))
+    _draw_bars(axes, bars, ticks_per_quarter)
     _draw_notes(axes, notes)
     _draw_keyboard(axes, lowest, highest, _KEYBOARD_INCHES / width)
     axes.set_title(title, loc="left", color=_TEXT, fontsize=12, pad=12)
@@ -105,15 +113,15 @@ def draw_piano_roll(
 
 
 def save_piano_roll(piece: Piece, path: str | os.PathLike[str], *, dots_per_inch: float = 150) -> Path:
-    """Draw the piece into a PNG, SVG or PDF file, as the path's ending says, and return the path.
+    """Draw the piece into a file and return its path. The suffix of the path selects PNG, SVG or PDF.
 
     Raises:
-        ValueError: the path ends in something else.
+        ValueError: the path has another suffix.
         OSError: the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a piano roll ends in {', '.join(SUFFIXES)}, not in {path.suffix!r}: {path}")
+        raise ValueError(f"the suffix must be one of {', '.join(SUFFIXES)}, not {path.suffix!r}: {path}")
     _figure(piece).savefig(path, dpi=dots_per_inch)
     return path
 
@@ -122,12 +130,12 @@ def render_piano_roll(piece: Piece, *, file_format: str = "png", dots_per_inch: 
     """Draw the piece and return the bytes of a PNG, SVG or PDF file.
 
     Args:
-        piece: what to draw.
+        piece: generated piece.
         file_format: `png`, `svg` or `pdf`.
         dots_per_inch: resolution of a PNG.
 
     Raises:
-        ValueError: it is another format.
+        ValueError: the format is another one.
     """
     if f".{file_format}" not in SUFFIXES:
         formats = ", ".join(suffix[1:] for suffix in SUFFIXES)
@@ -144,6 +152,8 @@ def _figure(piece: Piece) -> Figure:
         ticks_per_quarter=piece.ticks_per_quarter,
         title=f"{piece.model}  ·  seed {piece.seed}  ·  {piece.tempo_bpm:g} bpm  ·  {piece.meter}",
         length_ticks=piece.length_ticks,
+        pickup_ticks=piece.pickup_ticks,
+        meter_changes=piece.meter_changes,
     )
 
 
@@ -155,22 +165,31 @@ def _draw_rows(axes: Axes, lowest: int, highest: int) -> None:
             axes.axhline(pitch - 0.5, color=_OCTAVE_LINE, linewidth=0.8, zorder=1)
 
 
-def _draw_bars(axes: Axes, length_ticks: int, bar_ticks: float, beat_ticks: float) -> None:
-    bars = math.ceil(length_ticks / bar_ticks)
-    crowded = bars > 2 * _MOST_BAR_NUMBERS
+def _draw_bars(axes: Axes, bars: Bars, ticks_per_quarter: int) -> None:
+    def ticks(time: Fraction) -> float:
+        return float(time * ticks_per_quarter)
+
+    crowded = bars.count > 2 * _MAX_BAR_NUMBERS
     if not crowded:
-        beats = [beat * beat_ticks for beat in range(1, math.ceil(length_ticks / beat_ticks))]
+        beats = [ticks(beat) for index in range(bars.count) for beat in _inner_beats(bars, index)]
+        beats = [beat for beat in beats if beat < axes.get_xlim()[1]]
         axes.vlines(beats, *axes.get_ylim(), color=_BEAT_LINE, linewidth=0.6, zorder=1)
-    starts = [bar * bar_ticks for bar in range(1, bars)]
-    axes.vlines(starts, *axes.get_ylim(), color=_BAR_LINE, linewidth=0.4 if crowded else 0.9, zorder=2)
-    # Every bar is numbered in a short piece, every second, fourth, ... in a longer one.
-    stride = 2 ** max(0, math.ceil(math.log2(bars / _MOST_BAR_NUMBERS)))
-    axes.set_xticks(
-        [bar * bar_ticks for bar in range(0, bars, stride)],
-        [str(bar + 1) for bar in range(0, bars, stride)],
-        color=_TEXT,
-    )
+    starts = [ticks(bars.span(index)[0]) for index in range(bars.count)]
+    axes.vlines(starts[1:], *axes.get_ylim(), color=_BAR_LINE, linewidth=0.4 if crowded else 0.9, zorder=2)
+    # A short piece has a number at every bar, a longer piece at every second, fourth, ... bar. The pickup has none.
+    first = 1 if bars.pickup else 0
+    stride = 2 ** max(0, math.ceil(math.log2(bars.count / _MAX_BAR_NUMBERS)))
+    numbered = range(first, bars.count, stride)
+    axes.set_xticks([starts[index] for index in numbered], [str(index - first + 1) for index in numbered], color=_TEXT)
     axes.tick_params(axis="x", length=3, color=_BAR_LINE)
+
+
+def _inner_beats(bars: Bars, index: int) -> list[Fraction]:
+    """The beats of a bar after its start, in quarter notes from the start of the piece."""
+    start, end = bars.span(index)
+    origin, beat = bars.origin(index), Fraction(bars.meter(index).beat_ticks(1))
+    count = math.ceil((end - origin) / beat)
+    return [time for time in (origin + number * beat for number in range(1, count)) if time > start]
 
 
 def _draw_notes(axes: Axes, notes: Sequence[Note]) -> None:
@@ -193,7 +212,7 @@ def _draw_notes(axes: Axes, notes: Sequence[Note]) -> None:
             times,
             (pitch - half, 2 * half),
             facecolor=_VOICE_COLOURS[voice % len(_VOICE_COLOURS)],
-            edgecolor="white",  # parts a note from its repetition
+            edgecolor="white",  # separates repeated notes
             linewidth=0.7,
             zorder=3 + voice / 1000,
             label=None if voice in labelled else f"voice {voice + 1}",
@@ -202,7 +221,7 @@ def _draw_notes(axes: Axes, notes: Sequence[Note]) -> None:
 
 
 def _draw_keyboard(axes: Axes, lowest: int, highest: int, width: float) -> None:
-    """A vertical keyboard at the left edge, `width` of the axes wide, and the names of its white keys."""
+    """Draw a vertical keyboard at the left edge, `width` in axes units, with the names of its white keys."""
     transform = axes.get_yaxis_transform()
     for pitch in range(lowest, highest + 1):
         black = pitch % 12 in _BLACK_KEYS
@@ -217,7 +236,7 @@ def _draw_keyboard(axes: Axes, lowest: int, highest: int, width: float) -> None:
             clip_on=False,
             zorder=5,
         )
-    every = highest - lowest <= _MOST_PITCHES_WITH_EVERY_NAME
+    every = highest - lowest <= _MAX_PITCHES_WITH_ALL_NAMES
     named = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 in (_NATURALS if every else {0: "C", 7: "G"})]
     names = [f"{_NATURALS[pitch % 12]}{pitch // 12 - 1}" for pitch in named]
     axes.set_yticks(named, names, color=_TEXT, fontsize=7.5)

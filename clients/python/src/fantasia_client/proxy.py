@@ -1,6 +1,6 @@
-"""The HTTP proxy through which gRPC reaches a server, as the environment names it.
+"""Finds the HTTP proxy that gRPC uses for a server, so that error messages can name it.
 
-gRPC decides that for itself. What follows says what it decides, so that an error can name the proxy
+gRPC chooses the proxy itself, from environment variables; this module repeats its rules
 (https://github.com/grpc/grpc/blob/master/doc/environment_variables.md).
 """
 
@@ -12,28 +12,28 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 _VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
-"""The first that is set counts, even if it is empty; gRPC does not read them in capitals."""
-_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
+"""The first variable that is set counts, even if it is empty. gRPC does not read the names in capitals."""
+_EXCLUSION_VARIABLES = ("no_grpc_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that stands between the client and its server."""
+    """An HTTP proxy between the client and its server."""
 
     variable: str
     """The environment variable that names it."""
     address: str
-    """Its host and port, without user and password."""
+    """Host and port of the proxy, without user and password."""
     host: str
-    """The server's host, as `no_proxy` would name it."""
+    """Host of the server, in the form for `no_proxy`."""
 
 
 def proxy_for(server: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy for this server; None where gRPC connects directly.
+    """The proxy for this server; None if gRPC connects directly.
 
     Args:
-        server: address as `checked_server` gives it.
-        environment: variables, such as `http_proxy` and `no_proxy`.
+        server: address from `normalize_address`.
+        environment: environment variables, such as `http_proxy` and `no_proxy`.
     """
     if server.startswith(("unix:", "unix-abstract:", "vsock:")):
         return None
@@ -43,19 +43,19 @@ def proxy_for(server: str, environment: Mapping[str, str] = os.environ) -> Proxy
     try:
         url = urlsplit(environment[variable])
         host, port = url.hostname, url.port
-    except ValueError:  # gRPC ignores a proxy that is no URL
+    except ValueError:  # gRPC ignores a value that is not a URL
         return None
     if url.scheme != "http" or not host:
         return None
     name = re.sub(r"^(dns|ipv4|ipv6):", "", server.rpartition("/")[2]).partition(",")[0]
     target = name.rpartition(":")[0].strip("[]") or server
-    if _excepted(target, next((environment[name] for name in _EXCEPTIONS if name in environment), "")):
+    if _is_excluded(target, next((environment[name] for name in _EXCLUSION_VARIABLES if name in environment), "")):
         return None
     return Proxy(variable, f"{host}:{port or 443}", target)
 
 
-def _excepted(host: str, exceptions: str) -> bool:
-    for entry in filter(None, (part.strip() for part in exceptions.split(","))):
+def _is_excluded(host: str, exclusions: str) -> bool:
+    for entry in filter(None, (part.strip() for part in exclusions.split(","))):
         if host.lower().endswith(entry.lower().removeprefix(".")):
             return True
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 END = b"\x00\xff\x2f\x00"
-"""End of Track, at once."""
+"""End of Track with delta 0."""
 
 
 def quantity(value: int) -> bytes:
@@ -15,12 +15,12 @@ def quantity(value: int) -> bytes:
 
 
 def on(delta: int, key: int, velocity: int = 80, channel: int = 0) -> bytes:
-    """A strike `delta` ticks after the event before."""
+    """A note-on, `delta` ticks after the event before."""
     return quantity(delta) + bytes((0x90 | channel, key, velocity))
 
 
 def off(delta: int, key: int, channel: int = 0) -> bytes:
-    """A release."""
+    """A note-off."""
     return quantity(delta) + bytes((0x80 | channel, key, 64))
 
 
@@ -45,7 +45,7 @@ def system_exclusive(delta: int, data: bytes) -> bytes:
 
 
 def chunk(name: bytes, data: bytes, length: int | None = None) -> bytes:
-    """A chunk, which may lie about its length."""
+    """A chunk, whose length field may be wrong."""
     return name + (len(data) if length is None else length).to_bytes(4, "big") + data
 
 
@@ -61,5 +61,5 @@ def smf(*chunks: bytes, kind: int = 1, tracks: int | None = None, division: int 
 
 
 def scale_of(keys: Iterable[int], ticks: int = 480) -> bytes:
-    """The events of keys one after the other, each `ticks` long."""
+    """The events of notes one after the other, each `ticks` long."""
     return b"".join(on(0, key) + off(ticks, key) for key in keys)

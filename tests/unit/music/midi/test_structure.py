@@ -1,4 +1,4 @@
-"""Meter, tempo, key, length: what meta events say."""
+"""Meter, tempo, key and length from meta events."""
 
 import pytest
 
@@ -30,21 +30,21 @@ def read(*tracks: bytes, division: int = 480) -> tuple[Score, dict[str, int]]:
     return score, dict(counts.other)
 
 
-def test_meter_tempo_and_key_are_looked_for_in_all_tracks() -> None:
+def test_meter_tempo_and_key_come_from_all_tracks() -> None:
     score, other = read(track(SCALE), track(meter(0, 3, 2), key(0, -3, 1)), track(tempo(0, 75)))
     assert (score.meter, score.tempo_bpm, score.key_sharps) == (Meter(3, 4), 75.0, -3)
     assert other == {}
 
 
-def test_what_a_file_does_not_say_is_not_known_but_for_the_tempo() -> None:
+def test_missing_attributes_are_unknown_except_the_tempo() -> None:
     score, _ = read(track(SCALE))
     assert (score.meter, score.tempo_bpm, score.key_sharps, score.program) == (None, 120.0, None, 0)
 
 
-def test_the_first_is_the_first_in_time_whatever_the_tracks_order() -> None:
+def test_the_first_event_in_time_counts_in_any_track_order() -> None:
     score, other = read(track(tempo(480, 60), key(480, 1), SCALE), track(tempo(0, 100), key(480, 4)))
-    assert (score.tempo_bpm, score.key_sharps) == (100.0, 4)
-    assert other == {"tempo_changes": 1, "key_changes": 1}
+    assert (score.tempo_bpm, score.tempo_changes, score.key_sharps) == (100.0, ((480, 60.0),), 4)
+    assert other == {"key_changes": 1}
 
 
 def test_the_last_of_several_at_one_tick_holds() -> None:
@@ -54,30 +54,95 @@ def test_the_last_of_several_at_one_tick_holds() -> None:
     assert other == {}
 
 
+def test_tempo_changes_come_from_all_tracks_in_score_ticks() -> None:
+    score, other = read(track(SCALE), track(tempo(96, 75), tempo(96, 50)), track(tempo(144, 60)), division=96)
+    assert (score.tempo_bpm, score.tempo_changes) == (75.0, ((720, 60.0), (960, 50.0)))
+    assert other == {}
+
+
+def test_a_tempo_that_is_repeated_is_no_change() -> None:
+    score, other = read(track(tempo(0, 100), tempo(480, 100), tempo(480, 60), tempo(480, 60), SCALE))
+    assert (score.tempo_bpm, score.tempo_changes, other) == (100.0, ((960, 60.0),), {})
+
+
+def test_tempo_changes_that_a_score_cannot_hold_are_counted() -> None:
+    score, other = read(track(SCALE), track(tempo(0, 100), tempo(3839, 60), tempo(1, 75)))
+    assert (score.length_ticks, score.tempo_changes, other) == (3840, ((3839, 60.0),), {"tempo_changes": 1})
+    fine = [tempo(0, 100), tempo(1, 60), tempo(1, 75), tempo(1, 50), scale_of((60, 62), 4800)]
+    score, other = read(track(*fine), division=4800)  # ticks 1, 2 and 3 are at tick 0.1, 0.2 and 0.3 of the score
+    assert (score.tempo_bpm, score.tempo_changes, other) == (100.0, ((1, 50.0),), {"tempo_changes": 2})
+    closer = meta(0, 0x51, (600_000).to_bytes(3, "big")) + meta(1, 0x51, (600_001).to_bytes(3, "big"))
+    assert read(track(closer, SCALE))[0].tempo_changes == (), "both are 100.000 quarters a minute"
+
+
+def test_the_first_thousand_tempo_changes_are_kept() -> None:
+    changes = [tempo(1, 60 + index % 2) for index in range(1003)]
+    score, other = read(track(*changes, SCALE))
+    assert len(score.tempo_changes) == 1000
+    assert score.tempo_changes[-1].tick == 1001
+    assert other == {"tempo_changes": 2}
+
+
+def test_in_smpte_time_tempo_changes_change_nothing() -> None:
+    score, other = read(track(tempo(0, 90), tempo(100, 60), on(0, 60), off(1000, 60)), division=(256 - 25) << 8 | 40)
+    assert (score.tempo_bpm, score.tempo_changes, other) == (90.0 + 0.0, (), {"tempo_changes": 1})
+    assert score.duration_seconds == pytest.approx(1.1, abs=0.001)
+
+
 def test_the_same_meter_in_every_track_is_one_meter() -> None:
     score, other = read(*(track(meter(0, 3, 2), meter(1440, 3, 2), SCALE) for _ in range(3)))
     assert (score.meter, other) == (Meter(3, 4), {})
 
 
-def test_a_first_bar_in_a_meter_of_its_own_is_a_pickup_in_any_track() -> None:
+def test_a_first_bar_with_its_own_meter_is_a_pickup() -> None:
     score, other = read(track(SCALE), track(meter(0, 1, 2), meter(480, 3, 2)))
     assert (score.meter, score.pickup_ticks, other) == (Meter(3, 4), 480, {})
 
 
-def test_a_meter_that_changes_or_comes_late_is_none_and_counted() -> None:
-    score, other = read(track(meter(0, 4, 2), meter(BAR, 3, 2), SCALE))
-    assert (score.meter, other) == (None, {"meter_changes": 1})
-    assert read(track(meter(480, 4, 2), SCALE))[0].meter is None
-    assert read(track(meter(0, 4, 200), SCALE))[0].meter is None, "a note of 2 to the -200"
+def test_later_meters_are_kept_where_they_stand() -> None:
+    # The second 3/4 is no change, and the meter of the last tick of 4/4 is not heard.
+    score, other = read(track(SCALE), track(meter(0, 4, 2), meter(1920, 3, 2), meter(960, 3, 2), meter(480, 6, 3)))
+    assert (score.meter, score.pickup_ticks) == (Meter(4, 4), 0)
+    assert score.meter_changes == ((1920, Meter(3, 4)), (3360, Meter(6, 8)))
+    assert (score.single_meter, other) == (None, {})
+    assert read(track(meter(0, 3, 2), SCALE))[0].single_meter == Meter(3, 4)
 
 
-def test_meta_events_that_mean_nothing_are_counted() -> None:
+def test_before_the_first_time_signature_the_meter_is_unknown() -> None:
+    score, other = read(track(meter(480, 3, 2), SCALE))
+    assert (score.meter, score.meter_changes, other) == (None, ((480, Meter(3, 4)),), {})
+
+
+def test_a_pickup_may_come_before_meters_that_change() -> None:
+    score, _ = read(track(SCALE), track(meter(0, 1, 2), meter(480, 4, 2), meter(1920, 3, 2)))
+    assert (score.meter, score.pickup_ticks, score.meter_changes) == (Meter(4, 4), 480, ((2400, Meter(3, 4)),))
+    # A meter that comes again is no pickup.
+    score, _ = read(track(SCALE), track(meter(0, 2, 2), meter(960, 3, 2), meter(1440, 2, 2)))
+    assert (score.meter, score.pickup_ticks) == (Meter(2, 4), 0)
+    assert score.meter_changes == ((960, Meter(3, 4)), (2400, Meter(2, 4)))
+
+
+def test_meters_that_a_score_cannot_hold_are_counted() -> None:
+    score, other = read(track(meter(0, 4, 2), meter(1920, 3, 2), meter(1440, 4, 200), SCALE))
+    assert (score.meter, score.meter_changes, other) == (None, (), {"meter_changes": 2}), "a note of 2 to the -200"
+    assert read(track(meter(0, 4, 200), SCALE))[0].meter is None
+    score, other = read(track(SCALE), track(meter(0, 4, 2), meter(3839, 3, 2), meter(1, 2, 2)))
+    assert (score.length_ticks, score.meter_changes, other) == (3840, ((3839, Meter(3, 4)),), {"meter_changes": 1})
+
+
+def test_the_first_thousand_meter_changes_are_kept() -> None:
+    changes = [meter(1, 3 + index % 2, 2) for index in range(1003)]
+    score, other = read(track(*changes, SCALE))
+    assert (len(score.meter_changes), score.meter_changes[-1].tick, other) == (1000, 1000, {"meter_changes": 3})
+
+
+def test_invalid_meta_events_are_counted() -> None:
     bad = meta(0, 0x51, b"\x00\x00\x00") + meta(0, 0x51, b"\x07") + meta(0, 0x58, b"\x04") + meta(0, 0x59, b"\x0c\x00")
     score, other = read(track(bad, tempo(0, 90), SCALE))
     assert (score.tempo_bpm, score.key_sharps, other) == (90.0 + 0.0, None, {"bad_meta": 4})
 
 
-def test_words_are_counted_and_names_are_not() -> None:
+def test_text_events_are_counted_and_names_are_not() -> None:
     names = b"".join(meta(0, kind, b"name") for kind in (0x00, 0x02, 0x03, 0x04, 0x08, 0x09, 0x20, 0x21))
     words = b"".join(meta(0, kind, b"la") for kind in (0x01, 0x05, 0x05, 0x06, 0x07, 0x54, 0x7F))
     _, other = read(track(names, words, SCALE))
@@ -96,7 +161,7 @@ def test_a_marker_of_another_program_does_not_lengthen_a_piece(text: bytes) -> N
 PIECE = Score((Note(0, 480, 72), Note(480, 480, 74)), length_ticks=4 * BAR)
 
 
-def test_our_own_marker_keeps_the_closing_rest() -> None:
+def test_our_own_marker_keeps_the_rest_at_the_end() -> None:
     counts = NoteCounts()
     assert read_midi(write_midi(PIECE), counts).length_ticks == 4 * BAR
     assert not counts.other
@@ -113,7 +178,7 @@ def test_our_own_marker_keeps_the_closing_rest() -> None:
         (b"\x03end\x01\xff\x2f", b"\x03end\x09\xff\x2f"),
     ],
 )
-def test_a_file_that_is_not_wholly_as_we_write_it_is_not_our_own(written: bytes, altered: bytes) -> None:
+def test_an_altered_file_is_not_our_own(written: bytes, altered: bytes) -> None:
     data = write_midi(PIECE)
     assert data.count(written) == 1
     counts = NoteCounts()
@@ -122,7 +187,7 @@ def test_a_file_that_is_not_wholly_as_we_write_it_is_not_our_own(written: bytes,
     assert counts.other == {"markers": 1}
 
 
-def test_the_notes_bound_the_closing_rest_even_of_our_own() -> None:
+def test_the_rest_at_the_end_has_a_maximum() -> None:
     longest = Score(PIECE.notes, 960 + 256 * BAR)
     assert read_midi(write_midi(longest)).length_ticks == longest.length_ticks
     assert read_midi(write_midi(Score(PIECE.notes, longest.length_ticks + 1))).length_ticks == 960
@@ -131,7 +196,7 @@ def test_the_notes_bound_the_closing_rest_even_of_our_own() -> None:
 @pytest.mark.parametrize(
     ("frames", "ticks_per_second"), [(24, 24.0), (25, 25.0), (29, 30_000 / 1001), (30, 30.0)], ids=str
 )
-def test_in_smpte_time_a_quarter_lasts_as_long_as_the_tempo_says(frames: int, ticks_per_second: float) -> None:
+def test_in_smpte_time_the_tempo_gives_the_quarter(frames: int, ticks_per_second: float) -> None:
     division = (256 - frames) << 8 | 40
     for bpm, events in ((120.0, b""), (90.0, tempo(0, 90))):
         score, _ = read(track(events, on(0, 60), off(1000, 60)), division=division)

@@ -1,4 +1,4 @@
-"""Strikes and releases, channels, programs, controllers."""
+"""Note-ons and note-offs, channels, programs, controllers."""
 
 import pytest
 
@@ -17,25 +17,25 @@ def heard(*events: bytes) -> tuple[list[Sound], NoteCounts]:
     return [(note.onset, note.duration, note.pitch) for note in score.notes], counts
 
 
-def test_notes_that_are_never_released_end_with_the_track() -> None:
+def test_notes_without_note_off_end_with_the_track() -> None:
     sounds, counts = heard(*(on(480 * bool(i), 60 + i % 8) for i in range(16)), meta(480, 0x01, b"x"))
     assert sounds == [(480 * i, 7680 - 480 * i, 60 + i % 8) for i in range(16)]
-    assert (counts.struck, counts.kept, counts.changed) == (16, 16, {"unreleased": 16})
+    assert (counts.written, counts.kept, counts.changed) == (16, 16, {"unreleased": 16})
 
 
-def test_one_note_that_is_never_released_leaves_the_others_alone() -> None:
+def test_a_note_without_note_off_does_not_affect_others() -> None:
     sounds, counts = heard(on(0, 48), scale_of((60, 62, 60)))
     assert sounds == [(0, 1440, 48), (0, 480, 60), (480, 480, 62), (960, 480, 60)]
     assert counts.changed == {"unreleased": 1}
 
 
-def test_a_key_that_is_struck_on_after_a_forgotten_release_keeps_its_lengths() -> None:
+def test_a_missing_note_off_lengthens_one_note_only() -> None:
     sounds, counts = heard(on(0, 60), scale_of((60, 62, 60)), on(0, 60), off(240, 60))
     assert sounds == [(0, 480, 60), (0, 1680, 60), (480, 480, 62), (960, 480, 60), (1440, 240, 60)]
     assert counts.changed == {"unreleased": 1}
 
 
-def test_a_release_at_the_tick_of_the_next_strike_is_of_the_note_before() -> None:
+def test_a_note_off_at_the_tick_of_a_note_on_ends_the_note_before() -> None:
     repeated = on(0, 60) + on(480, 60) + off(0, 60) + on(480, 60) + off(0, 60)  # the last is never released
     sounds, counts = heard(repeated, meta(480, 0x01))
     assert sounds == [(0, 480, 60), (480, 480, 60), (960, 480, 60)]
@@ -58,7 +58,7 @@ def test_no_other_controller_ends_a_note(controller: int) -> None:
     assert not counts.changed
 
 
-def test_a_track_that_goes_on_long_after_its_notes_ends_a_held_note_sixteen_bars_after_them() -> None:
+def test_an_unreleased_note_ends_at_most_sixteen_bars_after_the_last_event() -> None:
     far = meta(9000 * 1920, 0x01)
     sounds, counts = heard(on(0, 60), scale_of((62, 64)), far)
     assert sounds == [(0, 960 + 16 * 1920, 60), (0, 480, 62), (480, 480, 64)]
@@ -67,19 +67,19 @@ def test_a_track_that_goes_on_long_after_its_notes_ends_a_held_note_sixteen_bars
     assert sounds == [(0, 16 * 1920, 60)]
 
 
-def test_the_first_release_of_a_key_ends_its_first_strike() -> None:
+def test_the_first_note_off_ends_the_first_note_on() -> None:
     sounds, counts = heard(on(0, 60), on(240, 60), off(240, 60), off(480, 60))
     assert sounds == [(0, 480, 60), (240, 720, 60)]
     assert not counts.changed
 
 
-def test_a_release_of_a_key_that_is_not_held_ends_nothing() -> None:
+def test_a_note_off_without_a_note_is_ignored() -> None:
     sounds, counts = heard(off(0, 60), scale_of((60,)), off(0, 60), off(10, 72))
     assert sounds == [(0, 480, 60)]
-    assert (counts.struck, counts.changed, counts.other) == (1, {}, {})
+    assert (counts.written, counts.changed, counts.other) == (1, {}, {})
 
 
-def test_a_note_without_length_sounds_for_a_tick() -> None:
+def test_a_note_of_no_length_gets_one_tick() -> None:
     assert heard(on(0, 60), off(0, 60), scale_of((62,)))[0] == [(0, 1, 60), (0, 480, 62)]
 
 
@@ -89,12 +89,12 @@ def test_the_channels_of_one_track_are_voices() -> None:
     events += [off(480 if channel == 3 else 0, key, channel) for channel, key in ((3, 48), (0, 72), (9, 36), (5, 60))]
     score = read_midi(smf(track(program(0, 32, 3), program(0, 73, 0), program(0, 41, 5), *events), kind=0), counts)
     assert [(note.voice, note.pitch) for note in score.notes] == [(0, 72), (1, 60), (2, 48)]
-    assert score.program == 73
-    assert (counts.struck, counts.kept, counts.left_out) == (4, 3, {"percussion": 1})
-    assert counts.other == {"other_programs": 2}
+    assert (score.program, score.programs) == (73, (73, 41, 32))
+    assert (counts.written, counts.kept, counts.left_out) == (4, 3, {"percussion": 1})
+    assert not counts.other
 
 
-def test_a_program_that_changes_in_a_voice_makes_no_other_voice() -> None:
+def test_a_program_change_makes_no_new_voice() -> None:
     counts = NoteCounts()
     data = smf(track(program(0, 40), scale_of((60,)), program(0, 45), program(0, 45), scale_of((62, 64))))
     score = read_midi(data, counts)
@@ -103,7 +103,7 @@ def test_a_program_that_changes_in_a_voice_makes_no_other_voice() -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "at the first note", "in another track"])
-def test_the_program_is_looked_for_in_all_tracks(place: str) -> None:
+def test_the_program_comes_from_all_tracks(place: str) -> None:
     change = program(0, 19)
     own = {"before": change + scale_of((60,)), "at the first note": on(0, 60) + change + off(480, 60)}
     counts = NoteCounts()
@@ -131,7 +131,7 @@ def tuned(semitones: int, high: int = 0, low: int = 2) -> bytes:
     return control(0, 101, high) + control(0, 100, low) + control(0, 6, 64 + semitones)
 
 
-def test_coarse_tuning_sounds() -> None:
+def test_coarse_tuning_changes_pitches() -> None:
     assert heard(tuned(-12), scale_of((60, 62)))[0] == [(0, 480, 48), (480, 480, 50)]
     assert heard(on(0, 60), tuned(7), off(480, 60), scale_of((60,)))[0] == [(0, 480, 60), (480, 480, 67)]
     assert heard(tuned(5, low=0), scale_of((60,)))[0] == [(0, 480, 60)], "parameter 0 is the wheel's range"
@@ -143,7 +143,7 @@ def test_coarse_tuning_sounds() -> None:
     assert (sounds, counts.other) == ([(0, 480, 60)], {"fine_tuning": 1})
     sounds, counts = heard(tuned(24), scale_of((110, 60)))
     assert sounds == [(480, 480, 84)]
-    assert (counts.struck, counts.left_out) == (2, {"out_of_range": 1})
+    assert (counts.written, counts.left_out) == (2, {"out_of_range": 1})
 
 
 XG_ON = system_exclusive(0, b"\x43\x10\x4c\x00\x00\x7e\x00\xf7")
@@ -169,7 +169,7 @@ def gs_rhythm(part: int, on_: int) -> bytes:
         (gs_rhythm(0xB, 2), {9, 11}),
     ],
 )
-def test_percussion_is_where_general_midi_gs_or_xg_puts_it(setting: bytes, percussion: set[int]) -> None:
+def test_percussion_channels_of_general_midi_gs_and_xg(setting: bytes, percussion: set[int]) -> None:
     counts = NoteCounts()
     strikes = [on(0, 40 + channel, 80, channel) for channel in range(16)]
     releases = [off(480 * (channel == 0), 40 + channel, channel) for channel in range(16)]
@@ -179,6 +179,6 @@ def test_percussion_is_where_general_midi_gs_or_xg_puts_it(setting: bytes, percu
     assert counts.balanced
 
 
-def test_voices_are_ordered_by_mean_pitch_and_by_track_where_that_is_equal() -> None:
+def test_voices_are_ordered_by_mean_pitch_then_track() -> None:
     data = smf(*(track(scale_of(keys)) for keys in ((50,), (60, 62), (61,), (70,))))
     assert [(n.voice, n.pitch) for n in read_midi(data).notes if n.onset == 0] == [(0, 70), (1, 60), (2, 61), (3, 50)]

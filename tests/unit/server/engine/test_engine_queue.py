@@ -1,31 +1,31 @@
-"""How many may come."""
+"""The limits of the queue, and its order."""
 
 import pytest
 
 from server.engine.errors import QueueFullError
 from server.engine.request import EngineRequest
 from tests.unit.server.engine.conftest import MakeEngine
-from tests.unit.server.engine.fake_runner import FakeRunner, Gate, Ledger
+from tests.unit.server.engine.fake_runner import FakeRunner, Gate, RecordingObserver, eventually
 
 REQUEST = EngineRequest(seed=1, max_tokens=3)
 
 
 @pytest.mark.parametrize("queue_limit", [0, 1, 5])
-def test_the_slots_and_the_queue_are_filled_and_no_more(make_engine: MakeEngine, queue_limit: int) -> None:
-    ledger = Ledger()
-    engine = make_engine(FakeRunner(slots=2), queue_limit=queue_limit, observer=ledger)
-    tickets = [engine.submit(REQUEST) for _ in range(2 + queue_limit)]
+def test_a_full_queue_refuses_requests(make_engine: MakeEngine, queue_limit: int) -> None:
+    observer = RecordingObserver()
+    engine = make_engine(FakeRunner(slots=2), queue_limit=queue_limit, observer=observer)
+    handles = [engine.submit(REQUEST) for _ in range(2 + queue_limit)]
     with pytest.raises(QueueFullError, match="fake is full") as caught:
         engine.submit(REQUEST)
     assert 0.1 <= caught.value.retry_after_seconds <= 30.0
-    assert ledger.admissions == 2 + queue_limit
+    assert observer.submissions == 2 + queue_limit
     engine.start()
-    for ticket in tickets:
-        ticket.future.result(10)
+    for handle in handles:
+        handle.future.result(10)
     assert len(engine.submit(REQUEST).future.result(10).tokens) == 3
 
 
-def test_it_is_as_full_while_a_chunk_runs(make_engine: MakeEngine) -> None:
+def test_a_full_queue_refuses_requests_while_a_chunk_runs(make_engine: MakeEngine) -> None:
     runner = FakeRunner(slots=1)
     gate = Gate(runner)
     engine = make_engine(runner, queue_limit=1)
@@ -42,10 +42,11 @@ def test_it_is_as_full_while_a_chunk_runs(make_engine: MakeEngine) -> None:
 def test_the_queue_is_served_in_order(make_engine: MakeEngine) -> None:
     engine = make_engine(FakeRunner(slots=1), queue_limit=9)
     order: list[int] = []
-    tickets = [engine.submit(REQUEST) for _ in range(10)]
-    for number, ticket in enumerate(tickets):
-        ticket.future.add_done_callback(lambda future, number=number: order.append(number))  # type: ignore[misc]
+    handles = [engine.submit(REQUEST) for _ in range(10)]
+    for number, handle in enumerate(handles):
+        handle.future.add_done_callback(lambda future, number=number: order.append(number))  # type: ignore[misc]
     engine.start()
-    for ticket in tickets:
-        ticket.future.result(10)
+    for handle in handles:
+        handle.future.result(10)
+    eventually(lambda: len(order) == 10)  # a future has its result before its callbacks run
     assert order == list(range(10))

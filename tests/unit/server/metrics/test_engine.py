@@ -18,13 +18,13 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, {"model": "quartet", **labels})
 
 
-def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) -> None:
-    observer.admitted()
+def test_the_life_of_a_sequence_updates_its_metrics(metrics: Metrics, observer: EngineMetrics) -> None:
+    observer.submitted()
     assert value(metrics, "fantasia_sequences_in_flight") == 1
     observer.started(0.5)
     observer.first_token(0.75)
-    observer.chunk(width=3, steps=8, seconds=0.004)
-    observer.opening(width=2, steps=1, seconds=0.002)
+    observer.chunk(batch_size=3, steps=8, seconds=0.004)
+    observer.first_step(batch_size=2, steps=1, seconds=0.002)
     observer.prefill(tokens=64, seconds=0.003)
     observer.finished(Outcome.LENGTH, 1.5, tokens=512)
 
@@ -34,37 +34,37 @@ def test_a_sequence_leaves_its_marks(metrics: Metrics, observer: EngineMetrics) 
     assert value(metrics, "fantasia_first_token_duration_seconds_sum") == 0.75
     assert value(metrics, "fantasia_chunk_duration_seconds_sum") == 0.004
     assert value(metrics, "fantasia_step_duration_seconds_sum") == 0.0005
-    assert value(metrics, "fantasia_opening_duration_seconds_sum") == 0.002
+    assert value(metrics, "fantasia_first_step_duration_seconds_sum") == 0.002
     assert value(metrics, "fantasia_prefill_duration_seconds_sum") == 0.003
     assert value(metrics, "fantasia_prefill_tokens_total") == 64
-    assert value(metrics, "fantasia_batch_width_sum") == 3
+    assert value(metrics, "fantasia_batch_size_sum") == 3
     assert value(metrics, "fantasia_sequence_duration_seconds_sum") == 1.5
     assert value(metrics, "fantasia_tokens_total") == 512
 
 
-def test_step_buckets_begin_at_twenty_microseconds(metrics: Metrics, observer: EngineMetrics) -> None:
-    observer.chunk(width=1, steps=10, seconds=0.00019)
+def test_step_buckets_begin_at_20_microseconds(metrics: Metrics, observer: EngineMetrics) -> None:
+    observer.chunk(batch_size=1, steps=10, seconds=0.00019)
 
     assert value(metrics, "fantasia_step_duration_seconds_bucket", le="2e-05") == 1
 
 
-def test_every_outcome_is_shown_from_the_start(metrics: Metrics, observer: EngineMetrics) -> None:
+def test_every_outcome_is_exported_from_the_start(metrics: Metrics, observer: EngineMetrics) -> None:
     for outcome in Outcome:
         assert value(metrics, "fantasia_sequences_finished_total", outcome=outcome.value) == 0
 
 
 def test_time_without_work_is_no_interval_between_chunks(metrics: Metrics, observer: EngineMetrics) -> None:
     for chunks in (1, 3):
-        observer.admitted()
+        observer.submitted()
         for _ in range(chunks):
-            observer.chunk(width=1, steps=1, seconds=0.001)
+            observer.chunk(batch_size=1, steps=1, seconds=0.001)
         observer.finished(Outcome.END, 0.1, tokens=chunks)
 
     assert value(metrics, "fantasia_chunk_duration_seconds_count") == 4
     assert value(metrics, "fantasia_chunk_interval_seconds_count") == 2
 
 
-def test_a_cancelled_slot_is_timed(metrics: Metrics, observer: EngineMetrics) -> None:
+def test_the_time_from_cancellation_to_a_free_slot_is_measured(metrics: Metrics, observer: EngineMetrics) -> None:
     observer.freed_after_cancel(0.003)
 
-    assert value(metrics, "fantasia_cancelled_to_freed_seconds_sum") == 0.003
+    assert value(metrics, "fantasia_cancellation_duration_seconds_sum") == 0.003

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from server.metrics import Metrics
 
 
@@ -17,7 +20,7 @@ def test_calls_are_counted_by_code() -> None:
 def test_capacity_is_read_at_each_scrape() -> None:
     metrics = Metrics()
     running = [0]
-    metrics.watch_capacity("quartet", slots=4, queue_limit=8, running=lambda: running[0], waiting=lambda: 2)
+    metrics.set_capacity("quartet", slots=4, queue_limit=8, running=lambda: running[0], waiting=lambda: 2)
     running[0] = 3
     get = metrics.registry.get_sample_value
 
@@ -27,19 +30,19 @@ def test_capacity_is_read_at_each_scrape() -> None:
     assert get("fantasia_queue_limit", {"model": "quartet"}) == 8
 
 
-def test_the_bundle_is_shown_and_its_notes_are_counted() -> None:
+def test_the_bundle_is_exported_and_notes_are_counted() -> None:
     metrics = Metrics()
-    metrics.describe_bundle("quartet", digest="abc", provider="CPUExecutionProvider")
+    metrics.set_bundle_info("quartet", digest="abc", provider="CPUExecutionProvider")
     get = metrics.registry.get_sample_value
 
     labels = {"model": "quartet", "digest": "abc", "provider": "CPUExecutionProvider"}
     assert get("fantasia_bundle_info", labels) == 1
     assert get("fantasia_notes_total", {"model": "quartet"}) == 0
-    metrics.wrote("quartet", 40)
+    metrics.notes_written("quartet", 40)
     assert get("fantasia_notes_total", {"model": "quartet"}) == 40
 
 
-def test_every_metric_of_ours_bears_our_name_and_a_base_unit() -> None:
+def test_every_metric_has_the_prefix_and_a_base_unit() -> None:
     names = {family.name for family in Metrics(["Generate"]).registry.collect()}
     ours = {name for name in names if not name.startswith("process_")}
 
@@ -48,11 +51,11 @@ def test_every_metric_of_ours_bears_our_name_and_a_base_unit() -> None:
     assert not any(word in name for name in ours for word in ("_ms", "milli", "micro", "minutes"))
 
 
-# Words of the code's own making, and sentences that need the code to be understood.
-OWN_WORDS = ("usher", "opening", " come", " came", "in hand", "nobody", "who ", "those", "in between", "went out")
+# Words that belong to no metric's help text. `tests/unit/test_vocabulary.py` has those that belong nowhere.
+OWN_WORDS = ("opening", " come", " came", "who ", "those", "in between", "went out")
 
 
-def test_every_help_text_is_a_sentence_that_a_stranger_understands() -> None:
+def test_every_help_text_is_a_plain_sentence() -> None:
     for family in Metrics(["Generate"]).registry.collect():
         if not family.name.startswith("fantasia_"):
             continue
@@ -64,10 +67,21 @@ def test_every_help_text_is_a_sentence_that_a_stranger_understands() -> None:
         assert ("in seconds" in text) == (family.unit == "seconds"), family.name
 
 
-def test_what_is_counted_is_named_in_the_help_text() -> None:
+def test_the_docs_list_every_metric_with_its_help_text() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "deploy.md").read_text()
+    rows = re.findall(r"^\| `(fantasia_\w+)` \| (\w+) \| (.+) \|$", text, re.MULTILINE)
+    suffixes = {"counter": "_total", "info": "_info"}
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("fantasia_")]
+
+    assert sorted(rows) == sorted(
+        (family.name + suffixes.get(family.type, ""), family.type, family.documentation) for family in families
+    )
+
+
+def test_help_texts_name_what_is_counted() -> None:
     texts = {family.name: family.documentation for family in Metrics(["Generate"]).registry.collect()}
 
     assert texts["fantasia_requests_received"] == "Requests received, by method."
     assert texts["fantasia_requests_finished"] == "Requests finished, by method and code."
     assert texts["fantasia_requests_in_flight"] == "Requests received and not finished yet, by method."
-    assert texts["fantasia_sequences_admitted"] == "Sequences (one for each piece) admitted, by model."
+    assert texts["fantasia_sequences_submitted"] == "Sequences (one for each piece) submitted, by model."

@@ -1,4 +1,4 @@
-"""Networks drawn at random, some of them adversarial, behind the real grammar: a runner without ONNX, in NumPy."""
+"""Random networks, some of them adversarial, with the real grammar: a runner in NumPy, without ONNX."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,16 +6,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from music.grammar import FORBIDDEN
+from music.remaining_length import UNKNOWN
 from music.tokenizers import EventsTokenizer, Tokenizer
 from music.tokenizers.event_vocabulary import BAR, FIRST_POSITION, TIE
-from server.engine.runner import Chunk, State
+from runtime.runner import Chunk, Decoded
+from tests.no_states import NoStates
 
 _NETWORKS: Final = 256
 _STRONG: Final = 1e4
 
 
 def biases(tokenizer: Tokenizer) -> NDArray[np.float64]:
-    """What networks add to their logits: nothing, or a strong preference, (preferences, vocabulary)."""
+    """Biases of the logits: none, or a strong preference, (preferences, vocabulary)."""
     size = tokenizer.vocabulary_size
     ascending = np.linspace(-_STRONG, _STRONG, size)
     rows = [np.zeros(size), ascending, -ascending]
@@ -41,19 +44,19 @@ def biases(tokenizer: Tokenizer) -> NDArray[np.float64]:
     return np.array(rows)
 
 
-class RandomNetworks:
-    """A runner that draws as a decode graph does; every sequence has another network.
+class RandomNetworks(NoStates):
+    """A runner that samples as a decode graph does; every sequence has another network.
 
     A network's logits depend on the token before. The grammar's tables and the request's mask decide what may come.
     """
 
     provider = "RandomProvider"
     precision = "exact"
-    opener = None
+    first_token_runner = None
 
     def __init__(self, tokenizer: Tokenizer, slots: int, chunk_sizes: tuple[int, ...] = (16,)) -> None:
         random = np.random.default_rng(1)
-        self.slots = self.width = slots
+        self.slots = self.max_batch_size = slots
         self.vocabulary = tokenizer.vocabulary_size
         self.chunk_sizes = chunk_sizes
         self._start_token = tokenizer.start_token
@@ -66,33 +69,30 @@ class RandomNetworks:
         self._previous = np.zeros(slots, np.intp)
         self._states = np.zeros((len(self._automata), slots), np.intp)
 
-    def reset(self, slot: int, clock_row: int) -> None:
+    def reset(self, slot: int, position_index: int, remaining: int = UNKNOWN) -> None:
         self._network[slot] = self._begun % _NETWORKS
         self._bias[slot] = self._begun % len(self._biases)
         self._begun += 1
         self._previous[slot] = self._start_token
         self._states[:, slot] = [automaton.start for automaton in self._automata]
 
-    def resume(self, slot: int, state: State) -> None:
-        raise NotImplementedError
-
     def prefill(self, slot: int, tokens: NDArray[np.int64], slice_tokens: int) -> Iterator[int]:
         raise NotImplementedError
 
-    def decode(self, chunk: Chunk) -> NDArray[np.int64]:
+    def decode(self, chunk: Chunk) -> Decoded:
         rows = chunk.rows
         tokens = np.empty((len(rows), chunk.steps), np.int64)
         for step in range(chunk.steps):
-            allowed = chunk.allowed.copy()
+            allowed = chunk.bias[chunk.bias_index[:, step]] > FORBIDDEN
             for automaton, states in zip(self._automata, self._states, strict=True):
                 allowed &= automaton.allowed[states[rows]]
             logits = self._biases[self._bias[rows]] + self._weights[self._network[rows], self._previous[rows]]
             sampled = _drawn(logits, allowed, chunk, step)
-            told = chunk.forced[:, step]
-            tokens[:, step] = self._previous[rows] = np.where(told >= 0, told, sampled)
+            forced = chunk.forced[:, step]
+            tokens[:, step] = self._previous[rows] = np.where(forced >= 0, forced, sampled)
             for automaton, states in zip(self._automata, self._states, strict=True):
                 states[rows] = automaton.successor[states[rows], tokens[:, step]]
-        return tokens
+        return Decoded(tokens, np.zeros(tokens.shape, np.float32))
 
     def close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What one connection may have in flight."""
+"""The limits of what one connection has in flight."""
 
 from contextlib import ExitStack
 from typing import cast
@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.completion import Completion
+from server.engine.completion import Completion, RequestHandle
 from server.engine.engine import Engine
-from server.engine.ticket import Ticket
 from server.errors import ConnectionLimitError
 from server.rpc.quota import ConnectionQuota
 
@@ -18,17 +17,17 @@ class Estimates:
     """An engine that knows when every piece finishes."""
 
     def __init__(self) -> None:
-        self.seconds: dict[Ticket, float] = {}
+        self.seconds: dict[RequestHandle, float] = {}
         self.asked = 0
 
-    def ticket(self, seconds: float) -> Ticket:
-        ticket = Ticket(Completion)  # type: ignore[arg-type]  # only who it is matters
-        self.seconds[ticket] = seconds
-        return ticket
+    def handle(self, seconds: float) -> RequestHandle:
+        handle = RequestHandle(Completion)  # type: ignore[arg-type]  # only who it is matters
+        self.seconds[handle] = seconds
+        return handle
 
-    def seconds_left(self, ticket: Ticket) -> float:
+    def seconds_left(self, handle: RequestHandle) -> float:
         self.asked += 1
-        return self.seconds[ticket]
+        return self.seconds[handle]
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def engine(estimates: Estimates) -> Engine:
 ENGINE = cast(Engine, Estimates())
 
 
-def test_each_connection_has_its_own(engine: Engine) -> None:
+def test_each_connection_has_its_own_limits(engine: Engine) -> None:
     quota = ConnectionQuota(max_pieces=2, max_tokens=100)
     with quota.hold("a", 50, engine), quota.hold("a", 50, engine), quota.hold("b", 100, engine):
         assert quota.pieces == 3
@@ -60,7 +59,7 @@ def test_each_connection_has_its_own(engine: Engine) -> None:
     assert quota.pieces == 0
 
 
-def test_a_piece_alone_may_be_of_any_length(engine: Engine) -> None:
+def test_the_only_piece_may_have_any_length(engine: Engine) -> None:
     quota = ConnectionQuota(max_pieces=2, max_tokens=100)
     with quota.hold("a", 10**6, engine), pytest.raises(ConnectionLimitError, match="tokens"):
         quota.hold("a", 1, engine).__enter__()
@@ -68,7 +67,7 @@ def test_a_piece_alone_may_be_of_any_length(engine: Engine) -> None:
         quota.hold("a", 10**6, engine).__enter__()
 
 
-def test_an_error_gives_back_what_was_held(engine: Engine) -> None:
+def test_an_error_releases_the_piece(engine: Engine) -> None:
     quota = ConnectionQuota(max_pieces=1, max_tokens=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), quota.hold("a", 1, engine):
@@ -86,13 +85,13 @@ def test_an_error_gives_back_what_was_held(engine: Engine) -> None:
         (10**6, 50.0),  # alone, it may come
     ],
 )
-def test_a_refused_call_learns_when_enough_has_finished(
+def test_a_refused_call_gets_the_time_until_enough_has_finished(
     estimates: Estimates, engine: Engine, tokens: int, seconds: float
 ) -> None:
     quota = ConnectionQuota(max_pieces=3, max_tokens=100)
     with ExitStack() as stack:
         for held, left in ((30, 50.0), (40, 20.0), (30, 30.0)):
-            stack.enter_context(quota.hold("a", held, engine)).ticket = estimates.ticket(left)
+            stack.enter_context(quota.hold("a", held, engine)).handle = estimates.handle(left)
         with pytest.raises(ConnectionLimitError) as caught:
             quota.hold("a", tokens, engine).__enter__()
         assert caught.value.retry_after_seconds == pytest.approx(seconds)
@@ -105,7 +104,7 @@ def test_a_refused_call_learns_when_enough_has_finished(
 @given(
     moves=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.booleans(), st.integers(0, 9)), max_size=60)
 )
-def test_no_connection_ever_has_more_and_nothing_stays(moves: list[tuple[str, int, bool, int]]) -> None:
+def test_no_connection_exceeds_its_limits_and_nothing_leaks(moves: list[tuple[str, int, bool, int]]) -> None:
     quota = ConnectionQuota(max_pieces=3, max_tokens=100)
     held: dict[str, list[tuple[int, ExitStack]]] = {peer: [] for peer in "abc"}
     for peer, tokens, comes, index in moves:

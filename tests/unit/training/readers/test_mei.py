@@ -48,7 +48,7 @@ def read(folder: Path, measures: str, staves: str = PLAIN, definition: str = FOU
     return reading
 
 
-def heard(reading: Reading) -> list[tuple[float, float, int]]:
+def sounding(reading: Reading) -> list[tuple[float, float, int]]:
     return [(note.onset / 480, note.duration / 480, note.pitch) for note in reading.score.notes]
 
 
@@ -68,7 +68,7 @@ def heard(reading: Reading) -> list[tuple[float, float, int]]:
     ],
 )  # fmt: skip
 def test_what_sounds(tmp_path: Path, body: str, notes: list[tuple[float, float, int]]) -> None:
-    assert heard(read(tmp_path, measure(body))) == notes
+    assert sounding(read(tmp_path, measure(body))) == notes
 
 
 def test_what_does_not_sound_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_what_does_not_sound_is_left_out_and_counted(tmp_path: Path) -> None:
         + f"<del>{note('c3')}</del>"
     )
     reading = read(tmp_path, measure(body))
-    assert heard(reading) == [(3, 1, 65), (4, 1, 69), (5, 1, 72)]
+    assert sounding(reading) == [(3, 1, 65), (4, 1, 69), (5, 1, 72)]
     assert reading.counts.left_out == Counter(grace=1, cue=3, percussion=1, other_readings=4)
-    assert reading.counts.struck == 12
+    assert reading.counts.written == 12
 
 
 def test_percussion_staves_and_transposing_staves(tmp_path: Path) -> None:
@@ -94,16 +94,16 @@ def test_percussion_staves_and_transposing_staves(tmp_path: Path) -> None:
         "</measure>", f'<staff n="2"><layer n="1">{note("c4", 1)}</layer></staff></measure>'
     )
     reading = read(tmp_path, body, staves)
-    assert (heard(reading), reading.counts.left_out) == ([(0, 4, 60)], Counter(percussion=1))
+    assert (sounding(reading), reading.counts.left_out) == ([(0, 4, 60)], Counter(percussion=1))
 
 
 def test_ties_by_attribute_and_by_element(tmp_path: Path) -> None:
     by_attribute = measure(note("c4", 1, 'tie="i"')) + measure(note("c4", 1, 'tie="t"'))
-    assert heard(read(tmp_path, by_attribute)) == [(0, 8, 60)]
+    assert sounding(read(tmp_path, by_attribute)) == [(0, 8, 60)]
     by_element = measure(note("c4", 1, 'xml:id="a"')) + measure(
         note("c4", 1, 'xml:id="b"'), more='<tie startid="#a" endid="#b"/>'
     )
-    assert heard(read(tmp_path, by_element)) == [(0, 8, 60)]
+    assert sounding(read(tmp_path, by_element)) == [(0, 8, 60)]
 
 
 def test_layers_and_staves(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ def test_repeats_and_endings_are_played(tmp_path: Path) -> None:
     bars = [measure(note(name, 1)) for name in ("c4", "d4", "e4", "f4")]
     first = bars[1].replace('n="1" ', 'n="1" right="rptend"', 1)
     text = bars[0] + f'<ending n="1">{first}</ending><ending n="2">{bars[2]}</ending>' + bars[3]
-    assert [pitch for _, _, pitch in heard(read(tmp_path, text))] == [60, 62, 60, 64, 65]
+    assert [pitch for _, _, pitch in sounding(read(tmp_path, text))] == [60, 62, 60, 64, 65]
     start = bars[1].replace('n="1" ', 'n="1" left="rptstart" right="rptend"', 1)
     reading = read(tmp_path, bars[0] + start + bars[2])
-    assert [pitch for _, _, pitch in heard(reading)] == [60, 62, 62, 64]
+    assert [pitch for _, _, pitch in sounding(reading)] == [60, 62, 62, 64]
     assert reading.counts.repeated == 1
 
 
@@ -168,19 +168,19 @@ def test_what_stands_beside_notes_is_counted(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_each_sign_is_counted_by_its_name(tmp_path: Path, element: str, name: str) -> None:
     reading = read(tmp_path, measure(note("c4", 1), more=f'<{element} tstamp="1" staff="1"/>'))
-    assert (heard(reading), +reading.counts.other) == ([(0, 4, 60)], Counter({name: 1}))
+    assert (sounding(reading), +reading.counts.other) == ([(0, 4, 60)], Counter({name: 1}))
 
 
 def test_each_movement_is_a_piece(tmp_path: Path) -> None:
     file = read_all(tmp_path, document(mdiv(BAR), mdiv(measure("<mRest/>")), mdiv(measure(note("g4", 1)))))
-    assert [(reading.name, heard(reading)) for reading in file.readings] == [
+    assert [(reading.name, sounding(reading)) for reading in file.readings] == [
         ("piece.mei#1", [(0, 4, 60)]), ("piece.mei#3", [(0, 4, 67)]),
     ]  # fmt: skip
     assert file.skipped == {"piece.mei#2": "no pitched note in it"}
 
 
 def test_a_file_is_read_by_what_it_holds(tmp_path: Path) -> None:
-    assert heard(read_all(tmp_path, document(mdiv(BAR)), "piece.xml").readings[0]) == [(0, 4, 60)]
+    assert sounding(read_all(tmp_path, document(mdiv(BAR)), "piece.xml").readings[0]) == [(0, 4, 60)]
 
 
 @pytest.mark.parametrize(

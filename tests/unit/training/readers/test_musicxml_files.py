@@ -159,7 +159,7 @@ def test_an_archive_that_unpacks_to_more_than_the_bound_is_refused_by_its_size(t
             for _ in range(65):
                 file.write(b" " * (1 << 20))
     assert path.stat().st_size < 100_000
-    with pytest.raises(InvalidScoreError, match="larger than 64 MiB unpacked, the largest that is read"):
+    with pytest.raises(InvalidScoreError, match="larger than 64 MiB unpacked, the maximum"):
         read_file(path, path.name)
 
 
@@ -180,7 +180,7 @@ def test_a_plain_file_is_bounded_too(tmp_path: Path) -> None:
     path = tmp_path / "large.musicxml"
     with path.open("wb") as file:
         file.truncate((64 << 20) + 1)  # takes no room on most disks
-    with pytest.raises(InvalidScoreError, match="the file is larger than 64 MiB, the largest that is read"):
+    with pytest.raises(InvalidScoreError, match="the file is larger than 64 MiB, the maximum"):
         read_file(path, path.name)
 
 

@@ -74,9 +74,9 @@ def test_what_is_repeated_is_played(bars: list[str], order: str) -> None:
 def test_repeats_are_counted_and_may_be_left_as_written() -> None:
     bars = [START + C, D + note("G4", before="<grace/>") + END, E]
     counts = read(bars).counts
-    assert (counts.struck, counts.repeated, counts.kept, counts.left_out) == (7, 5, 10, Counter(grace=2))
+    assert (counts.written, counts.repeated, counts.kept, counts.left_out) == (7, 5, 10, Counter(grace=2))
     counts = read(bars, play_repeats=False).counts
-    assert (counts.struck, counts.repeated, counts.kept, counts.left_out) == (7, 0, 6, Counter(grace=1))
+    assert (counts.written, counts.repeated, counts.kept, counts.left_out) == (7, 0, 6, Counter(grace=1))
 
 
 def test_what_cannot_be_played_is_read_as_written_and_counted() -> None:

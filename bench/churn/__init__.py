@@ -1,1 +1,0 @@
-"""The same request, the same tokens: many requests in a crowd, against each of them alone."""

@@ -1,0 +1,1 @@
+"""The fuzzers: random requests, mutated MIDI files and random cancellations against a real server."""

@@ -1,0 +1,1 @@
+"""What only research needs: the original experiment reproduced, and ablations. Part of no distribution."""

@@ -1,0 +1,1 @@
+"""Runs a bundle with ONNX Runtime: sessions, precision, threads, prefill, scoring, runners. Imports `music` only."""

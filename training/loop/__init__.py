@@ -1,0 +1,1 @@
+"""The training loop: TBPTT batches, loader, learner, trainer, checkpoints, history, distributed processes."""

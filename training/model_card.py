@@ -1,0 +1,193 @@
+"""The model card: a page beside a bundle that describes it.
+
+Its sections follow Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019). The text comes from a small TOML
+file, the numbers from the bundle's manifest and from the recorded evaluation, if there is one.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from music.bundle import Bundle
+from music.errors import problems
+from report import Table, render_template
+from runtime.precision import choose_precision
+from training.errors import CardError
+from training.evaluation.features import FEATURES
+from training.evaluation.record import EvaluationRecord
+
+CARD: Final = "README.md"
+SAMPLES: Final = "samples"
+MARK: Final = "<!-- Written by `python -m training card`. -->"
+"""First line of every card. A page without it was written by hand."""
+
+_TEMPLATE: Final = Path(__file__).with_name("model_card.md.jinja")
+_CURVES: Final = "curves.png"
+_SPLITS: Final = ("train", "valid", "test")
+_SAMPLE_COUNT: Final = 3
+_NAMED_FEATURES: Final = 2
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SampleRequest(_Entry):
+    """Arguments of `fantasia generate` for a sample. None leaves the choice to the model."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    bars: int = Field(ge=1, le=64)
+    meter: str | None = Field(default=None, pattern=r"^\d+/\d+$")
+
+    def command(self, model: str, output: str) -> str:
+        """The command that writes the same bytes to the file `output`, in a checkout."""
+        meter = f" --meter {self.meter}" if self.meter else ""
+        return f".venv/bin/fantasia generate --model {model} --bars {self.bars}{meter} --seed {self.seed} -o {output}"
+
+
+class CardText(_Entry):
+    """The text of a card that no manifest has. Each entry is a paragraph of Markdown."""
+
+    licence: _Text
+    intended_use: _Text
+    data: _Text
+    split: _Text
+    limits: tuple[_Text, ...] = Field(min_length=1)
+    samples: tuple[SampleRequest, ...] = Field(min_length=_SAMPLE_COUNT, max_length=_SAMPLE_COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class CardSample:
+    """A sample as the card shows it."""
+
+    request: SampleRequest
+    meter: str
+    bars: float
+    notes: int
+
+
+def card_files(bundle: Path) -> set[str]:
+    """Names in a bundle's folder that the `card` command wrote: the card and its samples, or none.
+
+    A page that was written by hand, and a samples folder with other files, are not among them.
+    """
+    card, samples = bundle / CARD, bundle / SAMPLES
+    try:
+        with card.open(encoding="utf-8") as file:
+            found = {CARD} if file.readline().rstrip() == MARK else set()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    if found and samples.is_dir() and all(path.suffix in (".mid", ".png") for path in samples.iterdir()):
+        found.add(SAMPLES)
+    return found
+
+
+def load_card_text(name: str, path: Path | None = None) -> CardText:
+    """The text for the card of a bundle.
+
+    Args:
+        name: of the bundle.
+        path: TOML file. By default `NAME.toml` in `training/model_cards`, or `default.toml` there.
+
+    Raises:
+        CardError: the file cannot be read, or an entry is missing or unknown.
+    """
+    try:
+        if path is not None:
+            content = path.read_text(encoding="utf-8")
+        else:
+            folder = resources.files("training").joinpath("model_cards")
+            own = folder.joinpath(f"{name}.toml")
+            content = (own if own.is_file() else folder.joinpath("default.toml")).read_text(encoding="utf-8")
+        return CardText.model_validate(tomllib.loads(content))
+    except ValidationError as error:
+        raise CardError(f"the text for the card of {name}: {problems(error)}") from error
+    except (OSError, ValueError) as error:
+        raise CardError(f"the text for the card of {name} cannot be read: {error}") from error
+
+
+def render_card(
+    bundle: Bundle, text: CardText, samples: Sequence[CardSample], evaluation: EvaluationRecord | None = None
+) -> str:
+    """The card in Markdown. Links to files of the bundle are relative to its folder."""
+    corpus = bundle.manifest.provenance.get("corpus", {})
+    return render_template(
+        _TEMPLATE,
+        mark=MARK,
+        bundle=bundle,
+        text=text,
+        model=_model_table(bundle).as_markdown(),
+        curves=_CURVES if _CURVES in bundle.manifest.files else None,
+        pieces=_pieces_table(corpus.get("pieces", {})),
+        notes=f"{corpus['notes']:,}" if "notes" in corpus else None,
+        metrics=_metrics_table(bundle),
+        evaluation=evaluation,
+        **({} if evaluation is None else _evaluation_values(evaluation)),
+        first_seeds=[sample.request.seed for sample in samples] == list(range(1, len(samples) + 1)),
+        precision=choose_precision(bundle, "auto", cpu=True),
+        samples=samples,
+        folder=SAMPLES,
+    )
+
+
+def _model_table(bundle: Bundle) -> Table:
+    network, tokenizer = bundle.network, bundle.manifest.tokenizer
+    provenance = bundle.manifest.provenance
+    parameters = ", ".join(f"{key} {_format_parameter(value)}" for key, value in sorted(tokenizer.parameters.items()))
+    rows = [
+        ("network", f"LSTM, {network.layers} × {network.hidden}, {network.parameters:,} parameters"),
+        ("tokenizer", f"`{tokenizer.name}` version {tokenizer.version}, {network.vocabulary} tokens"),
+    ]
+    if parameters:
+        rows.append(("tokenizer parameters", parameters))
+    rows += [("maximum length", f"{bundle.max_steps} steps"), ("digest", f"`{bundle.digest}`")]
+    if "epoch" in provenance:
+        seed = provenance.get("config", {}).get("training", {}).get("seed")
+        rows.append(("training", f"{provenance['epoch']} epochs" + (f", seed {seed}" if seed is not None else "")))
+    if versions := provenance.get("versions"):
+        rows.append(("made with", ", ".join(f"{package} {number}" for package, number in sorted(versions.items()))))
+    return Table(("", ""), rows, text_columns=2)
+
+
+def _pieces_table(pieces: dict[str, int]) -> str | None:
+    rows = [(split, f"{pieces[split]:,}") for split in _SPLITS if split in pieces]
+    return Table(("split", "pieces"), rows).as_markdown() if rows else None
+
+
+def _metrics_table(bundle: Bundle) -> str | None:
+    rows = [
+        (split, f"{bundle.metrics[f'{split}_nats_per_note_step']:.3f}", f"{bundle.metrics[f'{split}_accuracy']:.1%}")
+        for split in _SPLITS
+        if f"{split}_nats_per_note_step" in bundle.metrics
+    ]
+    return Table(("split", "nats per note-step", "accuracy"), rows).as_markdown() if rows else None
+
+
+def _evaluation_values(evaluation: EvaluationRecord) -> dict[str, Any]:
+    """The values of the template that come from an evaluation."""
+    rows = [
+        (row.name, "" if row.nats_per_note_step is None else f"{row.nats_per_note_step:.3f}", f"{row.accuracy:.1%}")
+        for row in evaluation.baselines
+    ]
+    labels = {feature.name: feature.label for feature in FEATURES}
+    furthest = sorted(evaluation.ratios, key=lambda row: -row.ratio)[:_NAMED_FEATURES]
+    return {
+        "baselines": Table(("baseline", "nats per note-step", "accuracy"), rows).as_markdown(),
+        "memorised": f"{max((row.share_above for row in evaluation.memorisation), default=0.0):.1%}",
+        "repeated": f"{evaluation.repetition.share_above:.1%}",
+        "furthest": " and ".join(f"{labels.get(row.feature, row.feature)} ({row.ratio:.1f})" for row in furthest),
+    }
+
+
+def _format_parameter(value: Any) -> str:
+    """A tokenizer parameter in one cell: the items of a list with spaces between them, a pair of bounds as `57–81`."""
+    if not isinstance(value, list):
+        return str(value)
+    return " ".join("–".join(map(str, item)) if isinstance(item, list) else str(item) for item in value)

@@ -1,0 +1,1 @@
+"""The PyTorch network: its layers, optimizer, learning rate schedule and weight average."""
