@@ -90,6 +90,5 @@ class _TensorWindows:
     rows: slice
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for window in self.dataset:
-            arrays = (*window.inputs, window.targets, window.reset[None])
-            yield tuple(torch.from_numpy(array[:, self.rows]) for array in arrays)
+        for window in self.dataset.iterate(self.rows):
+            yield tuple(map(torch.from_numpy, (*window.inputs, window.targets, window.reset[None])))

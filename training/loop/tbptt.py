@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from itertools import chain, repeat
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,9 @@ class TBPTTDataset:
     Each piece is padded to whole windows, so that every piece starts a window. A piece goes to the row that is the
     shortest so far. If the longest pieces are given first, all rows end at nearly the same time (Graham, "Bounds on
     Multiprocessing Timing Anomalies", 1969).
+
+    What the network sees takes some hundred bytes a token. So it is computed piece by piece while the windows are
+    read, and only the pieces of the present window are held.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class TBPTTDataset:
         *,
         batch_size: int,
         window: int,
+        shifts: Sequence[int] | None = None,
         starts: Sequence[int] | None = None,
         remaining: Sequence[int] | None = None,
         shuffle: np.random.Generator | None = None,
@@ -129,12 +134,13 @@ class TBPTTDataset:
             tokenizer: of the pieces.
             batch_size: number of rows, at most; there are no more rows than pieces.
             window: tokens of a window.
+            shifts: transposition of each piece in semitones; by default none.
             starts: position index of the first token of each piece; by default its `first_position`.
             remaining: remaining length before the first token of each piece; by default `UNKNOWN`.
             shuffle: if given, the pieces within each row change places, so that length does not decide the order.
         """
-        pieces = with_notes(pieces, tokenizer)
-        batch_size = min(batch_size, len(pieces))
+        count = len(pieces)
+        batch_size = min(batch_size, count)
         rows: list[list[int]] = [[] for _ in range(batch_size)]
         lengths = [0] * batch_size
         for index, piece in enumerate(pieces):
@@ -144,34 +150,20 @@ class TBPTTDataset:
         if shuffle is not None:
             for row in rows:
                 shuffle.shuffle(row)
-        self.windows = max(lengths)
-        length = self.windows * window
-        self._targets = np.full((length, batch_size), PADDING, np.int64)
-        self._reset = np.zeros((self.windows, batch_size), np.bool_)
+        self._pieces = with_notes(pieces, tokenizer)
+        self._tokenizer = tokenizer
+        self._rows = rows
         self._window = window
-        inputs: Inputs[NDArray[Any]] | None = None
-        for column, indices in enumerate(rows):
-            offset = 0
-            for index in indices:
-                piece = pieces[index]
-                count = len(piece.tokens)
-                start = piece.first_position if starts is None else starts[index]
-                self._reset[offset // window, column] = True
-                self._targets[offset : offset + count, column] = piece.tokens
-                left = UNKNOWN if remaining is None else remaining[index]
-                parts = model_inputs(piece.tokens, start, tokenizer, remaining=left, notes=piece.notes)
-                inputs = inputs or parts.map(lambda part: np.zeros((length, batch_size, *part.shape[1:]), part.dtype))
-                for array, part in zip(inputs, parts, strict=True):
-                    array[offset : offset + count, column] = part
-                offset += piece.windows(window) * window
-
-        assert inputs is not None, "there are no pieces"
-        self._inputs = inputs
+        self._shifts = shifts or [0] * count
+        self._starts = starts or [piece.first_position for piece in pieces]
+        self._remaining = remaining or [UNKNOWN] * count
         self.batch_size = batch_size
         """Number of rows."""
-        self.counts: list[int] = (self._targets != PADDING).reshape(self.windows, -1).sum(axis=1).tolist()
+        self.windows = max(lengths)
+        """Number of windows."""
+        self.counts: list[int] = self._count_tokens()
         """Tokens to predict in each window."""
-        self.ends = int((self._targets == tokenizer.end_token).sum())
+        self.ends = sum(int((piece.tokens == tokenizer.end_token).sum()) for piece in pieces)
         """Tokens that end a piece."""
 
     @property
@@ -180,12 +172,67 @@ class TBPTTDataset:
         return sum(self.counts)
 
     def __iter__(self) -> Iterator[Window]:
-        for index in range(self.windows):
-            yield self._window_at(index)
+        return self.iterate(slice(None))
 
-    def _window_at(self, index: int) -> Window:
-        part = slice(index * self._window, (index + 1) * self._window)
-        return Window(self._inputs.map(lambda array: array[part]), self._targets[part], self._reset[index])
+    def iterate(self, rows: slice) -> Iterator[Window]:
+        """The windows in order, with some of the rows only."""
+        columns = [chain(self._row_windows(row), repeat(None)) for row in self._rows[rows]]
+        shapes = self._inputs(0).map(lambda part: (part.shape[1:], part.dtype))
+        for _ in range(self.windows):
+            inputs = Inputs(*(np.zeros((self._window, len(columns), *shape), dtype) for shape, dtype in shapes))
+            targets = np.full((self._window, len(columns)), PADDING, np.int64)
+            reset = np.zeros(len(columns), np.bool_)
+            for column, parts in enumerate(map(next, columns)):
+                if parts is not None:
+                    count = len(parts.targets)
+                    for array, part in zip(inputs, parts.inputs, strict=True):
+                        array[:count, column] = part
+                    targets[:count, column] = parts.targets
+                    reset[column] = parts.begins
+            yield Window(inputs, targets, reset)
+
+    def _row_windows(self, row: Sequence[int]) -> Iterator["_RowWindow"]:
+        for index in row:
+            inputs, tokens = self._inputs(index), self._tokens(index)
+            for first in range(0, len(tokens), self._window):
+                part = slice(first, first + self._window)
+                yield _RowWindow(Inputs(*(array[part] for array in inputs)), tokens[part], first == 0)
+
+    def _tokens(self, index: int) -> NDArray[np.int32]:
+        return self._tokenizer.transposed(self._pieces[index].tokens, self._shifts[index])
+
+    def _inputs(self, index: int) -> Inputs[NDArray[Any]]:
+        piece = self._pieces[index].transposed(self._shifts[index], self._tokenizer)
+        return model_inputs(
+            piece.tokens,
+            self._starts[index],
+            self._tokenizer,
+            remaining=self._remaining[index],
+            notes=piece.notes,
+        )
+
+    def _count_tokens(self) -> list[int]:
+        counts = np.zeros(self.windows, np.int64)
+        for row in self._rows:
+            first = 0
+            for index in row:
+                piece = self._pieces[index]
+                last = first + piece.windows(self._window)
+                counts[first:last] += self._window
+                counts[last - 1] -= (last - first) * self._window - len(piece.tokens)
+                first = last
+        return [int(count) for count in counts]
+
+
+class _RowWindow(NamedTuple):
+    """One row of a window, without its padding."""
+
+    inputs: Inputs[NDArray[Any]]
+    """Each (tokens, ...)."""
+    targets: NDArray[np.int32]
+    """(tokens,)."""
+    begins: bool
+    """Whether a piece begins here."""
 
 
 def epoch_dataset(
@@ -204,17 +251,18 @@ def epoch_dataset(
     noise = random.uniform(1 - _LENGTH_NOISE, 1 + _LENGTH_NOISE, len(pieces))
     low, high = config.transpose
     chosen: list[EncodedPiece] = []
+    transpositions: list[int] = []
     starts: list[int] = []
     remaining: list[int] = []
     for index in np.argsort(-lengths * noise, kind="stable").tolist():
         piece = pieces[index]
         shifts = tokenizer.transpositions(piece.tokens)
-        shift = int(random.integers(max(low, shifts.start), min(high, shifts.stop - 1) + 1))
+        transpositions.append(int(random.integers(max(low, shifts.start), min(high, shifts.stop - 1) + 1)))
         # A network that is told the length learns to close in time: no other pieces tell their length.
         length_known = piece.closes and hidden[index] >= config.length_dropout
         if length_known and piece.held_tokens is not None and held[index] < _HELD_SHARE:
             piece = replace(piece, tokens=piece.held_tokens, notes=None)
-        chosen.append(piece.transposed(shift, tokenizer))
+        chosen.append(piece)
         starts.append(
             piece.unmetered_first_position if random.random() < config.meter_dropout else piece.first_position
         )
@@ -224,6 +272,7 @@ def epoch_dataset(
         tokenizer,
         batch_size=config.batch_size,
         window=config.window,
+        shifts=transpositions,
         starts=starts,
         remaining=remaining,
         shuffle=random,
