@@ -20,7 +20,7 @@ from training.network.inputs import Inputs, model_inputs
 PADDING = -1
 """Target of positions without a token."""
 _LENGTH_NOISE: Final = 0.3
-_HELD_SHARE: Final = 0.5
+_HELD_SHARE: Final = 0.8
 """Of the pieces whose length is known: the share whose last notes are held to the bar line."""
 
 

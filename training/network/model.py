@@ -168,6 +168,9 @@ class MusicLSTM(nn.Module):
         config = self.config
         sets = self._key_sets(inputs)
         values = self._dropout(self._embedding(inputs, sets), config.dropout_input)
+        if self.remaining:
+            # Without dropout: few steps of a piece show that it nears its end.
+            values = values + self.remaining_embedding(inputs.remaining, inputs.position_indices)
         h, c = [], []
         outputs = [values]
         for index, layer in enumerate(self.lstm):
@@ -188,16 +191,18 @@ class MusicLSTM(nn.Module):
 
     def embedding(self, inputs: Inputs[Tensor]) -> Tensor:
         """Sum of all embeddings of each step, (time, batch, embedding)."""
-        return self._embedding(inputs, self._key_sets(inputs))
+        values = self._embedding(inputs, self._key_sets(inputs))
+        if self.remaining:
+            values = values + self.remaining_embedding(inputs.remaining, inputs.position_indices)
+        return values
 
     def _key_sets(self, inputs: Inputs[Tensor]) -> Tensor | None:
         return None if self.notes is None else self.notes.key_sets(NoteTensors.of(inputs))
 
     def _embedding(self, inputs: Inputs[Tensor], sets: Tensor | None) -> Tensor:
+        """Sum of all embeddings but that of the remaining length."""
         positions = inputs.position_indices
         values: Tensor = self.token(inputs.previous) + self.position_embedding(positions)
-        if self.remaining:
-            values = values + self.remaining_embedding(inputs.remaining, positions)
         if self.grammar:
             values = values + self.grammar_embedding(inputs.grammar_states)
         if self.voices is not None:

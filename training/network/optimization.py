@@ -24,15 +24,15 @@ def make_optimizer(model: MusicLSTM, config: TrainingConfig) -> torch.optim.Adam
 
 
 def _parameter_groups(model: MusicLSTM, weight_decay: float) -> list[dict[str, Any]]:
-    """All matrices with weight decay, all biases without.
+    """All matrices with weight decay, all biases and the embeddings of the remaining length without.
 
-    The embeddings decay too. Most of their rows stand for something rare, and a row that only one piece has trained is
-    noise.
+    The other embeddings decay too. Most of their rows stand for something rare, and a row that only one piece has
+    trained is noise. But a piece has one step of each remaining length, so that decay would erase them.
     """
     decayed: list[torch.nn.Parameter] = []
     free: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (decayed if "weight" in name else free).append(parameter)
+        (decayed if "weight" in name and not name.startswith("remaining.") else free).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
