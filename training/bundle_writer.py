@@ -83,7 +83,7 @@ def write_bundle(
         folder.mkdir()
         weights = Weights(model, tokenizer, _embedding_scale(model, tokenizer, train or check))
         weights.adopt(exact or {})
-        graphs = _write_graphs(weights, folder)
+        graphs = _write_graphs(weights, folder, config.bundle.closing_temperature)
         _write_curves(history, folder)
         manifest = Manifest(
             name=name,
@@ -128,12 +128,12 @@ def write_bundle(
     return load_bundle(target)
 
 
-def _write_graphs(weights: Weights, folder: Path) -> Graphs:
+def _write_graphs(weights: Weights, folder: Path, closing_temperature: float) -> Graphs:
     names = {
         precision: {steps: f"decode_{precision}_{steps}.onnx" for steps in CHUNK_SIZES} for precision in ARITHMETIC
     }
     files = {
-        name: decode_graph(weights, steps, precision)
+        name: decode_graph(weights, steps, precision, closing_temperature=closing_temperature)
         for precision, graphs in names.items()
         for steps, name in graphs.items()
     }

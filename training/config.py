@@ -145,6 +145,12 @@ class BundleConfig(_Table, Defaults):
 
     description: Description
     max_steps: int = Field(default=4096, ge=1, le=MAX_STEPS)
+    closing_temperature: float = Field(
+        default=1.0,
+        ge=0.1,
+        le=1,
+        description="factor of the temperature in the last bar of a piece of a requested length, so that it closes",
+    )
 
 
 class Config(_Table):
@@ -154,6 +160,12 @@ class Config(_Table):
     network: NetworkConfig
     training: TrainingConfig
     bundle: BundleConfig
+
+    @model_validator(mode="after")
+    def _closes_what_ends(self) -> "Config":
+        if self.bundle.closing_temperature != 1 and not self.network.length_input:
+            raise ValueError("bundle.closing_temperature must be 1 if network.length_input is false")
+        return self
 
 
 def named_configs() -> list[str]:

@@ -15,8 +15,12 @@ from training.graphs.voices import DecodeVoices
 from training.graphs.weights import Weights
 
 
-def decode_graph(weights: Weights, steps: int, precision: Precision = "float32") -> onnx.ModelProto:
+def decode_graph(
+    weights: Weights, steps: int, precision: Precision = "float32", *, closing_temperature: float = 1.0
+) -> onnx.ModelProto:
     """Build the graph that samples `steps` tokens for every row.
+
+    In the last bar of a piece whose length is known, the temperature is multiplied by `closing_temperature`.
 
     Inputs, with one row for each sequence:
         h, c: (layers, batch, hidden) float32, the LSTM state.
@@ -41,7 +45,8 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
     Outputs: `tokens` (batch, steps) int64; `log_probabilities` (batch, steps) float32, the natural log-probability of
     each token, sampled or forced, under the network's own distribution: temperature 1, masked by the grammar alone; and
     the state after the tokens as `h_next`, `c_next`, `clock_next`, `grammar_next`, perhaps `remaining_next`, and
-    `registers_next` or `token_next`. The logits of step k are the inner value `logits_k`.
+    `registers_next`, or `token_next` and perhaps `notes_next` and `note_profile_next`. The logits of step k are the
+    inner value `logits_k`.
     """
     graph = Graph(f"decode_{precision}_{steps}", weights)
     layers, hidden = weights.layers, weights.hidden
@@ -57,7 +62,8 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
     biases = _biases(graph, steps)
     remaining: DecodeRemaining | None = None
     if weights.remaining is not None:
-        remaining = DecodeRemaining(graph, graph.input(REMAINING, TensorProto.INT64, ("batch",)), positions[:-1])
+        left = graph.input(REMAINING, TensorProto.INT64, ("batch",))
+        remaining = DecodeRemaining(graph, left, positions[:-1], closing_temperature)
     sampler = Sampler(graph)
     arithmetic: Arithmetic = ARITHMETIC[precision](graph)
     token, voice_states, voices, columns = "", "", None, ""
@@ -75,8 +81,10 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
             values = graph.embedding(token, positions[step], states[: weights.feature_automata])
         else:
             values, columns = voices.embedding(positions[step])
+        factor: str | None = None
         if remaining is not None:
-            values = graph.op("Add", values, remaining.embedding(step))
+            embedded, factor = remaining.step(step)
+            values = graph.op("Add", values, embedded)
         if notes is not None:
             values = graph.op("Add", values, notes.embedding())
         below = arithmetic.activations(values)
@@ -92,7 +100,7 @@ def decode_graph(weights: Weights, steps: int, precision: Precision = "float32")
             logits = notes.logits(logits)
         logits = graph.named(f"logits_{step}", "Identity", logits)
         masked.append(grammar.mask(logits, states))
-        sampled = sampler.sample(masked[-1], biases[step], uniforms[step])
+        sampled = sampler.sample(masked[-1], biases[step], uniforms[step], factor)
         tokens.append(graph.op("Where", is_forced[step], forced[step], sampled))  # (batch, 1)
         token = graph.squeeze(tokens[-1], 1)
         states = grammar.advance(states, token)

@@ -9,7 +9,7 @@ from music.voice_tracker import DECAYS, PITCH_CLASSES
 from runtime.precision import Precision
 from training.graphs.builder import MICROSOFT, Graph
 from training.graphs.grammar import split_states
-from training.graphs.remaining import is_unknown, remaining_embedding
+from training.graphs.remaining import is_unknown, remaining_embedding, remaining_values
 from training.graphs.voices import PrefillVoices
 from training.graphs.weights import Weights
 
@@ -51,9 +51,8 @@ def prefill_graph(weights: Weights, precision: Precision = "float32", *, scoring
     values = graph.embedding(previous, position_indices, grammar)
     if weights.remaining is not None:
         remaining = graph.input(REMAINING, TensorProto.INT64, ("time", "batch"))
-        values = graph.op(
-            "Add", values, remaining_embedding(graph, remaining, is_unknown(graph, remaining), position_indices)
-        )
+        features = remaining_values(graph, remaining, is_unknown(graph, remaining), position_indices)
+        values = graph.op("Add", values, remaining_embedding(graph, features))
     if weights.tracker is not None:
         size = weights.tracker.size
         voice_states = graph.input(VOICE_STATE, TensorProto.INT64, ("time", "batch", size))

@@ -40,10 +40,14 @@ class Sampler:
         self._above_one = graph.constant(np.array(2.0, np.float32))
         self._cumsum_axis = graph.constant(np.array(1, np.int64))
 
-    def sample(self, logits: str, bias: str, uniform: str) -> str:
-        """Tokens (batch, 1) from masked logits and biases, both (batch, vocabulary), and uniforms (batch, 1)."""
+    def sample(self, logits: str, bias: str, uniform: str, factor: str | None = None) -> str:
+        """Tokens (batch, 1) from masked logits and biases, both (batch, vocabulary), and uniforms (batch, 1).
+
+        The logits are multiplied by `factor` (batch, 1), if it is given, before the temperature divides them.
+        """
         graph = self._graph
-        scaled = graph.op("Mul", logits, self._inverse_temperature)
+        scale = self._inverse_temperature
+        scaled = graph.op("Mul", logits, scale if factor is None else graph.op("Mul", factor, scale))
         shares = graph.op("Softmax", graph.op("Add", scaled, bias), axis=1)
         ordered, ids = graph.ops("TopK", shares, self._choices, count=2, axis=1, largest=1, sorted=1)
         cumulative = graph.op("CumSum", ordered, self._cumsum_axis)

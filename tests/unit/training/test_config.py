@@ -36,6 +36,7 @@ def test_a_file_is_a_configuration_too(tmp_path: Path) -> None:
         ("network.voice_features", '["weather"]', "network.voice_features"),
         ("tokenizer.name", '"braille"', "unknown tokenizer 'braille'"),
         ("bundle.top_p", "0.0", "bundle.top_p"),
+        ("bundle.closing_temperature", "0.0", "bundle.closing_temperature"),
         ("training.epochs", "three", "not TOML"),
         ("training.epochs.deep", "3", "names no table"),
     ],
@@ -43,6 +44,13 @@ def test_a_file_is_a_configuration_too(tmp_path: Path) -> None:
 def test_the_message_names_a_wrong_value(key: str, value: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         load_config("smoke", {key: value})
+
+
+def test_only_a_network_that_sees_the_length_has_a_closing_temperature() -> None:
+    changes = {"bundle.closing_temperature": "0.5", "network.length_input": "true"}
+    assert load_config("smoke", changes).bundle.closing_temperature == 0.5
+    with pytest.raises(ConfigurationError, match=r"closing_temperature must be 1 if network\.length_input is false"):
+        load_config("smoke", changes | {"network.length_input": "false"})
 
 
 def test_an_unknown_configuration_lists_the_known() -> None:
