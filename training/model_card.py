@@ -23,13 +23,15 @@ from training.evaluation.record import EvaluationRecord
 
 CARD: Final = "README.md"
 SAMPLES: Final = "samples"
+SOUND_SUFFIX: Final = ".ogg"
 MARK: Final = "<!-- Written by `python -m training card`. -->"
 """First line of every card. A page without it was written by hand."""
 
 _TEMPLATE: Final = Path(__file__).with_name("model_card.md.jinja")
 _CURVES: Final = "curves.png"
 _SPLITS: Final = ("train", "valid", "test")
-_SAMPLE_COUNT: Final = 3
+_MIN_SAMPLES: Final = 3
+_MAX_SAMPLES: Final = 12
 _NAMED_FEATURES: Final = 2
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True)]
@@ -45,11 +47,14 @@ class SampleRequest(_Entry):
     seed: int = Field(ge=0, lt=2**63)
     bars: int = Field(ge=1, le=64)
     meter: str | None = Field(default=None, pattern=r"^\d+/\d+$")
+    tempo_bpm: float | None = Field(default=None, ge=20, le=300)
 
     def command(self, model: str, output: str) -> str:
         """The command that writes the same bytes to the file `output`, in a checkout."""
-        meter = f" --meter {self.meter}" if self.meter else ""
-        return f".venv/bin/fantasia generate --model {model} --bars {self.bars}{meter} --seed {self.seed} -o {output}"
+        options = f"--model {model} --bars {self.bars}"
+        options += f" --meter {self.meter}" if self.meter else ""
+        options += f" --tempo {self.tempo_bpm:g}" if self.tempo_bpm else ""
+        return f".venv/bin/fantasia generate {options} --seed {self.seed} -o {output}"
 
 
 class CardText(_Entry):
@@ -60,7 +65,9 @@ class CardText(_Entry):
     data: _Text
     split: _Text
     limits: tuple[_Text, ...] = Field(min_length=1)
-    samples: tuple[SampleRequest, ...] = Field(min_length=_SAMPLE_COUNT, max_length=_SAMPLE_COUNT)
+    samples: tuple[SampleRequest, ...] = Field(min_length=_MIN_SAMPLES, max_length=_MAX_SAMPLES)
+    sound: bool = False
+    """Whether the samples are rendered as sound as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def card_files(bundle: Path) -> set[str]:
             found = {CARD} if file.readline().rstrip() == MARK else set()
     except (OSError, UnicodeDecodeError):
         return set()
-    if found and samples.is_dir() and all(path.suffix in (".mid", ".png") for path in samples.iterdir()):
+    if found and samples.is_dir() and all(path.suffix in (".mid", ".png", SOUND_SUFFIX) for path in samples.iterdir()):
         found.add(SAMPLES)
     return found
 
@@ -133,6 +140,7 @@ def render_card(
         first_seeds=[sample.request.seed for sample in samples] == list(range(1, len(samples) + 1)),
         precision=choose_precision(bundle, "auto", cpu=True),
         samples=samples,
+        sound=SOUND_SUFFIX if text.sound else None,
         folder=SAMPLES,
     )
 

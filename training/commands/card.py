@@ -38,6 +38,6 @@ def card(bundle: Path, text_path: Path | None, evaluation: Path | None) -> None:
         click.echo(f"{path} is the evaluation of another bundle and is not used", err=True)
         record = None
     check_writable(bundle)  # before the samples are made
-    samples = write_samples(bundle, text.samples)
+    samples = write_samples(bundle, text)
     replace_file(bundle / CARD, render_card(loaded, text, samples, record).encode())
     click.echo(f"wrote {bundle / CARD} and {len(samples)} samples")

@@ -102,11 +102,17 @@ def test_a_bundle_without_provenance_or_metrics_has_a_card(bundle: Bundle) -> No
     assert "| training " not in card
 
 
-@pytest.mark.parametrize("name", ["chorales", "folk", "default"])
-def test_the_text_for_shipped_bundles_is_complete(name: str) -> None:
+@pytest.mark.parametrize(("name", "samples"), [("chorales", 3), ("folk", 3), ("piano", 12), ("default", 3)])
+def test_the_text_for_shipped_bundles_is_complete(name: str, samples: int) -> None:
     text = load_card_text(name)
-    assert len(text.samples) == 3
+    assert len(text.samples) == samples
     assert all((text.licence, text.intended_use, text.data, *text.limits))
+
+
+def test_the_command_of_a_sample_has_all_its_options() -> None:
+    assert SampleRequest(seed=3, bars=8, meter="3/8", tempo_bpm=132).command("piano", "3.mid") == (
+        ".venv/bin/fantasia generate --model piano --bars 8 --meter 3/8 --tempo 132 --seed 3 -o 3.mid"
+    )
 
 
 def test_text_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
@@ -130,7 +136,7 @@ def test_the_command_writes_a_card_and_leaves_the_bundle_unchanged(small_bundle:
     folder = Path(shutil.copytree(small_bundle, tmp_path / "small"))
     path = tmp_path / "text.toml"
     text = CardText.model_validate(
-        load_card_text("default").model_dump() | {"samples": [{"seed": s, "bars": 2} for s in (1, 2, 3)]}
+        load_card_text("default").model_dump() | {"samples": [{"seed": s, "bars": 2} for s in (1, 2, 3)], "sound": True}
     )
     path.write_text(
         "\n".join(f"{key} = {json.dumps(value)}" for key, value in text.model_dump(exclude={"samples"}).items())
@@ -148,6 +154,8 @@ def test_the_command_writes_a_card_and_leaves_the_bundle_unchanged(small_bundle:
     assert "8-gram" in first
     assert len(read_midi((folder / "samples" / "1.mid").read_bytes()).notes) > 0
     assert (folder / "samples" / "3.png").read_bytes().startswith(b"\x89PNG")
+    assert "[sound](samples/2.ogg)" in first
+    assert (folder / "samples" / "2.ogg").read_bytes().startswith(b"OggS")
     assert card_files(folder) == {CARD, "samples"}
     check_target(folder, "small")
 
