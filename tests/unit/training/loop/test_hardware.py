@@ -30,7 +30,7 @@ def test_a_small_network_takes_one_thread_and_a_large_one_several() -> None:
     machine = CpuBudget(64)
     assert choose_threads(config("smoke"), machine) == 1
     assert choose_threads(config("chorales"), machine) == 1
-    assert choose_threads(config("piano"), machine) == 4
+    assert choose_threads(config("piano"), machine) == 3
 
 
 def test_requested_threads_and_openmps_variable_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
