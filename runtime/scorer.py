@@ -39,6 +39,8 @@ class Scorer:
         BundleMismatchError: the graph does not load.
     """
 
+    tokens_at_once: Final = TOKENS_AT_ONCE
+
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
         assert bundle.manifest.graphs.score is not None
         self._bundle = bundle

@@ -11,7 +11,7 @@ from music.bundle_files import file_sha256
 from music.manifest import Defaults, Graphs, Manifest, Network, TokenizerEntry, write_manifest
 from music.tokenizers import Tokenizer
 from runtime.precision import Precision
-from training.config import NetworkConfig
+from training.config import NetworkConfig, load_config
 from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.network.model import MusicLSTM
 
@@ -75,7 +75,7 @@ def write_bundle(
         ),
         defaults=Defaults(),
         max_steps=like.max_steps,
-        provenance={},
+        provenance={"config": load_config("smoke").model_copy(update={"network": config}).model_dump(mode="json")},
         metrics={},
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
     )

@@ -31,7 +31,7 @@ from training.evaluation.decode_scoring import DecodeScorer
 from training.graphs import ARITHMETIC, Weights, decode_graph, prefill_graph
 from training.loop.hardware import usable_threads
 from training.loop.history import HISTORY, read_history
-from training.loop.tbptt import EncodedPiece
+from training.loop.tbptt import EncodedPiece, with_notes
 from training.network.inputs import model_inputs
 from training.network.model import MusicLSTM
 
@@ -39,6 +39,7 @@ CHUNK_SIZES: Final = (1, 4, 8, 16)
 """Steps of the decode graphs."""
 _SCORE: Final = "score.onnx"
 _SAMPLED_ROWS: Final = 4
+_SAMPLED_TOKENS: Final = 200_000
 _MIN_EMBEDDING_SCALE: Final = 1e-3
 TOLERANCE: Final = 1e-4
 """Largest allowed difference between a logit of a graph and of PyTorch."""
@@ -158,14 +159,22 @@ def _write_graphs(weights: Weights, folder: Path, closing_temperature: float) ->
 def _embedding_scale(model: MusicLSTM, tokenizer: Tokenizer, pieces: Sequence[EncodedPiece]) -> NDArray[np.float32]:
     """The greatest magnitude of each number of the summed embeddings over the pieces, (embedding,)."""
     scale = np.full(model.config.embedding, _MIN_EMBEDDING_SCALE, np.float32)
+    if model.notes is not None:  # their features take long to compute
+        pieces = with_notes(_sampled(pieces), tokenizer)
     for piece in pieces:
         known = [tokenizer.remaining_length.of_piece(piece.tokens)] if model.config.length_input else []
         for remaining in (UNKNOWN, *known):
-            inputs = model_inputs(piece.tokens, piece.first_position, tokenizer, remaining=remaining)
+            inputs = model_inputs(piece.tokens, piece.first_position, tokenizer, remaining=remaining, notes=piece.notes)
             with torch.inference_mode():
                 embedded = model.embedding(inputs.map(lambda array: torch.from_numpy(array)[:, None]))
             scale = np.maximum(scale, embedded.abs().amax((0, 1)).numpy())
     return scale
+
+
+def _sampled(pieces: Sequence[EncodedPiece]) -> Sequence[EncodedPiece]:
+    """Every k-th piece, so that they have about `_SAMPLED_TOKENS` tokens."""
+    tokens = sum(len(piece.tokens) for piece in pieces)
+    return pieces[:: max(1, round(tokens / _SAMPLED_TOKENS))]
 
 
 def _write_curves(history: Path, folder: Path) -> None:

@@ -16,7 +16,7 @@ from music.remaining_length import UNKNOWN
 from music.score import Score
 from music.tokenizers import Encoding
 from runtime.precision import Precision
-from runtime.scorer import TOKENS_AT_ONCE, batches, log_probabilities
+from runtime.scorer import batches, log_probabilities
 from training.corpus.sources import folder_sources
 from training.corpus.store import Corpus, Split
 from training.errors import CorpusError
@@ -139,7 +139,7 @@ def evaluate_pieces(
     jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, meter)]
     begins_note = onset_tokens(tokenizer)
     scored: dict[int, list[_ScoredPiece]] = {}
-    for batch in batches([len(encodings[index].tokens) for index, _ in jobs], TOKENS_AT_ONCE):
+    for batch in batches([len(encodings[index].tokens) for index, _ in jobs], scorer.tokens_at_once):
         together = [jobs[job] for job in batch]
         tokens = [encodings[index].tokens for index, _ in together]
         of_piece = tokenizer.remaining_length.of_piece
