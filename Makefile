@@ -27,11 +27,12 @@ endif
 NAME ?= $(DEFAULT_NAME)
 # Quotes a value for the shell, since a folder may have a name such as "my songs".
 quoted = '$(subst ','\'',$(1))'
-# Variables of a training: MIDI NAME CONFIG EPOCHS PATIENCE THREADS DEVICE SET="table.key=value ..." REPLACE
-TRAIN_OPTIONS = $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(DEVICE),--device $(call quoted,$(DEVICE))) \
+# Variables of a training: MIDI NAME FROM CONFIG EPOCHS PATIENCE THREADS DEVICE SET="table.key=value ..." REPLACE PREVIEWS=0
+TRAIN_OPTIONS = $(if $(FROM),--from $(call quoted,$(FROM))) $(if $(CONFIG),--config $(call quoted,$(CONFIG))) $(if $(DEVICE),--device $(call quoted,$(DEVICE))) \
 	$(if $(THREADS),--threads $(call quoted,$(THREADS))) $(if $(EPOCHS),--set $(call quoted,training.epochs=$(EPOCHS))) \
 	$(if $(PATIENCE),--set $(call quoted,training.patience=$(PATIENCE))) \
-	$(foreach change,$(SET),--set $(call quoted,$(change))) $(if $(REPLACE),--replace)
+	$(foreach change,$(SET),--set $(call quoted,$(change))) $(if $(REPLACE),--replace) \
+	$(if $(filter 0,$(PREVIEWS)),--no-previews)
 # The two distributions of this checkout and PyTorch are installed by rules of their own, so no lock file names them.
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \

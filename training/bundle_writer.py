@@ -37,6 +37,7 @@ from training.network.model import MusicLSTM
 
 CHUNK_SIZES: Final = (1, 4, 8, 16)
 """Steps of the decode graphs."""
+_DRAFT_CHUNK_SIZES: Final = (1, 8)
 _SCORE: Final = "score.onnx"
 _SAMPLED_ROWS: Final = 4
 _CHECKED_TOKENS: Final = 2048
@@ -87,34 +88,19 @@ def write_bundle(
         weights.adopt(exact or {})
         graphs = _write_graphs(weights, folder, config.bundle.closing_temperature)
         _write_curves(history, folder)
-        manifest = Manifest(
+        manifest = _manifest(
+            model,
+            folder,
+            graphs,
             name=name,
-            description=config.bundle.description,
-            tokenizer=TokenizerEntry(
-                name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
-            ),
-            network=Network(
-                layers=config.network.layers,
-                hidden=config.network.hidden,
-                vocabulary=tokenizer.vocabulary_size,
-                position_count=len(tokenizer.positions),
-                grammar_states=len(tokenizer.grammar.allowed),
-                voice_state_size=model.voices.tracker.size if model.voices is not None else 0,
-                note_state_size=model.notes.tracker.size if model.notes is not None else 0,
-                length_input=config.network.length_input,
-                parameters=model.parameter_count,
-            ),
-            graphs=graphs,
-            defaults=Defaults(**config.bundle.model_dump(include=set(Defaults.model_fields))),
-            max_steps=config.bundle.max_steps,
+            config=config,
+            tokenizer=tokenizer,
             provenance={
                 **provenance,
                 "config": config.model_dump(mode="json"),
                 "versions": {package: version(package) for package in ("torch", "onnx", "numpy")}
                 | {"python": ".".join(map(str, sys.version_info[:3]))},
             },
-            metrics={},
-            files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         )
         write_manifest(folder, manifest)
         bundle = load_bundle(folder)
@@ -128,6 +114,69 @@ def write_bundle(
             target.replace(Path(scratch) / "replaced")  # deleted with the scratch folder
         folder.replace(target)
     return load_bundle(target)
+
+
+def write_draft(model: MusicLSTM, folder: Path, *, name: str, config: Config, tokenizer: Tokenizer) -> Bundle:
+    """Write a network as a bundle that only samples: a few decode graphs in float32, unchecked and unmeasured.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        folder: empty.
+        name: of the model.
+        config: of the network.
+        tokenizer: of the network.
+    """
+    weights = Weights(model, tokenizer)
+    decode = {steps: f"decode_{steps}.onnx" for steps in _DRAFT_CHUNK_SIZES}
+    files = {
+        file: decode_graph(weights, steps, "float32", closing_temperature=config.bundle.closing_temperature)
+        for steps, file in decode.items()
+    }
+    weights.save(folder)  # with the tables that the graphs have added
+    for file, graph in files.items():
+        (folder / file).write_bytes(graph.SerializeToString(deterministic=True))
+    manifest = _manifest(
+        model, folder, Graphs(decode=decode), name=name, config=config, tokenizer=tokenizer, provenance={}
+    )
+    write_manifest(folder, manifest)
+    return load_bundle(folder)
+
+
+def _manifest(
+    model: MusicLSTM,
+    folder: Path,
+    graphs: Graphs,
+    *,
+    name: str,
+    config: Config,
+    tokenizer: Tokenizer,
+    provenance: dict[str, Any],
+) -> Manifest:
+    """The manifest of the files in a folder, without metrics."""
+    return Manifest(
+        name=name,
+        description=config.bundle.description,
+        tokenizer=TokenizerEntry(
+            name=tokenizer.name, version=tokenizer.version, parameters=tokenizer.parameters, hash=tokenizer.hash
+        ),
+        network=Network(
+            layers=config.network.layers,
+            hidden=config.network.hidden,
+            vocabulary=tokenizer.vocabulary_size,
+            position_count=len(tokenizer.positions),
+            grammar_states=len(tokenizer.grammar.allowed),
+            voice_state_size=model.voices.tracker.size if model.voices is not None else 0,
+            note_state_size=model.notes.tracker.size if model.notes is not None else 0,
+            length_input=config.network.length_input,
+            parameters=model.parameter_count,
+        ),
+        graphs=graphs,
+        defaults=Defaults(**config.bundle.model_dump(include=set(Defaults.model_fields))),
+        max_steps=config.bundle.max_steps,
+        provenance=provenance,
+        metrics={},
+        files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+    )
 
 
 def _write_graphs(weights: Weights, folder: Path, closing_temperature: float) -> Graphs:

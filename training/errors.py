@@ -9,6 +9,7 @@ FantasiaError (music.errors)
     ├── OutOfMemoryError      the network and its batch do not fit on the device
     ├── StoppedError          a signal stopped the training; a checkpoint is saved
     ├── DistributedError      the processes of a training cannot reach each other
+    ├── StartingPointError    the model to start from cannot be used, or the corpus does not suit it
     ├── CardError             the text of a model card cannot be read, or its samples fail
     └── ExportError           the ONNX graphs do not agree with PyTorch
 """
@@ -61,6 +62,10 @@ class StoppedError(TrainingError):
 
 class DistributedError(TrainingError):
     """The processes of a training cannot reach each other."""
+
+
+class StartingPointError(TrainingError):
+    """The model that a training starts from cannot be used, or the corpus does not suit it."""
 
 
 class CardError(TrainingError):

@@ -23,6 +23,7 @@ from training.loop.checkpoint import load_run_weights
 from training.loop.distributed import World
 from training.loop.hardware import usable_threads
 from training.loop.history import HISTORY
+from training.model_card import TUNED_FROM
 from training.network.model import MusicLSTM
 from training.run import Run, encode_split
 
@@ -56,7 +57,9 @@ def export_run(folder: Path, target: Path, *, name: str, corpus_path: Path | Non
         pieces, _ = encode_split(corpus, run.tokenizer, Split.VALID)
         scale = best_logit_scale(model, run.tokenizer, pieces, World(torch.device("cpu")))
         model.load_state_dict(scale_logits(model.state_dict(), scale))
-    provenance = {"corpus": _describe(corpus), "epoch": exported.epochs}
+    provenance: dict[str, Any] = {"corpus": _describe(corpus), "epoch": exported.epochs}
+    if run.started_from is not None:
+        provenance[TUNED_FROM] = run.started_from
     return _export(model.eval(), target, name, run.config, run.tokenizer, corpus, folder / HISTORY, provenance)
 
 

@@ -5,7 +5,7 @@ file, the numbers from the bundle's manifest and from the recorded evaluation, i
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,8 @@ from training.evaluation.record import EvaluationRecord
 CARD: Final = "README.md"
 SAMPLES: Final = "samples"
 SOUND_SUFFIX: Final = ".ogg"
+TUNED_FROM: Final = "tuned_from"
+"""Key of a bundle's provenance: the model that it was tuned from, as `training.run.StartingPoint.entry`."""
 MARK: Final = "<!-- Written by `python -m training card`. -->"
 """First line of every card. A page without it was written by hand."""
 
@@ -33,6 +35,7 @@ _SPLITS: Final = ("train", "valid", "test")
 _MIN_SAMPLES: Final = 3
 _MAX_SAMPLES: Final = 12
 _NAMED_FEATURES: Final = 2
+_NOTICE_SECTIONS: Final = ("## The model", "## Data")
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 
@@ -96,6 +99,23 @@ def card_files(bundle: Path) -> set[str]:
     return found
 
 
+def card_notices(bundle: Path) -> str | None:
+    """The paragraphs on licence and data of a bundle's card, in Markdown. None without a card of this command.
+
+    They are those of the sections *The model* and *Data*, without tables and figures.
+    """
+    if CARD not in card_files(bundle):
+        return None
+    section, kept = "", list[str]()
+    for line in (bundle / CARD).read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            section = line
+        elif section in _NOTICE_SECTIONS and not line.startswith(("|", "![")):
+            kept.append(line)
+    paragraphs = [part.strip() for part in "\n".join(kept).split("\n\n")]
+    return "\n\n".join(filter(None, paragraphs)) or None
+
+
 def load_card_text(name: str, path: Path | None = None) -> CardText:
     """The text for the card of a bundle.
 
@@ -134,6 +154,7 @@ def render_card(
         curves=_CURVES if _CURVES in bundle.manifest.files else None,
         pieces=_pieces_table(corpus.get("pieces", {})),
         notes=f"{corpus['notes']:,}" if "notes" in corpus else None,
+        ancestors=list(_ancestors(bundle.manifest.provenance)),
         metrics=_metrics_table(bundle),
         evaluation=evaluation,
         **({} if evaluation is None else _evaluation_values(evaluation)),
@@ -143,6 +164,16 @@ def render_card(
         sound=SOUND_SUFFIX if text.sound else None,
         folder=SAMPLES,
     )
+
+
+def _ancestors(provenance: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The model that a bundle was tuned from, the model that this one was tuned from, and so on."""
+    entry = provenance.get(TUNED_FROM)
+    while isinstance(entry, dict):
+        corpus = entry.get("corpus")
+        source = corpus.get("source") if isinstance(corpus, dict) else None
+        yield {key: entry.get(key) for key in ("name", "description", "digest", "notices")} | {"source": source}
+        entry = entry.get(TUNED_FROM)
 
 
 def _model_table(bundle: Bundle) -> Table:

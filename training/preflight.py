@@ -12,7 +12,8 @@ from training.corpus.provenance import Origin
 from training.corpus.sources import folder_sources
 from training.corpus.store import read_metadata
 from training.errors import CheckpointError, CorpusError, ExportError
-from training.run import RUN_FILE, Run
+from training.fine_tuning import check_start_folder, check_tuning_overrides, load_starting_point
+from training.run import DIGEST, RUN_FILE, Run, StartingPoint
 
 BUNDLED: Final = ("chorales", "folk")
 """Names of the corpora that come with music21, as `prepare` takes them."""
@@ -26,11 +27,13 @@ class Job:
     source: str | None
     """Folder or file of scores, or one of `BUNDLED`. None to use the existing corpus."""
     config: str
-    """Named configuration, TOML file or `auto`."""
+    """Named configuration, TOML file or `auto`. Not used with a `start`."""
     corpus: Path
     """File that `prepare` writes."""
     run: Path
     bundle: Path
+    start: StartingPoint | None = None
+    """The model that the training starts from."""
 
     @property
     def has_corpus(self) -> bool:
@@ -38,17 +41,25 @@ class Job:
         return self.corpus.exists()
 
 
-def plan_job(source: str | None, name: str, config: str | None, *, data: Path, runs: Path, models: Path) -> Job:
+def plan_job(
+    source: str | None, name: str, config: str | None, start: Path | None, *, data: Path, runs: Path, models: Path
+) -> Job:
     """The job for the arguments of the `pipeline` command.
 
     The default configuration is `auto` for the user's own scores, and that of its name for a bundled corpus.
 
     Raises:
         ExportError: the name is not valid.
-        CorpusError: the existing corpus is damaged.
+        CorpusError: the existing corpus is damaged, or there are no scores to tune a model on.
+        StartingPointError: there is no model at `start`, or it would be replaced; see `load_starting_point`.
     """
     check_name(name)
     corpus = data / f"{name}.npz"
+    if start is not None:
+        if source is None and not corpus.exists():
+            raise CorpusError(f"--from {start}: give the scores to tune it on (make train: MIDI=folder)")
+        check_start_folder(start, models / name, runs / name)
+        return Job(name, source, AUTO, corpus, runs / name, models / name, load_starting_point(start))
     if source is None and corpus.exists():
         own = read_metadata(corpus).origin is not None
         return Job(name, None, config or (AUTO if own else BUNDLED[0]), corpus, runs / name, models / name)
@@ -73,19 +84,38 @@ def check_job(job: Job, overrides: dict[str, str], *, replace: bool) -> str | No
         ExportError: the bundle cannot be written, or holds another model.
         OSError: a folder cannot be written.
     """
+    if job.start is not None:
+        check_tuning_overrides(job.start, overrides)
     check_overrides(overrides) if job.config == AUTO else load_config(job.config, overrides)
     check_target(job.bundle, job.name)
     for folder in (job.corpus.parent, job.run if job.run.exists() else job.run.parent):
         check_writable(folder)
     has_run = (job.run / RUN_FILE).exists()
-    if not (has_run or replace or job.source in BUNDLED or job.source is None):
+    may_replace = job.start is None and (job.source in BUNDLED or job.source is None)
+    if not (has_run or replace or may_replace):
         manifest = manifest_at(job.bundle)
         if manifest is not None:
             raise ExportError(
                 f"{job.bundle} holds a model that was trained elsewhere ({manifest.description}): choose another "
                 "NAME, or replace it with REPLACE=1 (--replace)"
             )
-    return _check_source(job, Run.load(job.run) if has_run else None)
+    run = Run.load(job.run) if has_run else None
+    if run is not None:
+        _check_start(job, run)
+    return _check_source(job, run)
+
+
+def _check_start(job: Job, run: Run) -> None:
+    """Check that a run that has begun started from the same model."""
+    now = None if job.start is None else job.start.weights.digest
+    before = None if run.started_from is None else run.started_from.get(DIGEST)
+    if now != before:
+        started = "random weights" if run.started_from is None else f"the model {run.started_from.get('name')}"
+        raise CheckpointError(
+            f"{job.run} was started from {started}"
+            + ("" if job.start is None else f", not from {job.start.path} as it is now")
+            + f": use the same --from (make train: FROM), remove {job.run}, or choose another NAME"
+        )
 
 
 def _check_source(job: Job, run: Run | None) -> str | None:

@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -22,11 +23,31 @@ from training.errors import CheckpointError, ConfigurationError, CorpusError, Ou
 from training.loop.checkpoint import BEST
 from training.loop.distributed import process_group
 from training.loop.history import HISTORY, EpochRecord, read_history
+from training.loop.learner import StartingWeights
 from training.loop.tbptt import EncodedPiece, encode_corpus
 from training.loop.trainer import Trainer
-from training.tokenizer_report import tokenization_report
+from training.previews import Previews
+from training.tokenizer_report import check_suitable, tokenization_report
 
 RUN_FILE: Final = "run.json"
+DIGEST: Final = "digest"
+"""Key of `Run.started_from`: digest of the model."""
+STARTING_LOSS: Final = "valid_nats_per_note_step"
+"""Key of `Run.started_from`: loss on the validation pieces before the first step, in nats per note-step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartingPoint:
+    """A trained model that a run starts from: a bundle, or another run. `training.fine_tuning` loads one."""
+
+    path: Path
+    """Folder of the bundle or run."""
+    config: Config
+    tokenizer: Tokenizer
+    weights: StartingWeights
+    entry: dict[str, Any]
+    """What the run and its bundle say about it, as a JSON object: `name`, `digest`, `description`, `corpus`, the
+    `notices` of its card, and `tuned_from` if it was tuned itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,8 @@ class Run:
     """Why `auto` chose this configuration, a line for each choice. Empty for other configurations."""
     origin: Origin | None = None
     """Folder that the corpus was read from, if it is known."""
+    started_from: dict[str, Any] | None = None
+    """The model that it started from, as `StartingPoint.entry`, with `STARTING_LOSS`. None for random weights."""
 
     @classmethod
     def load(cls, folder: Path) -> "Run":
@@ -55,7 +78,8 @@ class Run:
             tokenizer = tokenizer_from_parameters(entry["name"], entry["version"], entry["parameters"])
             config = parse_config(values["config"], RUN_FILE)
             reasons, origin = tuple(values.get("chosen_because", ())), Origin.from_entry(values.get("origin"))
-            return cls(folder, config, tokenizer, Path(values["corpus"]), reasons, origin)
+            started_from = values.get("started_from")
+            return cls(folder, config, tokenizer, Path(values["corpus"]), reasons, origin, started_from)
         except (OSError, ValueError, KeyError, ConfigurationError) as error:
             raise CheckpointError(f"{folder} is not a run of `python -m training train`: {error}") from error
 
@@ -72,7 +96,7 @@ class Run:
             "chosen_because": list(self.reasons),
             "origin": None if self.origin is None else self.origin.as_entry(),
             "tokenizer": {"name": tokenizer.name, "version": tokenizer.version, "parameters": tokenizer.parameters},
-        }
+        } | ({} if self.started_from is None else {"started_from": self.started_from})
         path = self.folder / RUN_FILE
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +118,9 @@ class TrainingResult:
     """Training and validation notes that the tokenizer dropped or moved, by reason."""
     logit_scale: float | None = None
     """Factor on the logits from the calibration. None without calibration."""
+    starting_loss: float | None = None
+    """Loss of the model that the run started from, on the validation pieces, in nats per note-step. None without such
+    a model, or if it was not measured."""
 
 
 def resolve_auto_config(
@@ -123,6 +150,8 @@ def train(
     progress: bool = True,
     reasons: tuple[str, ...] = (),
     report: Callable[[str], None] | None = None,
+    start: StartingPoint | None = None,
+    previews: bool = False,
 ) -> TrainingResult:
     """Train, or resume a run, together with the other processes that `torchrun` has started.
 
@@ -134,6 +163,8 @@ def train(
         progress: whether to show a progress bar.
         reasons: why the configuration was chosen; written to `run.json`.
         report: called before the first step with each line of the report on the corpus and its tokens.
+        start: trained model to start from, with its own tokenizer; None to start from random weights.
+        previews: whether to write sampled pieces into the folder (`training.previews`), with a `report` of each.
 
     Raises:
         CorpusError: the corpus cannot be read, or has no tokens for this tokenizer.
@@ -142,6 +173,7 @@ def train(
         DistributedError: one of several processes is lost.
         StoppedError: a signal stopped the run; a checkpoint is saved.
         OutOfMemoryError: the network and its batch do not fit on the device.
+        StartingPointError: the tokenizer of `start` keeps too few notes of the corpus.
     """
     with process_group(device) as world, _memory_advice(config):
         if world.is_main:
@@ -150,20 +182,26 @@ def train(
             except OSError as error:
                 raise CheckpointError.from_os_error(folder, error) from error
         corpus = Corpus.load(corpus_path)
-        train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # a generator: they need much memory
-        try:
-            tokenizer = tokenizer_class(config.tokenizer.name).fit(config.tokenizer.parameters, train_scores)
-        except ValueError as error:
-            raise CorpusError(f"{corpus_path} does not suit this configuration: {error}") from error
+        tokenizer = _fit_tokenizer(config, corpus, corpus_path) if start is None else start.tokenizer
+        if start is not None:
+            check_suitable(corpus, tokenizer, str(start.path))
         pieces, dropped = encode_split(corpus, tokenizer, Split.TRAIN)
         held_out, dropped_held_out = encode_split(corpus, tokenizer, Split.VALID)
         if world.is_main and report is not None:
             for line in tokenization_report(corpus, tokenizer, (pieces, held_out), dropped + dropped_held_out):
                 report(line)
-        trainer = Trainer(config, tokenizer, pieces, held_out, folder, world=world, progress=progress)
+        trainer = Trainer(
+            config, tokenizer, pieces, held_out, folder,
+            world=world, progress=progress, start=None if start is None else start.weights,
+        )  # fmt: skip
+        started_from = None if start is None else start.entry | _starting_loss(trainer, held_out, folder)
         if world.is_main:
-            Run(folder, config, tokenizer, corpus_path.resolve(), reasons, corpus.origin).save()
-        best = trainer.run()
+            Run(folder, config, tokenizer, corpus_path.resolve(), reasons, corpus.origin, started_from).save()
+        after_epoch: Callable[[int], None] | None = None
+        if previews and world.is_main:
+            shown = Previews(folder, config, tokenizer, report=report or (lambda line: None))
+            after_epoch = partial(shown.after_epoch, model=trainer.averaged_model)
+        best = trainer.run(after_epoch)
         logit_scale = None
         if config.training.calibrate:
             logit_scale = calibrate(folder / BEST, trainer.model, tokenizer, held_out, world)
@@ -172,7 +210,31 @@ def train(
                 draw_curves(read_history(folder / HISTORY), folder / CURVES)
             except OSError as error:
                 raise CheckpointError.from_os_error(folder / CURVES, error) from error
-        return TrainingResult(best, trainer.epochs, len(pieces), len(held_out), dropped + dropped_held_out, logit_scale)
+        return TrainingResult(
+            best,
+            trainer.epochs,
+            len(pieces),
+            len(held_out),
+            dropped + dropped_held_out,
+            logit_scale,
+            None if started_from is None else started_from.get(STARTING_LOSS),
+        )
+
+
+def _fit_tokenizer(config: Config, corpus: Corpus, corpus_path: Path) -> Tokenizer:
+    train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # a generator: they need much memory
+    try:
+        return tokenizer_class(config.tokenizer.name).fit(config.tokenizer.parameters, train_scores)
+    except ValueError as error:
+        raise CorpusError(f"{corpus_path} does not suit this configuration: {error}") from error
+
+
+def _starting_loss(trainer: Trainer, valid: Sequence[EncodedPiece], folder: Path) -> dict[str, float]:
+    """The entry of `Run.started_from` with the loss before the first step. All processes must call this."""
+    if trainer.is_new:
+        return {STARTING_LOSS: round(trainer.evaluate(valid).loss, 5)}
+    earlier = Run.load(folder).started_from if (folder / RUN_FILE).exists() else None
+    return {key: value for key, value in (earlier or {}).items() if key == STARTING_LOSS}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from music.tokenizers import Tokenizer, tokenizer_class
 from training.auto_config import AUTO, choose_config
 from training.config import load_config
 from training.corpus.store import Corpus, Split
+from training.errors import StartingPointError
 from training.loop.tbptt import EncodedPiece
 
 _NEAR_TICKS: Final = TICKS_PER_QUARTER // 16
@@ -17,6 +18,8 @@ _NEAR_TICKS: Final = TICKS_PER_QUARTER // 16
 _SAMPLED_PIECES: Final = 32
 _MIN_KEPT: Final = 0.9
 """Share of kept notes below which the report warns."""
+_MIN_SUITABLE: Final = 0.5
+"""Share of kept notes below which a trained model cannot be tuned on a corpus."""
 _MIN_GAIN: Final = 0.05
 _ANY_TEXTURE: Final = "piano"
 
@@ -29,6 +32,27 @@ def kept_share(tokenizer: Tokenizer, scores: Sequence[Score]) -> float:
         decoded = tokenizer.decode(tokenizer.encode(score).tokens)
         kept += _count_matches(score, decoded)
     return kept / max(notes, 1)
+
+
+def check_suitable(corpus: Corpus, tokenizer: Tokenizer, model: str) -> None:
+    """Check that the tokenizer of a trained model keeps enough of a corpus to tune the model on it.
+
+    Args:
+        corpus: of the training.
+        tokenizer: of the model.
+        model: path of the model, for the message.
+
+    Raises:
+        StartingPointError: it keeps less than half of the notes.
+    """
+    scores = [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES)]
+    kept = kept_share(tokenizer, scores)
+    if kept < _MIN_SUITABLE:
+        lost = sum((tokenizer.encode(score).dropped for score in scores), Counter[str]())
+        raise StartingPointError(
+            f"the tokenizer of {model} ({tokenizer.name}) keeps only {kept:.0%} of the notes of this corpus "
+            f"({format_counts(lost)}): start from another model, or train without --from (make train: FROM)"
+        )
 
 
 def tokenization_report(
@@ -50,6 +74,7 @@ def tokenization_report(
         f"{tokens:,} training tokens ({tokenizer.name})",
         f"  notes dropped or moved by the tokenizer: {format_counts(dropped)}",
     ]
+    lines += _meters_without_token(corpus, tokenizer)
     scores = [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES)]
     kept = kept_share(tokenizer, scores)
     if kept < _MIN_KEPT:
@@ -62,6 +87,23 @@ def tokenization_report(
             name, share = better
             lines.append(f"  configuration {name} keeps {share:.0%} of them (CONFIG={name}, under another NAME)")
     return lines
+
+
+def _meters_without_token(corpus: Corpus, tokenizer: Tokenizer) -> list[str]:
+    """A line with the pieces whose meter the tokenizer does not know, by meter; none if there are no such pieces."""
+    known = tokenizer.positions.meters
+    if len(tokenizer.positions) == 1 and tokenizer.bar_token is None:
+        return []  # its tokens know no bars
+    unknown = Counter(
+        str(piece.score.single_meter)
+        for split in (Split.TRAIN, Split.VALID)
+        for piece in corpus.pieces(split)
+        if piece.score.single_meter is not None and piece.score.single_meter not in known
+    )
+    if not unknown:
+        return []
+    named = ", ".join(f"{count:,} in {meter}" for meter, count in sorted(unknown.items()))
+    return [f"  pieces in a meter that the tokenizer does not know, encoded without bar lines: {named}"]
 
 
 def _better_config(corpus: Corpus, scores: Sequence[Score], kept: float) -> tuple[str, float] | None:

@@ -34,6 +34,7 @@ COVERED_BY: dict[str, str] = {
     "server/rpc/server.py": "tests/integration/test_service_start.py",
     "training/commands/prepare.py": "tests/unit/training/corpus/test_prepare.py",
     "training/bundle_writer.py": "tests/unit/training/test_export.py",
+    "training/preflight.py": "tests/unit/training/commands/test_pipeline.py",
     "training/graph_structure.py": "tests/unit/training/test_drawing.py",
     "training/graphs/decode.py": "tests/unit/training/test_export.py",
     "training/graphs/from_bundle.py": "tests/unit/training/test_export.py",

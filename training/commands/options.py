@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -34,11 +35,37 @@ THREADS: Final = click.option("--threads", type=click.IntRange(0), default=0, he
 QUIET: Final = click.option("--quiet", is_flag=True, help="Show no progress bar.")
 
 
+FROM: Final = click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    help="Bundle or run to start from: its tokenizer and network, and a schedule for small corpora.",
+)
+PREVIEWS: Final = click.option(
+    "--previews/--no-previews",
+    default=True,
+    help="Write a sampled piece into RUN/previews after an epoch, at most one a minute.",
+)
+
+
 def training_options(command: _Command) -> _Command:
-    """Add the options of a command that trains: `--device`, `--threads`, `--set`, `--quiet`."""
-    for option in (QUIET, OVERRIDES, THREADS, DEVICE):
+    """Add the options of a command that trains: `--from`, `--device`, `--threads`, `--set`, `--previews`, `--quiet`."""
+    for option in (QUIET, PREVIEWS, OVERRIDES, THREADS, DEVICE, FROM):
         command = option(command)
     return command
+
+
+def check_start(start: Path | None, config: str | None) -> None:
+    """Check that a configuration and a model to start from are not given together.
+
+    Raises:
+        click.UsageError: they are.
+    """
+    if start is not None and config is not None:
+        raise click.UsageError(
+            f"--from takes tokenizer and network from {start} and chooses the schedule: leave out the configuration "
+            f"{config}, and change the schedule with --set training.KEY=VALUE"
+        )
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, str]:

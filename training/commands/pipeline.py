@@ -6,7 +6,7 @@ import click
 
 from training.commands.evaluate import evaluate
 from training.commands.export import export_source, serve_commands
-from training.commands.options import OutputPath, parse_overrides, training_options
+from training.commands.options import OutputPath, check_start, parse_overrides, training_options
 from training.commands.prepare import prepare
 from training.commands.train import run_training
 
@@ -31,24 +31,32 @@ def pipeline(
     data: Path,
     runs: Path,
     models: Path,
+    start: Path | None,
     device: str,
     threads: int,
     overrides: tuple[str, ...],
     replace: bool,
+    previews: bool,
     quiet: bool,
 ) -> None:
     """Make a model from scores: prepare, train, export, evaluate. The same command resumes where it stopped.
 
+    At the end it says whether the model predicts held-out pieces better than an n-gram, whether it copies training
+    pieces, whether its pieces close, and how to serve it.
+
     SOURCE is as for `prepare`: a folder of scores, one file, `chorales` or `folk`. A corpus that exists is used again.
     Without SOURCE, too, the existing corpus is used.
+
+    With --from the training starts from a bundle or a run and takes minutes; see `train`.
 
     Names, options and folders are checked before the first step.
     """
     from training.loop.hardware import resolve_device
     from training.preflight import check_job, plan_job
 
+    check_start(start, config)
     resolve_device(device)
-    job = plan_job(source, name, config, data=data, runs=runs, models=models)
+    job = plan_job(source, name, config, start, data=data, runs=runs, models=models)
     changes = parse_overrides(overrides)
     note = check_job(job, changes, replace=replace)
     if note is not None:
@@ -57,11 +65,34 @@ def pipeline(
         assert job.source is not None
         context.invoke(prepare, source=job.source, out=job.corpus, quiet=quiet)
     run_training(
-        job.config, job.corpus, job.run, device=device, threads=threads, changes=changes, quiet=quiet, models=models
+        job.config,
+        job.corpus,
+        job.run,
+        device=device,
+        threads=threads,
+        changes=changes,
+        quiet=quiet,
+        previews=previews,
+        models=models,
+        start=job.start,
     )
     export_source(job.run, job.bundle, name, job.corpus)
-    context.invoke(evaluate, bundle=job.bundle, corpus=job.corpus, split=_held_out_split(job.corpus), threads=threads)
+    split = _held_out_split(job.corpus)
+    context.invoke(evaluate, bundle=job.bundle, corpus=job.corpus, split=split, threads=threads)
+    _report_samples(job.bundle, job.corpus, split, threads)
     click.echo(f"\n{serve_commands(models, name)}")
+
+
+def _report_samples(bundle: Path, corpus: Path, split: str, threads: int) -> None:
+    """Print whether what the model generates is copied, and whether it closes."""
+    from music.bundle import load_bundle
+    from training.corpus.store import Corpus, Split
+    from training.evaluation.short_report import short_report
+
+    loaded = load_bundle(bundle)
+    report = short_report(loaded, Corpus.load(corpus), Split[split.upper()], threads=threads)
+    for line in report.lines(loaded.tokenizer.name):
+        click.echo(line)
 
 
 def _held_out_split(path: Path) -> str:

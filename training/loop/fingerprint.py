@@ -21,9 +21,21 @@ Fingerprint = dict[str, Any]
 
 
 def make_fingerprint(
-    config: Config, tokenizer: Tokenizer, train: Sequence[EncodedPiece], valid: Sequence[EncodedPiece]
+    config: Config,
+    tokenizer: Tokenizer,
+    train: Sequence[EncodedPiece],
+    valid: Sequence[EncodedPiece],
+    started_from: str | None = None,
 ) -> Fingerprint:
-    """The fingerprint of a run, as it is stored in a checkpoint."""
+    """The fingerprint of a run, as it is stored in a checkpoint.
+
+    Args:
+        config: of the run.
+        tokenizer: of the run.
+        train: training pieces.
+        valid: validation pieces.
+        started_from: digest of the model whose weights the run starts from; None for random weights.
+    """
     pieces = hashlib.sha256()
     for piece in (*train, *valid):
         pieces.update(piece.tokens.tobytes())
@@ -36,7 +48,7 @@ def make_fingerprint(
         },
         "tokenizer": tokenizer.hash,
         "pieces": pieces.hexdigest(),
-    }
+    } | ({} if started_from is None else {"started_from": started_from})
 
 
 def find_difference(before: Any, now: Fingerprint) -> str | None:
@@ -50,6 +62,9 @@ def find_difference(before: Any, now: Fingerprint) -> str | None:
         return None
     if not isinstance(before, dict) or before.get("version") != now["version"]:
         return "was started by another version of Fantasia"
+    start, other = before.get("started_from"), now.get("started_from")
+    if start != other:
+        return f"was started from {_named(start)}, not from {_named(other)}"
     # An older run had no values of newer keys, and behaved like their defaults.
     config = {
         "network": _defaults(NetworkConfig) | NetworkConfig.current_keys(before["config"]["network"]),
@@ -64,6 +79,10 @@ def find_difference(before: Any, now: Fingerprint) -> str | None:
     if before["pieces"] != now["pieces"]:
         return "was started with another corpus"
     return None
+
+
+def _named(digest: str | None) -> str:
+    return "random weights" if digest is None else f"the model with digest {digest[:12]}"
 
 
 def _defaults(table: type[BaseModel], *left_out: str) -> dict[str, Any]:

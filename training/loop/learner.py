@@ -1,6 +1,8 @@
 """The network in training: its weights, their moving average, and the optimizer's step."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,15 +15,31 @@ from training.network.model import MusicLSTM
 from training.network.optimization import learning_rate, make_optimizer, weight_average
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StartingWeights:
+    """Weights of a trained network of the same shape, from which a training starts."""
+
+    weights: Mapping[str, torch.Tensor]
+    """By their names in `MusicLSTM`."""
+    digest: str
+    """sha256 in hex of the model that they come from."""
+
+
 class Learner:
     """Owns the model, its weight average and its optimizer, in one of the processes of a training."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, world: World) -> None:
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, world: World, start: StartingWeights | None = None
+    ) -> None:
+        """Create the model with random weights, or with those of `start`."""
         self._config = config.training
         self._world = world
         self._bfloat16 = trains_faster_in_bfloat16(config)
         torch.manual_seed(config.training.seed)
-        self.model = MusicLSTM(config.network, tokenizer).to(world.device)
+        self.model = MusicLSTM(config.network, tokenizer)
+        if start is not None:
+            self.model.load_state_dict(dict(start.weights))
+        self.model.to(world.device)
         self.parallel = world.data_parallel(self.model)
         """The model whose gradients are averaged over the processes."""
         self._average = weight_average(self.model, self._config.ema_decay) if self._config.ema_decay else None

@@ -23,7 +23,7 @@ from training.loop.distributed import World
 from training.loop.epoch_state import EpochState, TokenMetrics
 from training.loop.fingerprint import find_difference, make_fingerprint
 from training.loop.history import EpochRecord, History
-from training.loop.learner import Learner
+from training.loop.learner import Learner, StartingWeights
 from training.loop.loader import BatchLoader, EpochLoaders
 from training.loop.progress import RemainingTime, progress_bar
 from training.loop.stop_request import StopRequest
@@ -62,8 +62,19 @@ class Trainer:
         *,
         world: World,
         progress: bool = True,
+        start: StartingWeights | None = None,
     ) -> None:
         """Create a trainer, and resume the run in the folder if there is one.
+
+        Args:
+            config: of the run.
+            tokenizer: of the pieces.
+            train: training pieces.
+            valid: validation pieces.
+            folder: of the run.
+            world: the processes of the training.
+            progress: whether to show a progress bar.
+            start: weights that a new run starts from; None for random ones.
 
         Raises:
             CheckpointError: the folder holds another run or cannot be written, or its disk is too small.
@@ -85,7 +96,7 @@ class Trainer:
                 f"{config.training.batch_size}, and there are {len(train)} training pieces): start at most {rows} "
                 "processes"
             )
-        self._learner = Learner(config, tokenizer, world)
+        self._learner = Learner(config, tokenizer, world, start)
         self._epoch = 0
         self._resumed: EpochState | None = None
         """State of an unfinished epoch, from a checkpoint."""
@@ -97,7 +108,7 @@ class Trainer:
         self._saved = time.monotonic()
         self._stop: StopRequest | None = None
         self._checks = 0
-        self._fingerprint = make_fingerprint(config, tokenizer, train, valid)
+        self._fingerprint = make_fingerprint(config, tokenizer, train, valid, None if start is None else start.digest)
         valid_tokens, train_tokens = (sum(len(piece.tokens) for piece in split) for split in (valid, train))
         self._remaining = RemainingTime(config.training.epochs, validation_share=valid_tokens / train_tokens)
         if world.is_main:
@@ -123,6 +134,11 @@ class Trainer:
     def epochs(self) -> int:
         """Number of finished epochs."""
         return self._epoch
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step was trained yet, in this process or in an earlier one."""
+        return self._epoch == 0 and self._resumed is None and self._running is None
 
     def run(self, after_epoch: Callable[[int], None] | None = None) -> EpochRecord:
         """Train until the last epoch or until patience runs out; the record of the best epoch.

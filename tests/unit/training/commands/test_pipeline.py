@@ -69,6 +69,15 @@ def test_the_last_lines_are_commands_that_serve_the_model_and_request_a_piece(ma
     assert ask.endswith("fantasia generate --model mine --bars 8 --seed 1 -o mine.mid")
 
 
+def test_before_them_the_command_says_whether_the_model_copies_and_closes(made: Path) -> None:
+    lines = (made / "output").read_text().splitlines()
+    header, copying, endings = lines[-6:-3]
+    assert header == "24 generated pieces of 16 bars, beside 1 held-out piece:"
+    assert "of 24 share a longer passage with a training piece than any held-out piece does" in copying
+    assert "of 24 close; of held-out pieces" in endings
+    assert any("8-gram" in line for line in lines[:-6])
+
+
 def test_the_same_command_uses_the_existing_corpus_and_names_its_folder(made: Path) -> None:
     for source in ([str(made / "my songs")], []):  # without a folder, whatever was read is used
         result = pipeline(made, *source, "--name", "mine", *QUICK)
@@ -189,6 +198,34 @@ def test_a_stopped_pipeline_prints_the_export_command(tmp_path: Path, monkeypatc
     )
 
 
+def test_a_model_is_tuned_on_a_folder(work: Path) -> None:
+    base, songs = work / "models" / "mine", str(write_songs(work / "other", 4))
+    result = pipeline(work, songs, "--name", "tuned", "--from", str(base), "--set", "training.epochs=1")
+    assert result.exit_code == 0, result.output
+    assert f"{base} before the tuning: " in result.output
+    provenance = load_bundle(work / "models" / "tuned").manifest.provenance
+    assert provenance["tuned_from"]["digest"] == load_bundle(base).digest
+    assert provenance["corpus"]["source"].startswith("4 files")
+    other = refused(work, songs, "--name", "tuned")
+    assert f"{work / 'runs' / 'tuned'} was started from the model mine: use the same --from" in other
+
+
+def test_what_cannot_be_tuned_is_refused_before_the_scores_are_read(work: Path) -> None:
+    base, songs = work / "models" / "mine", str(write_songs(work / "other", 4))
+    start = ("--from", str(base))
+    for arguments, sentence in (
+        ((songs, "--name", "mine", *start), "would replace the model that it starts from"),
+        (("--name", "new", *start), "give the scores to tune it on (make train: MIDI=folder)"),
+        ((songs, "--name", "new", *start, "--set", "network.hidden=64"), "--set network.hidden cannot be used"),
+        ((songs, "--name", "new", *start, "--set", "training.epochs=0"), "training.epochs"),
+        ((songs, "--name", "new", "--from", str(work / "gone")), "there is nothing at this path"),
+    ):
+        assert sentence in refused(work, *arguments)
+    both = pipeline(work, songs, "--name", "new", *start, "--config", "auto")
+    assert both.exit_code == 2
+    assert "leave out the configuration auto" in both.output.replace("\n", " ")
+
+
 def words_of_make(folder: Path, *variables: str, environment: dict[str, str] | None = None) -> list[list[str]]:
     """The command lines that a target of the Makefile gives to Python, word by word."""
     (folder / "bin").mkdir(parents=True)
@@ -226,6 +263,8 @@ def test_make_passes_every_word_unchanged(tmp_path: Path) -> None:
         "CONFIG=my file.toml",
         "MODELS=my models",
         "REPLACE=1",
+        "FROM=models/my model",
+        "PREVIEWS=0",
     )
     assert words[:4] == ["-m", "training", "pipeline", "my son's songs; $(touch x)"]
     options = words[4:]
@@ -235,11 +274,13 @@ def test_make_passes_every_word_unchanged(tmp_path: Path) -> None:
         ("--name", "my model"),
         ("--models", "my models"),
         ("--config", "my file.toml"),
+        ("--from", "models/my model"),
         ("--threads", "1"),
         ("--device", "cpu"),
     ):
         assert options[options.index(option) + 1] == value
     assert "--replace" in options
+    assert "--no-previews" in options
 
 
 @pytest.mark.parametrize(
