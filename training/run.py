@@ -188,7 +188,8 @@ def train(
         pieces, dropped = encode_split(corpus, tokenizer, Split.TRAIN)
         held_out, dropped_held_out = encode_split(corpus, tokenizer, Split.VALID)
         if world.is_main and report is not None:
-            for line in tokenization_report(corpus, tokenizer, (pieces, held_out), dropped + dropped_held_out):
+            lost = dropped + dropped_held_out
+            for line in tokenization_report(corpus, tokenizer, (pieces, held_out), lost, tuned=start is not None):
                 report(line)
         trainer = Trainer(
             config, tokenizer, pieces, held_out, folder,

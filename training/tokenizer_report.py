@@ -6,7 +6,7 @@ from typing import Final
 
 from music.note_counts import format_counts
 from music.score import TICKS_PER_QUARTER, Score
-from music.tokenizers import Tokenizer, tokenizer_class
+from music.tokenizers import GridTokenizer, Tokenizer, tokenizer_class
 from training.auto_config import AUTO, choose_config
 from training.config import load_config
 from training.corpus.store import Corpus, Split
@@ -56,7 +56,12 @@ def check_suitable(corpus: Corpus, tokenizer: Tokenizer, model: str) -> None:
 
 
 def tokenization_report(
-    corpus: Corpus, tokenizer: Tokenizer, splits: Sequence[Sequence[EncodedPiece]], dropped: Counter[str]
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    splits: Sequence[Sequence[EncodedPiece]],
+    dropped: Counter[str],
+    *,
+    tuned: bool = False,
 ) -> list[str]:
     """The lines of the report, with a warning if the tokenizer loses many notes.
 
@@ -65,6 +70,7 @@ def tokenization_report(
         tokenizer: of the training.
         splits: encoded training and validation pieces.
         dropped: their notes that the tokenizer dropped or moved, by reason.
+        tuned: whether the tokenizer is that of a trained model from which the training starts.
     """
     train, valid = splits
     tokens = sum(len(piece.tokens) for piece in train)
@@ -76,6 +82,12 @@ def tokenization_report(
     ]
     lines += _meters_without_token(corpus, tokenizer)
     scores = [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES)]
+    voices = max((score.voices for score in scores), default=0)
+    if isinstance(tokenizer, GridTokenizer) and voices < tokenizer.voices:
+        lines.append(
+            f"WARNING: the tokenizer has {tokenizer.voices} voices, and no piece has more than {voices}. The model "
+            "learns that the other voices are silent."
+        )
     kept = kept_share(tokenizer, scores)
     if kept < _MIN_KEPT:
         lines.append(
@@ -85,7 +97,8 @@ def tokenization_report(
         better = _better_config(corpus, scores, kept)
         if better is not None:
             name, share = better
-            lines.append(f"  configuration {name} keeps {share:.0%} of them (CONFIG={name}, under another NAME)")
+            where = ", without FROM and under another NAME" if tuned else ", under another NAME"
+            lines.append(f"  configuration {name} keeps {share:.0%} of them (CONFIG={name}{where})")
     return lines
 
 

@@ -12,6 +12,7 @@ from training.evaluation.likelihood import LikelihoodTotals
 from training.evaluation.record import Baseline
 from training.evaluation.tables import likelihood_table
 from training.loop.history import HISTORY, EpochRecord, read_history
+from training.model_card import TUNED_FROM
 
 _MAX_NGRAM_TOKENS: Final = 300_000
 """Training tokens from which the n-gram learns, each in up to twelve keys: seconds, and a few hundred MB."""
@@ -110,6 +111,8 @@ def _advice(bundle: Bundle, corpus: Corpus) -> list[str]:
     music = f"train on more scores of the same kind: you have {pieces} with {notes:,} notes"
     if notes < _CHORALES_NOTES:
         music += f", the shipped chorales model was trained on {_CHORALES_NOTES:,}"
+        if TUNED_FROM not in bundle.manifest.provenance:
+            music += "; or start from a trained model of the same kind (FROM=models/NAME), under another NAME"
     larger = []
     if bundle.network.hidden < _SMALL_HIDDEN:
         larger = [f"train a larger network: this one has {bundle.network.hidden} hidden units; try CONFIG=auto"]

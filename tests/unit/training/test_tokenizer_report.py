@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from music.score import Note, Score
+from music.score import Meter, Note, Score
 from music.tokenizers import tokenizer_class
 from training.__main__ import main
 from training.config import load_config
@@ -23,13 +24,13 @@ def corpus(score: Score) -> Corpus:
     return Corpus(names, np.array([0, 0, 0, 0, 1, 2], np.uint8), [CompactScore.of(score)] * 6, "made up")
 
 
-def report(music: Corpus, config: str) -> list[str]:
+def report(music: Corpus, config: str, *, tuned: bool = False) -> list[str]:
     table = load_config(config).tokenizer
     scores = [piece.score for piece in music.pieces(Split.TRAIN)]
     tokenizer = tokenizer_class(table.name).fit(table.parameters, scores)
     train, dropped = encode_corpus(music, tokenizer, Split.TRAIN)
     valid, more = encode_corpus(music, tokenizer, Split.VALID)
-    return tokenization_report(music, tokenizer, (train, valid), dropped + more)
+    return tokenization_report(music, tokenizer, (train, valid), dropped + more, tuned=tuned)
 
 
 def test_a_note_is_kept_where_its_pitch_begins_within_a_64th() -> None:
@@ -43,11 +44,28 @@ def test_a_note_is_kept_where_its_pitch_begins_within_a_64th() -> None:
 
 
 def test_many_lost_notes_give_a_warning_with_a_better_configuration() -> None:
-    first, second, warning, hint = report(corpus(chords()), "smoke")
+    first, second, voices, warning, hint = report(corpus(chords()), "smoke")
     assert first.startswith("pieces: 4 train, 1 valid; 240 notes, ")
     assert second == "  notes dropped or moved by the tokenizer: 160 simultaneous"
+    assert voices == (
+        "WARNING: the tokenizer has 4 voices, and no piece has more than 1. The model learns that the other voices are "
+        "silent."
+    )
     assert warning.startswith("WARNING: grid tokens keep only 33% of the notes.")
     assert hint == "  configuration auto keeps 100% of them (CONFIG=auto, under another NAME)"
+
+
+def test_the_hint_for_a_tuned_model_says_that_the_configuration_replaces_it() -> None:
+    hint = report(corpus(chords()), "smoke", tuned=True)[-1]
+    assert hint.endswith("(CONFIG=auto, without FROM and under another NAME)")
+
+
+def test_pieces_in_a_meter_that_the_tokenizer_does_not_know_are_counted() -> None:
+    line = "  pieces in a meter that the tokenizer does not know, encoded without bar lines: "
+    odd = replace(chords(), meter=Meter(5, 4))
+    assert f"{line}5 in 5/4" in report(corpus(odd), "smoke")
+    assert not any(found.startswith(line) for found in report(corpus(odd), "origin")), "its tokens know no bars"
+    assert not any(found.startswith(line) for found in report(corpus(chords()), "smoke"))
 
 
 def test_few_lost_notes_give_no_warning() -> None:

@@ -90,6 +90,7 @@ def test_evaluate_warns_about_a_worse_model_and_gives_advice(poor: tuple[Path, P
     assert "  1. train a larger network: this one has 32 hidden units; try CONFIG=auto" in result.output
     assert "  2. train it longer: the validation loss was still falling after all 1 epochs; EPOCHS=2" in result.output
     assert "  3. train on more scores of the same kind: you have 6 with 384 notes" in result.output
+    assert "; or start from a trained model of the same kind (FROM=models/NAME), under another NAME" in result.output
     found = json.loads(CliRunner().invoke(main, [*command, "--json"]).output)
     assert [row["name"] for row in found["baselines"]][-1] == "8-gram, Witten-Bell"
     assert len(found["worse_than_baselines"]) >= 1
