@@ -1,28 +1,26 @@
-"""Scorers of given pieces: with the decode graphs, whose tokens are all forced, or with the network in PyTorch."""
+"""Scores pieces with the decode graphs: all tokens are forced, and the graphs' logits are read."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 
 from music.bundle import Bundle
 from music.graph_names import NEXT
-from music.remaining_length import UNKNOWN
 from runtime.forced_decoding import forced_inputs
 from runtime.precision import Precision, decode_graphs
 from runtime.scorer import Scorer
 from runtime.session import open_session
 from runtime.state import initial_state, stack_starts
-from training.graphs.from_bundle import network_from_bundle
-from training.network.inputs import Inputs, model_inputs
+
+if TYPE_CHECKING:
+    from training.evaluation.network_scoring import NetworkScorer
 
 _LOGITS: Final = "logits_{}"
-_TOKENS_AT_ONCE: Final = 1 << 17
+TOKENS_AT_ONCE: Final = 1 << 17
 """Maximum number of tokens of one run: enough for many pieces side by side, since each is read token by token."""
-_WINDOW: Final = 256
 
 
 def logit_scorer(
@@ -35,6 +33,9 @@ def logit_scorer(
         return Scorer(bundle, threads=threads)
     if "config" not in bundle.manifest.provenance:
         return DecodeScorer(bundle, "float32", threads=threads)
+    # PyTorch is not needed, and not installed everywhere, to evaluate a bundle with a scoring graph.
+    from training.evaluation.network_scoring import NetworkScorer
+
     return NetworkScorer(bundle)
 
 
@@ -44,7 +45,7 @@ class DecodeScorer:
     Every token is forced, so what the graph samples has no effect.
     """
 
-    tokens_at_once: Final = _TOKENS_AT_ONCE
+    tokens_at_once: Final = TOKENS_AT_ONCE
 
     def __init__(self, bundle: Bundle, precision: Precision, *, threads: int = 0) -> None:
         self._bundle = bundle
@@ -83,55 +84,3 @@ class DecodeScorer:
             state = dict(zip(state, results[self._steps :], strict=True))
         logits = np.stack(parts, axis=1)
         return [logits[row, : len(piece)] for row, piece in enumerate(tokens)]
-
-
-class NetworkScorer:
-    """The network of a bundle in PyTorch, in float32. Its logits are those of the graphs but for rounding.
-
-    A bundle whose network sees the notes so far has no scoring graph. Here they are known before the network runs, so
-    this is several times as fast as its decode graphs.
-    """
-
-    tokens_at_once: Final = _TOKENS_AT_ONCE
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._network = network_from_bundle(bundle)
-        self._tokenizer = bundle.tokenizer
-
-    def logits(
-        self,
-        tokens: Sequence[NDArray[np.integer[Any]]],
-        first_positions: Sequence[int],
-        remaining: Sequence[int] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """See `runtime.scorer.Scorer.logits`."""
-        tokenizer, longest = self._tokenizer, max(map(len, tokens))
-        lengths = [UNKNOWN] * len(tokens) if remaining is None else remaining
-        tracker = tokenizer.note_tracker
-        traces = [None] * len(tokens) if tracker is None else tracker.trace(tokens)
-        pieces = [
-            model_inputs(piece, first, tokenizer, remaining=length, notes=notes)
-            for piece, first, length, notes in zip(tokens, first_positions, lengths, traces, strict=True)
-        ]
-        inputs = Inputs(*(_padded(parts, longest) for parts in zip(*pieces, strict=True)))
-        state, parts = self._network.zero_state(len(tokens)), []
-        with torch.inference_mode():
-            for first in range(0, longest, _WINDOW):
-                window = Inputs(*(torch.from_numpy(array[first : first + _WINDOW]) for array in inputs))
-                logits, state = self._network(window, state)
-                parts.append(logits.numpy())
-        return [_row(parts, row, len(piece)) for row, piece in enumerate(tokens)]
-
-
-def _padded(parts: Sequence[NDArray[Any]], length: int) -> NDArray[Any]:
-    """Arrays (n, ...) of any length side by side, (length, count, ...), with zeros after their ends."""
-    together = np.zeros((length, len(parts), *parts[0].shape[1:]), parts[0].dtype)
-    for row, part in enumerate(parts):
-        together[: len(part), row] = part
-    return together
-
-
-def _row(parts: Sequence[NDArray[np.float32]], row: int, length: int) -> NDArray[np.float32]:
-    """One row (length, vocabulary) of windows (time, rows, vocabulary)."""
-    count = -(-length // _WINDOW)
-    return np.concatenate([part[:, row] for part in parts[:count]])[:length]

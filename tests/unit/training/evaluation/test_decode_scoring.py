@@ -9,8 +9,9 @@ from music.bundle import Bundle, load_bundle
 from music.remaining_length import UNKNOWN
 from tests.random_bundle import with_tokenizer, write_bundle
 from tests.unit.music.tokenizers.test_note_tracker import TOKENIZERS, random_piece
-from training.evaluation import decode_scoring
-from training.evaluation.decode_scoring import DecodeScorer, NetworkScorer, logit_scorer
+from training.evaluation import network_scoring
+from training.evaluation.decode_scoring import DecodeScorer, logit_scorer
+from training.evaluation.network_scoring import NetworkScorer
 
 EVENTS = TOKENIZERS["piano"]
 PIECES = [random_piece(EVENTS, seed, length) for seed, length in enumerate((1, 37, 90, 5))]
@@ -26,7 +27,7 @@ def events_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_network_scores_as_the_decode_graphs(
     events_bundle: Bundle, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode_scoring, "_WINDOW", 16)
+    monkeypatch.setattr(network_scoring, "_WINDOW", 16)
     scorer = logit_scorer(events_bundle, None)
     assert isinstance(scorer, NetworkScorer)
     of_piece = EVENTS.remaining_length.of_piece
