@@ -2,10 +2,12 @@
 
 In several voices a piece closes with a triad in root position that all voices strike together and hold to the end, for
 at least a quarter. The fifth may be missing. A single line closes with its tonic, struck on a beat and held to the end
-for at least a quarter. Beats are quarters, and dotted quarters in compound meters.
+for at least a quarter. Beats are quarters, and dotted quarters in compound meters. Other polyphonic music closes if
+what sounds at its last onset is consonant and held, and less than a bar of rests follows: a triad over its root, or a
+part of one, for at least a quarter, in meters of eighths at least an eighth.
 
-Not all real pieces close: nine in ten chorales do, and six in ten dance tunes. The others often run on into their
-repeat, most of all those that begin without a pickup: of these a third close.
+Not all real pieces close: nine in ten chorales do, six in ten dance tunes, and half of the sections of piano music.
+The others often run on into their repeat, most of all tunes that begin without a pickup: of these a third close.
 """
 
 from collections.abc import Callable
@@ -15,19 +17,31 @@ from typing import Final
 import numpy as np
 
 from music.score import TICKS_PER_QUARTER, Meter, Score
-from music.tokenizers import GridTokenizer, Tokenizer
+from music.tokenizers import EventsTokenizer, GridTokenizer, Tokenizer
 from training.evaluation.features import find_tonic
 
 _TRIADS: Final = ({0, 4, 7}, {0, 3, 7}, {0, 4}, {0, 3})
 """Pitch classes above the lowest voice."""
+_CONSONANCES: Final = (*_TRIADS, {0}, {0, 7})
 
 
 def ending_check(tokenizer: Tokenizer) -> Callable[[Score], bool] | None:
     """What tells whether a piece closes; None if that is not defined for the tokenizer."""
+    if isinstance(tokenizer, EventsTokenizer):
+        return closes_consonantly
     if not isinstance(tokenizer, GridTokenizer):
         return None
     voices = tokenizer.voices
     return closes_on_tonic if voices == 1 else lambda score: closes_with_triad(score, voices)
+
+
+def length_check(tokenizer: Tokenizer) -> Callable[[Score], bool] | None:
+    """What tells whether training tells the network the length of a piece; None if it does of every piece.
+
+    Where lengths are counted in bars, every piece tells its length: most pieces that do not close end with a section,
+    and a whole number of bars is what a request asks for.
+    """
+    return None if tokenizer.remaining_length.unit_token is not None else ending_check(tokenizer)
 
 
 def held_to_bar_line(score: Score) -> Score | None:
@@ -55,6 +69,21 @@ def closes_with_triad(score: Score, voices: int) -> bool:
         return False
     bass = min(note.pitch for note in chord)
     return {(note.pitch - bass) % 12 for note in chord} in _TRIADS
+
+
+def closes_consonantly(score: Score) -> bool:
+    """Whether polyphonic music with any number of notes closes. It does not see notes that its end has shortened."""
+    if not score.notes:
+        return False
+    meter = score.meter or Meter()
+    last = max(note.onset for note in score.notes)
+    sonority = [note for note in score.notes if note.end > last]
+    end = max(note.end for note in sonority)
+    held = min(TICKS_PER_QUARTER, 4 * TICKS_PER_QUARTER // meter.denominator)
+    if end - last < held or score.length_ticks - end >= meter.bar_ticks:
+        return False
+    bass = min(note.pitch for note in sonority)
+    return {(note.pitch - bass) % 12 for note in sonority} in _CONSONANCES
 
 
 def closes_on_tonic(score: Score) -> bool:

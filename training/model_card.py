@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -20,6 +21,7 @@ from runtime.precision import choose_precision
 from training.errors import CardError
 from training.evaluation.features import FEATURES
 from training.evaluation.record import EvaluationRecord
+from training.evaluation.tables import FORM_LABELS
 
 CARD: Final = "README.md"
 SAMPLES: Final = "samples"
@@ -221,8 +223,46 @@ def _evaluation_values(evaluation: EvaluationRecord) -> dict[str, Any]:
         "baselines": Table(("baseline", "nats per note-step", "accuracy"), rows).as_markdown(),
         "memorised": f"{max((row.share_above for row in evaluation.memorisation), default=0.0):.1%}",
         "repeated": f"{evaluation.repetition.share_above:.1%}",
+        "two_sample": _two_sample_line(evaluation),
+        "form": [
+            f"{FORM_LABELS[row.measure].capitalize()}: {row.generated:.1%} (real pieces {row.held_out:.1%})."
+            for row in evaluation.form
+        ],
+        "endings": _ending_lines(evaluation),
+        "rates": _rates_line(evaluation),
         "furthest": " and ".join(f"{labels.get(row.feature, row.feature)} ({row.ratio:.1f})" for row in furthest),
     }
+
+
+def _two_sample_line(evaluation: EvaluationRecord) -> str | None:
+    test = evaluation.two_sample
+    if test is None:
+        return None
+    return (
+        f"A random forest tells real held-out pieces from them with an accuracy of {mean(test.generated):.1%}, and "
+        f"from real training pieces with {mean(test.training):.1%}. Guessing has 50%."
+    )
+
+
+def _rates_line(evaluation: EvaluationRecord) -> str | None:
+    likelihood = evaluation.likelihood
+    if likelihood.nats_per_note is None or likelihood.bits_per_second is None:
+        return None
+    return (
+        f"The {evaluation.split} pieces have {likelihood.nats_per_note:.2f} nats per note, and "
+        f"{likelihood.bits_per_second:.1f} bits per second of music."
+    )
+
+
+def _ending_lines(evaluation: EvaluationRecord) -> list[str]:
+    measured = evaluation.endings
+    if measured is None:
+        return []
+    by_bars = ", ".join(f"{share:.0%} at {bars} bars" for bars, share in measured.by_bars.items())
+    return [
+        f"They close, of a requested length: {by_bars}; of the model's own length {measured.open_length:.0%}; real "
+        f"pieces {measured.held_out:.0%}."
+    ]
 
 
 def _format_parameter(value: Any) -> str:

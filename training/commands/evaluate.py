@@ -254,6 +254,11 @@ def _evaluate_likelihood(
         f"{result.nats:.1f} nats, {result.nats_per_note_step:.4f} nats per note-step, "
         f"accuracy {result.accuracy:.2%}{onsets}"
     )
+    if result.nats_per_note is not None and result.bits_per_second is not None:
+        click.echo(
+            f"{result.notes} notes, {result.seconds:.0f} seconds: {result.nats_per_note:.3f} nats per note, "
+            f"{result.bits_per_second:.2f} bits per second"
+        )
     if comparison is not None:
         click.echo(comparison.as_text(), nl=False)
 

@@ -16,6 +16,8 @@ from training.evaluation.record import Baseline
 
 ORDER: Final = 8
 """Tokens of an n-gram, the predicted one included."""
+MAX_NGRAM_TOKENS: Final = 1_000_000
+"""Training tokens that an n-gram counts, each in up to twelve keys: about a minute, and 4 GB of memory."""
 _TRANSPOSE: Final = (-6, 5)
 
 
@@ -57,6 +59,15 @@ def evaluate_baselines(
             ),
         ]
     return [*baselines, baseline(f"{ORDER}-gram, Witten-Bell", predict_by_ngram(tokenizer, training, held_out))]
+
+
+def ngram_sample(encodings: Sequence[Encoding], max_tokens: int = MAX_NGRAM_TOKENS) -> list[Encoding]:
+    """The encodings, or as many of them, evenly chosen, as have about `max_tokens` tokens."""
+    share = max_tokens / max(sum(len(encoding.tokens) for encoding in encodings), 1)
+    count = max(1, int(share * len(encodings)))
+    if count >= len(encodings):
+        return list(encodings)
+    return [encodings[index] for index in np.linspace(0, len(encodings) - 1, count).round().astype(int)]
 
 
 def repeat_previous_step(tokenizer: GridTokenizer, encodings: Sequence[Encoding]) -> Prediction:

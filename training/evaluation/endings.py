@@ -3,21 +3,26 @@
 `training.endings` says what it means to close. Not all real music does, so real pieces are measured as well.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from music.bundle import Bundle
-from music.score import Score, ScoreAttributes
+from music.score import Meter, Score, ScoreAttributes
+from music.tokenizers import Tokenizer
 from training.endings import ending_check
 from training.evaluation.record import Endings
 from training.evaluation.sampling import Prompt, defaults_of, sample_pieces
 
-LENGTHS: Final = (8, 12, 16, 24)
-"""Lengths in bars of the model's first meter."""
+LENGTHS: Final = (4, 8, 12, 16, 24)
+"""Lengths in bars."""
 PIECES: Final = 96
 """Pieces of each length, if an evaluation has as many samples."""
+MAX_METERS: Final = 4
+_MIN_METER_SHARE: Final = 0.1
+"""Share of the held-out pieces in a common meter."""
 
 
 def measure_endings(
@@ -26,8 +31,9 @@ def measure_endings(
     """The share of pieces that close; None if that is not defined for the bundle's tokenizer.
 
     Args:
-        bundle: writes pieces of each of `LENGTHS`, and of the length that it chooses, at its default sampling.
-        held_out: real pieces.
+        bundle: writes pieces of each of `LENGTHS`, and of the length that it chooses, at its default sampling and the
+            service's defaults of tempo, program and dynamics.
+        held_out: real pieces; the pieces of each length have their common meters, in turn.
         pieces: number of pieces of each length.
         seed: of the first piece.
         threads: CPU threads; 0 for the number of usable cores.
@@ -39,26 +45,51 @@ def measure_endings(
     tokenizer, check = bundle.tokenizer, ending_check(bundle.tokenizer)
     if check is None:
         return None
-    meter = tokenizer.positions.meters[0]
-    start = tokenizer.positions.start(meter)
-    attributes = ScoreAttributes(meter=meter)
-    lengths = [*(bars * meter.bar_ticks for bars in LENGTHS if bars * meter.bar_ticks <= _max_ticks(bundle)), None]
+    meters = common_meters(tokenizer, held_out)
+    max_ticks = bundle.max_steps * tokenizer.step_ticks
+    longest = max(meter.bar_ticks for meter in meters)
+    lengths = [*(bars for bars in LENGTHS if bars * longest <= max_ticks), None]
     prompts = [
-        Prompt(_max_ticks(bundle) if ticks is None else ticks, start, attributes, is_open=ticks is None)
-        for ticks in lengths
-        for _ in range(pieces)
+        _prompt(bundle, meters[index % len(meters)], bars, max_ticks) for bars in lengths for index in range(pieces)
     ]
     samples = sample_pieces(
         bundle, prompts, [defaults_of(bundle)] * len(prompts), seed=seed, threads=threads, progress=progress
     )
-    closed = np.array([check(sample.score) for sample in samples]).reshape(len(lengths), pieces).mean(axis=1).tolist()
+    closes = [not sample.cut_notes and check(sample.score) for sample in samples]
+    closed = np.array(closes).reshape(len(lengths), pieces).mean(axis=1).tolist()
+    shorter = [
+        sample.score.length_ticks < prompt.length_ticks
+        for sample, prompt in zip(samples, prompts, strict=True)
+        if not prompt.is_open
+    ]
     return Endings(
         pieces=pieces,
+        meters=tuple(map(str, meters)),
         by_bars=dict(zip(LENGTHS, closed[:-1], strict=False)),
         open_length=closed[-1],
         held_out=float(np.mean([check(score) for score in held_out])),
+        shorter=float(np.mean(shorter)) if shorter else 0.0,
     )
 
 
-def _max_ticks(bundle: Bundle) -> int:
-    return bundle.max_steps * bundle.tokenizer.step_ticks
+def common_meters(tokenizer: Tokenizer, scores: Sequence[Score]) -> list[Meter]:
+    """Up to `MAX_METERS` meters of the tokenizer that at least a tenth of the scores has, the most frequent first.
+
+    The tokenizer's first meter, if there is none.
+    """
+    known = tokenizer.positions.meters
+    counts = Counter(score.meter for score in scores if score.meter in known)
+    common = [meter for meter in known if counts[meter] >= _MIN_METER_SHARE * len(scores) and counts[meter]]
+    return sorted(common, key=lambda meter: -counts[meter])[:MAX_METERS] or [known[0]]
+
+
+def _prompt(bundle: Bundle, meter: Meter, bars: int | None, max_ticks: int) -> Prompt:
+    defaults, tokenizer = bundle.defaults, bundle.tokenizer
+    attributes = ScoreAttributes(
+        meter=meter,
+        tempo_bpm=defaults.tempo_bpm,
+        program=defaults.program,
+        has_dynamics=tokenizer.has_dynamics(None),
+    )
+    length = max_ticks if bars is None else bars * meter.bar_ticks
+    return Prompt(length, tokenizer.positions.start(meter), attributes, is_open=bars is None)

@@ -8,19 +8,24 @@ import numpy as np
 from music.bundle import Bundle
 from training.corpus.store import Corpus, Split
 from training.evaluation import endings, repetition
-from training.evaluation.baselines import evaluate_baselines
-from training.evaluation.bootstrap import REPLICATES, rate_per_100
+from training.evaluation.baselines import evaluate_baselines, ngram_sample
+from training.evaluation.bootstrap import REPLICATES, rate_per_100, ratio_of_sums
 from training.evaluation.likelihood import MeterMode, evaluate_split
 from training.evaluation.record import (
     EvaluationRecord,
     FaultRate,
     FeatureRatio,
+    FormShare,
     Memorisation,
     Repetition,
 )
-from training.evaluation.reference import Reference
+from training.evaluation.reference import Reference, form_of
 from training.evaluation.sampling import Sample, defaults_of, prompts_like, sample_pieces
 from training.evaluation.voice_leading import FAULTS
+from training.loop.hardware import usable_threads
+
+_NOTHING = 1e-9
+"""In place of 0 notes or bars: a share of nothing is 0."""
 
 
 def evaluate_bundle(
@@ -44,6 +49,7 @@ def evaluate_bundle(
         EngineError: the model does not run.
     """
     reference = Reference(corpus, split, bundle.tokenizer)
+    counted = ngram_sample([piece.encoding for piece in reference.training])
     likelihood = evaluate_split(bundle, corpus, split, MeterMode.GIVEN, threads=threads)
     defaults = defaults_of(bundle)
     generated = sample_pieces(
@@ -79,7 +85,7 @@ def evaluate_bundle(
         baselines=tuple(
             evaluate_baselines(
                 bundle.tokenizer,
-                [piece.encoding for piece in reference.training],
+                counted,
                 [piece.encoding for piece in reference.held_out],
                 likelihood,
             )
@@ -92,6 +98,10 @@ def evaluate_bundle(
         repetition=_repetition(reference, by_temperature, temperatures),
         memorisation=_memorisation(reference, generated),
         faults=_faults(reference, generated),
+        form=_form(reference, generated),
+        two_sample=reference.two_sample_test(
+            [sample.score for sample in generated], threads=threads or usable_threads()
+        ),
         endings=endings.measure_endings(
             bundle,
             [piece.score for piece in reference.held_out],
@@ -100,8 +110,18 @@ def evaluate_bundle(
             threads=threads,
             progress=progress,
         ),
-        remarks=(*_corpus_remarks(bundle, corpus), *reference.remarks),
+        remarks=(
+            *_corpus_remarks(bundle, corpus),
+            *reference.remarks,
+            *_ngram_remarks(len(counted), len(reference.training)),
+        ),
     )
+
+
+def _ngram_remarks(counted: int, training: int) -> list[str]:
+    if counted == training:
+        return []
+    return [f"The n-gram has counted {counted} of the {training} training pieces, evenly chosen."]
 
 
 def _ratios(reference: Reference, generated: Sequence[Sample]) -> tuple[int, tuple[FeatureRatio, ...]]:
@@ -170,6 +190,23 @@ def _faults(reference: Reference, generated: Sequence[Sample]) -> tuple[FaultRat
                 training=reference.training_faults.rate(fault),
                 held_out=reference.held_out_faults.rate(fault),
                 real=reference.real_rate(fault),
+            )
+        )
+    return tuple(rows)
+
+
+def _form(reference: Reference, generated: Sequence[Sample]) -> tuple[FormShare, ...]:
+    rows = []
+    for measure, counts in form_of([sample.score for sample in generated]).items():
+        share = ratio_of_sums(counts.found, np.maximum(counts.total, _NOTHING))
+        rows.append(
+            FormShare(
+                measure=measure,
+                generated=share.value,
+                low=share.low,
+                high=share.high,
+                training=reference.training_form[measure].share,
+                held_out=reference.held_out_form[measure].share,
             )
         )
     return tuple(rows)

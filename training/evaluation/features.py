@@ -20,8 +20,8 @@ _MAX_UNITS: Final = 8 * 24
 _MAX_SEMITONES: Final = 24
 _GROOVE_TICKS: Final = TICKS_PER_QUARTER // 4
 _SCALE: Final = np.isin(np.arange(12), (0, 2, 4, 5, 7, 9, 11))
-_SCALES: Final = np.array([np.roll(_SCALE, root) for root in range(12)])
-"""The twelve major scales, which are also the twelve natural minor scales."""
+MAJOR_SCALES: Final = np.array([np.roll(_SCALE, root) for root in range(12)])
+"""(scales, pitch classes): the twelve major scales, which are also the twelve natural minor scales."""
 
 _MAJOR: Final = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR: Final = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
@@ -48,6 +48,15 @@ class NoteArrays:
         notes = np.array([note[:3] + note[4:] for note in sorted(score.notes)], np.int64).reshape(-1, 4)
         onset, duration, pitch, voice = notes.T
         return cls(onset, duration, pitch, voice, score.meter or Meter(), score.pickup_ticks, score.length_ticks)
+
+    @property
+    def lead_ticks(self) -> int:
+        """Ticks from the bar line at or before the start to the start: a pickup stands at the end of its bar."""
+        return self.meter.bar_ticks - self.pickup_ticks if self.pickup_ticks else 0
+
+    def bars(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bar in which each note begins, from 0, and its place there in ticks, (notes,) each."""
+        return np.divmod(self.onset + self.lead_ticks, self.meter.bar_ticks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +130,14 @@ def _range(notes: NoteArrays) -> NDArray[np.float64]:
 def _scale_consistency(notes: NoteArrays) -> NDArray[np.float64]:
     """Share of the notes in the best fitting major or minor scale."""
     counts = np.bincount(notes.pitch % 12, minlength=12)
-    return np.array([(_SCALES @ counts).max() / max(counts.sum(), 1)], np.float64)
+    return np.array([(MAJOR_SCALES @ counts).max() / max(counts.sum(), 1)], np.float64)
 
 
 def _groove(notes: NoteArrays) -> NDArray[np.float64]:
     """Similarity of neighbouring bars: 1 minus the share of 16ths at which only one of them has an onset."""
     bar = notes.meter.bar_ticks
-    lead = bar - notes.pickup_ticks if notes.pickup_ticks else 0  # the pickup stands at the end of its bar
-    bars, ticks = np.divmod(notes.onset + lead, bar)
-    pattern = np.zeros((int(-(-(notes.length_ticks + lead) // bar)), -(-bar // _GROOVE_TICKS)), np.bool_)
+    bars, ticks = notes.bars()
+    pattern = np.zeros((int(-(-(notes.length_ticks + notes.lead_ticks) // bar)), -(-bar // _GROOVE_TICKS)), np.bool_)
     pattern[bars, ticks // _GROOVE_TICKS] = True
     if len(pattern) < 2:
         return np.ones(1)

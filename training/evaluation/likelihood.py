@@ -1,5 +1,6 @@
 """Likelihood of music that a bundle did not generate. Every token counts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -59,6 +60,14 @@ class LikelihoodTotals:
     """Tokens that begin a note: no rests, holds or ends."""
     onsets_correct: int = 0
     """Of these, tokens that were the most probable one."""
+    pitches_correct: int = 0
+    """Of these, tokens that were the most probable one of all tokens that begin a note."""
+    notes: int = 0
+    """Notes of the scores, those included that the tokenizer dropped."""
+    seconds: float = 0.0
+    """Playing time of the scores at their tempos."""
+    bits_per_second_by_piece: list[float] = field(default_factory=list)
+    """Of each piece, ascending."""
     tokens_per_step: int = 1
     dropped: Counter[str] = field(default_factory=Counter)
     """Notes that the tokenizer dropped or moved, by reason."""
@@ -80,6 +89,24 @@ class LikelihoodTotals:
         """Share of the onset tokens that were the most probable one. None without onsets."""
         return self.onsets_correct / self.onsets if self.onsets else None
 
+    @property
+    def pitch_accuracy(self) -> float | None:
+        """Share of the onset tokens that were the most probable one that begins a note. None without onsets.
+
+        This is the question which note begins, given that one does.
+        """
+        return self.pitches_correct / self.onsets if self.onsets else None
+
+    @property
+    def nats_per_note(self) -> float | None:
+        """Nats divided by the notes of the scores: compares tokenizers that drop few notes. None without notes."""
+        return self.nats / self.notes if self.notes else None
+
+    @property
+    def bits_per_second(self) -> float | None:
+        """Bits divided by the playing time of the scores. None if they last no time."""
+        return self.nats / math.log(2) / self.seconds if self.seconds else None
+
     def as_record(self) -> Likelihood:
         """The part that an evaluation records."""
         return Likelihood(**{name: getattr(self, name) for name in Likelihood.model_fields})
@@ -91,6 +118,9 @@ class LikelihoodTotals:
             "nats_per_note_step": self.nats_per_note_step,
             "accuracy": self.accuracy,
             "onset_accuracy": self.onset_accuracy,
+            "pitch_accuracy": self.pitch_accuracy,
+            "nats_per_note": self.nats_per_note,
+            "bits_per_second": self.bits_per_second,
         }
 
 
@@ -126,16 +156,20 @@ def evaluate_pieces(
     scorer = logit_scorer(bundle, precision, threads=threads)
     result = LikelihoodTotals(tokens_per_step=tokenizer.tokens_per_step)
     encodings: list[Encoding] = []
+    seconds: list[float] = []
     for score in scores:
         encoding = tokenizer.encode(score)
         result.dropped.update(encoding.dropped)
         if len(encoding.tokens) > 1:
             encodings.append(encoding)
+            seconds.append(score.duration_seconds)
+            result.notes += len(score.notes)
             result.tokens += len(encoding.tokens)
             result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
     if not encodings:
         raise CorpusError(f"{bundle.name} has no token for any of this music, so there is nothing to evaluate")
     result.pieces = len(encodings)
+    result.seconds = sum(seconds)
     jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, meter)]
     begins_note = onset_tokens(tokenizer)
     scored: dict[int, list[_ScoredPiece]] = {}
@@ -146,15 +180,20 @@ def evaluate_pieces(
         lengths = [of_piece(piece) if length_known else UNKNOWN for piece in tokens]
         scored_batch = scorer.logits(tokens, [start for _, start in together], lengths)
         for (index, _), logits in zip(together, scored_batch, strict=True):
-            scored.setdefault(index, []).append(_score_piece(bundle, encodings[index].tokens, logits))
+            scored.setdefault(index, []).append(_score_piece(bundle, encodings[index].tokens, logits, begins_note))
     for index, starts in scored.items():
         nats = np.array([piece.nats for piece in starts])
         best = int(nats.argmin())
-        result.nats += float(nats[best] - np.log(np.mean(np.exp(nats[best] - nats))))
+        of_piece_nats = float(nats[best] - np.log(np.mean(np.exp(nats[best] - nats))))
+        result.nats += of_piece_nats
+        if seconds[index]:
+            result.bits_per_second_by_piece.append(of_piece_nats / math.log(2) / seconds[index])
         correct, onsets = starts[best].correct, begins_note[encodings[index].tokens]
         result.correct += int(correct.sum())
         result.onsets += int(onsets.sum())
         result.onsets_correct += int((correct & onsets).sum())
+        result.pitches_correct += starts[best].pitches_correct
+    result.bits_per_second_by_piece.sort()
     return result
 
 
@@ -221,10 +260,18 @@ class _ScoredPiece(NamedTuple):
     nats: float
     correct: NDArray[np.bool_]
     """(n,): whether each token was the most probable one."""
+    pitches_correct: int
+    """Tokens that begin a note and were the most probable of those that do."""
 
 
-def _score_piece(bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32]) -> _ScoredPiece:
-    """Score one piece from its logits (n, vocabulary)."""
+def _score_piece(
+    bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32], begins_note: NDArray[np.bool_]
+) -> _ScoredPiece:
+    """Score one piece from its logits (n, vocabulary); `begins_note` (vocabulary,) marks the tokens that do."""
     legal = bundle.tokenizer.grammar.masks(tokens)
-    correct = np.where(legal, logits, -np.inf).argmax(axis=1) == tokens
-    return _ScoredPiece(-float(log_probabilities(logits, legal, tokens).sum()), correct)
+    masked = np.where(legal, logits, -np.inf)
+    correct = masked.argmax(axis=1) == tokens
+    onsets = begins_note[tokens]
+    pitches = np.where(begins_note, masked[onsets], -np.inf).argmax(axis=1)
+    nats = -float(log_probabilities(logits, legal, tokens).sum())
+    return _ScoredPiece(nats, correct, int((pitches == tokens[onsets]).sum()))

@@ -22,6 +22,14 @@ class Likelihood(Record):
     accuracy: float
     onset_accuracy: float | None
     """None if no token begins a note."""
+    pitch_accuracy: float | None = None
+    """Share of the onset tokens that were the most probable of all onset tokens. None if no token begins a note."""
+    nats_per_note: float | None = None
+    """Nats of all tokens, divided by the notes of the scores. None if they have none."""
+    bits_per_second: float | None = None
+    """Bits of all tokens, divided by the playing time of the scores at their tempos. None if they last no time."""
+    bits_per_second_by_piece: tuple[float, ...] = ()
+    """The same of each piece, ascending."""
 
 
 class Baseline(Record):
@@ -117,17 +125,44 @@ class FaultRate(Record):
     """Training and held-out music together. For `out_of_range` held-out alone: training music defines the range."""
 
 
+class FormShare(Record):
+    """One of the measures of `training.evaluation.form`: the share of all notes, or of all bars."""
+
+    measure: str
+    generated: float
+    low: float
+    """Lower end of the generated share's 95 % bootstrap interval over pieces."""
+    high: float
+    training: float
+    held_out: float
+
+
+class TwoSampleTest(Record):
+    """How well a random forest tells real held-out pieces from others; see `training.evaluation.two_sample`."""
+
+    pieces: int
+    """Pieces of each set."""
+    training: tuple[float, ...]
+    """Accuracy against training pieces, for each seed."""
+    generated: tuple[float, ...]
+    """Accuracy against generated pieces of the same lengths and meters, for each seed."""
+
+
 class Endings(Record):
     """Share of pieces that close; see `training.endings`."""
 
     pieces: int
     """Generated pieces of each length."""
+    meters: tuple[str, ...]
+    """Their meters, in turn."""
     by_bars: dict[int, float]
     """By the number of bars that was asked for."""
     open_length: float
     """Of pieces whose length the model chooses."""
     held_out: float
     """Of real pieces."""
+    shorter: float
+    """Share of the pieces of a requested length that end before it."""
 
 
 class SweepPoint(Record):
@@ -184,6 +219,9 @@ class EvaluationRecord(Record):
     repetition: Repetition
     memorisation: tuple[Memorisation, ...]
     faults: tuple[FaultRate, ...]
+    form: tuple[FormShare, ...] = ()
+    two_sample: TwoSampleTest | None = None
+    """None if there are too few pieces."""
     endings: Endings | None = None
     """None if they are not defined for the tokenizer."""
     remarks: tuple[str, ...]

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from music.score import Score
 from music.tokenizers import GridTokenizer, Tokenizer
 from training.corpus.store import Corpus, Split
-from training.evaluation import memorisation, repetition, voice_leading
+from training.evaluation import memorisation, repetition, two_sample, voice_leading
 from training.evaluation.bootstrap import Bootstrap, Comparison
 from training.evaluation.features import FEATURES, measure_pieces
+from training.evaluation.form import MEASURES, form_counts
 from training.evaluation.pieces import TokenizedPiece, tokenize_split
+from training.evaluation.record import TwoSampleTest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,19 @@ class FaultCounts:
     def rate(self, fault: str) -> float:
         """Faults per 100 steps."""
         return float(100.0 * self.by_fault[fault].sum() / max(self.steps.sum(), 1.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FormCounts:
+    """For one measure of `training.evaluation.form`: how much has the property, and of how much, (pieces,) each."""
+
+    found: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @property
+    def share(self) -> float:
+        """Over all pieces; 0 if there is nothing to count."""
+        return float(self.found.sum() / max(self.total.sum(), 1.0))
 
 
 class Reference:
@@ -44,6 +59,9 @@ class Reference:
         self._held_out_scores = [piece.score for piece in self.held_out]
         self._training_features = measure_pieces(self._training_scores)
         self._held_out_features = measure_pieces(self._held_out_scores)
+
+        self.training_form = form_of(self._training_scores)
+        self.held_out_form = form_of(self._held_out_scores)
 
         self.run_length = repetition.RunLength(tokenizer)
         others = [side for side in Split if side not in (Split.TRAIN, held_out) and corpus.count(side)]
@@ -90,6 +108,22 @@ class Reference:
         sides = zip(FEATURES, features, self._training_features, self._held_out_features, strict=True)
         return bootstrap.pieces_per_set, {feature.name: bootstrap.compare(feature, *rows) for feature, *rows in sides}
 
+    def two_sample_test(self, scores: Sequence[Score], *, threads: int) -> TwoSampleTest | None:
+        """How well a forest tells held-out pieces from training pieces, and from `scores`; None for too few pieces.
+
+        Args:
+            scores: the first one has the length and meter of the first held-out piece, and so on, in turn.
+            threads: CPU threads.
+        """
+        held_out, training = np.hstack(self._held_out_features), np.hstack(self._training_features)
+        generated = np.hstack(measure_pieces(scores))
+        count = min(len(held_out), len(training), len(generated))
+        if count < two_sample.MIN_PIECES:
+            return None
+        sides = [training] * len(two_sample.SEEDS), two_sample.rounds(generated, len(held_out))
+        against = [two_sample.two_sample_accuracies(held_out, side, threads=threads) for side in sides]
+        return TwoSampleTest(pieces=count, training=against[0], generated=against[1])
+
     def matches(self, scores: Sequence[Score]) -> dict[str, list[int]]:
         """Longest match of each piece with the training set, by view."""
         return {
@@ -115,6 +149,12 @@ class Reference:
             return self.held_out_faults.rate(fault)
         faults = self.training_faults.by_fault[fault].sum() + self.held_out_faults.by_fault[fault].sum()
         return float(100.0 * faults / (self.training_faults.steps.sum() + self.held_out_faults.steps.sum()))
+
+
+def form_of(scores: Sequence[Score]) -> dict[str, FormCounts]:
+    """The counts of each measure of form."""
+    counts = [form_counts(score) for score in scores]
+    return {measure: FormCounts(*np.array([count[measure] for count in counts], np.float64).T) for measure in MEASURES}
 
 
 def _without_end(piece: TokenizedPiece) -> NDArray[np.int32]:

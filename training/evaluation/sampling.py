@@ -47,6 +47,8 @@ class Sample:
     tokens: NDArray[np.int32]
     """(n,), without the end token."""
     score: Score
+    cut_notes: int = 0
+    """Notes that would sound beyond the length of the prompt."""
 
 
 def prompts_like(pieces: Sequence[TokenizedPiece], count: int) -> list[Prompt]:
@@ -76,11 +78,8 @@ def sample_pieces(
         _request(tokenizer, prompt, parameters, seed + index)
         for index, (prompt, parameters) in enumerate(zip(prompts, sampling, strict=True))
     ]
-    tokens = [done.tokens for done in _complete(bundle, requests, threads=threads, progress=progress)]
-    return [
-        Sample(tokens[index], tokenizer.decode(tokens[index], prompt.attributes).truncated(prompt.length_ticks))
-        for index, prompt in enumerate(prompts)
-    ]
+    completions = _complete(bundle, requests, threads=threads, progress=progress)
+    return [decode_sample(tokenizer, done.tokens, prompt) for done, prompt in zip(completions, prompts, strict=True)]
 
 
 def write_plans(
@@ -133,6 +132,13 @@ def _complete(bundle: Bundle, requests: Sequence[EngineRequest], *, threads: int
     finally:
         engine.stop()
     return [completions[index] for index in range(len(requests))]
+
+
+def decode_sample(tokenizer: Tokenizer, tokens: NDArray[np.int32], prompt: Prompt) -> Sample:
+    """The sample with these tokens (n,), without the end token."""
+    whole = tokenizer.decode(tokens, prompt.attributes)
+    cut_notes = sum(note.end > prompt.length_ticks for note in whole.notes)
+    return Sample(tokens, whole.truncated(prompt.length_ticks), cut_notes)
 
 
 def _request(tokenizer: Tokenizer, prompt: Prompt, sampling: Sampling, seed: int) -> EngineRequest:

@@ -1,11 +1,16 @@
 """The tables of an evaluation."""
 
 from collections.abc import Iterable, Sequence
+from statistics import mean
 from typing import Final
+
+import numpy as np
 
 from report import Table
 from training.evaluation.features import FEATURES
-from training.evaluation.record import Baseline, Endings, EvaluationRecord, Likelihood, Sweep
+from training.evaluation.form import WINDOW_BARS
+from training.evaluation.record import Baseline, Endings, EvaluationRecord, Likelihood, Sweep, TwoSampleTest
+from training.evaluation.two_sample import TREES
 
 FEATURE_LABELS: Final = {feature.name: feature.label for feature in FEATURES}
 _FAULT_LABELS: Final = {
@@ -14,6 +19,11 @@ _FAULT_LABELS: Final = {
     "crossings": "crossed voices",
     "out_of_range": "out of the voice's range",
 }
+FORM_LABELS: Final = {
+    "in_scale": f"notes in the best major scale of their {WINDOW_BARS} bars",
+    "returning_bars": "bars that equal an earlier one",
+}
+_SHOWN_PERCENTILES: Final = (10, 50, 90)
 _SWEEP_FEATURES: Final = ("pitch_class_transition", "interval", "note_length")
 _SWEEP_POINTS: Final = 12
 
@@ -51,6 +61,7 @@ def summary_table(evaluations: Iterable[EvaluationRecord]) -> Table:
                 f"{ngram:.3f}",
                 _percent(likelihood.onset_accuracy),
                 f"{worst.ratio:.1f} ({FEATURE_LABELS.get(worst.feature, worst.feature)})",
+                "" if evaluation.two_sample is None else f"{mean(evaluation.two_sample.generated):.1%}",
                 f"{evaluation.repetition.share_above:.1%}",
                 f"{memorised:.1%}",
             )
@@ -61,6 +72,7 @@ def summary_table(evaluations: Iterable[EvaluationRecord]) -> Table:
         "those of the 8-gram",
         "onset accuracy",
         "largest ratio of distances",
+        "two-sample test",
         "repetition",
         "memorisation",
     )
@@ -69,7 +81,14 @@ def summary_table(evaluations: Iterable[EvaluationRecord]) -> Table:
 
 def tables(evaluation: EvaluationRecord) -> list[Table]:
     """Every table of the evaluation."""
-    found = [likelihood_table(evaluation.likelihood, evaluation.baselines), _ratios(evaluation)]
+    found = [likelihood_table(evaluation.likelihood, evaluation.baselines)]
+    if evaluation.likelihood.bits_per_second_by_piece:
+        found.append(_bits(evaluation.likelihood))
+    found.append(_ratios(evaluation))
+    if evaluation.two_sample is not None:
+        found.append(_two_sample(evaluation.two_sample))
+    if evaluation.form:
+        found.append(_form(evaluation))
     if evaluation.faults:
         found.append(_faults(evaluation))
     if evaluation.endings is not None:
@@ -82,15 +101,69 @@ def tables(evaluation: EvaluationRecord) -> list[Table]:
 
 def likelihood_table(likelihood: Likelihood, baselines: Sequence[Baseline]) -> Table:
     """The model and the baselines on held-out pieces."""
-    model = ("the model", likelihood.nats_per_note_step, likelihood.accuracy, likelihood.onset_accuracy)
-    others = ((row.name, row.nats_per_note_step, row.accuracy, row.onset_accuracy) for row in baselines)
+    per_note = likelihood.nats_per_note
+    steps_per_note = None if per_note is None else per_note / likelihood.nats_per_note_step
+    model = (
+        "the model",
+        likelihood.nats_per_note_step,
+        likelihood.accuracy,
+        likelihood.onset_accuracy,
+        likelihood.pitch_accuracy,
+    )
+    others = ((row.name, row.nats_per_note_step, row.accuracy, row.onset_accuracy, None) for row in baselines)
     return Table(
-        ("", "nats per note-step", "accuracy", "onsets only"),
+        ("", "nats per note-step", "nats per note", "accuracy", "onsets only", "which onset"),
         [
-            (name, "" if nats is None else f"{nats:.4f}", _percent(accuracy), _percent(onsets))
-            for name, nats, accuracy, onsets in (model, *others)
+            (
+                name,
+                "" if nats is None else f"{nats:.4f}",
+                "" if nats is None or steps_per_note is None else f"{nats * steps_per_note:.3f}",
+                _percent(accuracy),
+                _percent(onsets),
+                _percent(pitches),
+            )
+            for name, nats, accuracy, onsets, pitches in (model, *others)
         ],
         title=f"Likelihood of {likelihood.pieces} pieces: {likelihood.tokens} tokens, {likelihood.onsets} onsets",
+    )
+
+
+def _bits(likelihood: Likelihood) -> Table:
+    pieces = np.percentile(likelihood.bits_per_second_by_piece, _SHOWN_PERCENTILES)
+    values = (likelihood.bits_per_second or 0.0, *pieces.tolist())
+    low, _, high = _SHOWN_PERCENTILES
+    return Table(
+        ("", "all pieces together", f"{low} % of the pieces below", "median piece", f"{high} % below"),
+        [("bits per second", *(f"{value:.2f}" for value in values))],
+        title="Bits per second of music",
+    )
+
+
+def _two_sample(test: TwoSampleTest) -> Table:
+    return Table(
+        ("held-out pieces and", "accuracy", "by seed"),
+        [
+            (name, f"{mean(accuracies):.1%}", " ".join(f"{accuracy:.1%}" for accuracy in accuracies))
+            for name, accuracies in (("training pieces", test.training), ("generated pieces", test.generated))
+        ],
+        title=f"Two-sample test: random forests of {TREES} trees, {test.pieces} pieces of each set",
+    )
+
+
+def _form(evaluation: EvaluationRecord) -> Table:
+    return Table(
+        ("", "generated", "95 % interval", "training", "held out"),
+        [
+            (
+                FORM_LABELS[row.measure],
+                f"{row.generated:.1%}",
+                f"{row.low:.1%} to {row.high:.1%}",
+                f"{row.training:.1%}",
+                f"{row.held_out:.1%}",
+            )
+            for row in evaluation.form
+        ],
+        title="Form",
     )
 
 
@@ -135,7 +208,10 @@ def _endings(endings: Endings) -> Table:
     return Table(
         ("", *shares),
         [("close", *(f"{share:.1%}" for share in shares.values()))],
-        title=f"Endings: {endings.pieces} generated pieces of each length",
+        title=(
+            f"Endings: {endings.pieces} generated pieces of each length, in {', '.join(endings.meters)}; "
+            f"{endings.shorter:.1%} are shorter than requested"
+        ),
     )
 
 

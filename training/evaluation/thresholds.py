@@ -3,13 +3,15 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Self
+from statistics import mean
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
 
 from music.errors import problems
 from training.errors import TrainingError
 from training.evaluation.features import FEATURES
+from training.evaluation.form import MEASURES
 from training.evaluation.record import EvaluationRecord
 from training.evaluation.voice_leading import FAULTS
 
@@ -27,9 +29,13 @@ class Thresholds(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_nats_per_note_step: NonNegativeFloat | None = None
+    max_nats_per_note: NonNegativeFloat | None = None
     max_share_of_ngram_nats: NonNegativeFloat | None = None
     """Nats divided by those of the n-gram."""
     min_onset_accuracy: float | None = Field(default=None, ge=0, le=1)
+    min_onset_accuracy_by_ngram: NonNegativeFloat | None = None
+    """Onset accuracy divided by that of the n-gram."""
+    min_pitch_accuracy: float | None = Field(default=None, ge=0, le=1)
     min_samples: int = Field(default=0, ge=0)
     max_repetition: NonNegativeFloat | None = None
     """Share of the samples above the bound of repetition."""
@@ -40,14 +46,24 @@ class Thresholds(BaseModel):
     max_ratios: dict[str, NonNegativeFloat] = {}
     max_faults: dict[str, NonNegativeFloat] = {}
     """Per 100 steps."""
+    max_two_sample_accuracy: float | None = Field(default=None, ge=0, le=1)
+    """Mean accuracy at which held-out and generated pieces are told apart."""
+    min_form: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Share of notes or bars, by the measures of `training.evaluation.form`."""
     min_endings: float | None = Field(default=None, ge=0, le=1)
     """Share of the pieces of a requested length that close, for every length."""
     min_open_endings: float | None = Field(default=None, ge=0, le=1)
     """The same of pieces whose length the model chooses."""
+    max_shorter: float | None = Field(default=None, ge=0, le=1)
+    """Share of the pieces of a requested length that end before it."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        known = {"max_ratios": [feature.name for feature in FEATURES], "max_faults": list(FAULTS)}
+        known = {
+            "max_ratios": [feature.name for feature in FEATURES],
+            "max_faults": list(FAULTS),
+            "min_form": list(MEASURES),
+        }
         for table, names in known.items():
             if unknown := sorted(set(getattr(self, table)) - set(names)):
                 raise ValueError(f"{table}: {', '.join(unknown)} is not measured; known are {', '.join(names)}")
@@ -60,6 +76,8 @@ class Thresholds(BaseModel):
             *self._samples(evaluation),
             *self._ratios(evaluation),
             *self._faults(evaluation),
+            *self._two_sample(evaluation),
+            *self._form(evaluation),
             *self._endings(evaluation),
         ]
 
@@ -68,6 +86,8 @@ class Thresholds(BaseModel):
         nats, failures = likelihood.nats_per_note_step, []
         if _above(nats, self.max_nats_per_note_step):
             failures.append(f"{nats:.4f} nats per note-step; the maximum is {self.max_nats_per_note_step:g}")
+        if self.max_nats_per_note is not None and not (likelihood.nats_per_note or 0.0) <= self.max_nats_per_note:
+            failures.append(f"{likelihood.nats_per_note:.3f} nats per note; the maximum is {self.max_nats_per_note:g}")
         if self.max_share_of_ngram_nats is not None:
             for row in evaluation.baselines:
                 if row.nats_per_note_step is not None and nats > self.max_share_of_ngram_nats * row.nats_per_note_step:
@@ -78,6 +98,19 @@ class Thresholds(BaseModel):
         if self.min_onset_accuracy is not None and (likelihood.onset_accuracy or 0.0) < self.min_onset_accuracy:
             failures.append(
                 f"onset accuracy {likelihood.onset_accuracy or 0.0:.3f}; the minimum is {self.min_onset_accuracy:g}"
+            )
+        if self.min_onset_accuracy_by_ngram is not None:
+            for row in evaluation.baselines:
+                needed = self.min_onset_accuracy_by_ngram * (row.onset_accuracy or 0.0)
+                if row.nats_per_note_step is not None and (likelihood.onset_accuracy or 0.0) < needed:
+                    failures.append(
+                        f"onset accuracy {likelihood.onset_accuracy or 0.0:.3f}; the minimum is "
+                        f"{self.min_onset_accuracy_by_ngram:g} times that of the {row.name} ({row.onset_accuracy:.3f})"
+                    )
+        if self.min_pitch_accuracy is not None and (likelihood.pitch_accuracy or 0.0) < self.min_pitch_accuracy:
+            failures.append(
+                f"accuracy of which note begins {likelihood.pitch_accuracy or 0.0:.3f}; the minimum is "
+                f"{self.min_pitch_accuracy:g}"
             )
         return failures
 
@@ -127,14 +160,47 @@ class Thresholds(BaseModel):
                 )
         return failures
 
+    def _two_sample(self, evaluation: EvaluationRecord) -> list[str]:
+        if self.max_two_sample_accuracy is None:
+            return []
+        if evaluation.two_sample is None:
+            return [f"max_two_sample_accuracy: {_NOT_MEASURED}"]
+        generated, training = mean(evaluation.two_sample.generated), mean(evaluation.two_sample.training)
+        if generated <= self.max_two_sample_accuracy:
+            return []
+        return [
+            f"two-sample test: {generated:.1%} of held-out and generated pieces are told apart (held-out and training "
+            f"pieces {training:.1%}); the maximum is {self.max_two_sample_accuracy:.1%}"
+        ]
+
+    def _form(self, evaluation: EvaluationRecord) -> list[str]:
+        shares = {row.measure: row for row in evaluation.form}
+        return [
+            f"{name}: {shares[name].generated:.1%} (real music {shares[name].held_out:.1%}); the minimum is {limit:.1%}"
+            if name in shares
+            else f"{name}: {_NOT_MEASURED}"
+            for name, limit in self.min_form.items()
+            if name not in shares or shares[name].generated < limit
+        ]
+
     def _endings(self, evaluation: EvaluationRecord) -> list[str]:
         measured = evaluation.endings
         if measured is None:
-            bounds = {"min_endings": self.min_endings, "min_open_endings": self.min_open_endings}
+            bounds = {
+                "min_endings": self.min_endings,
+                "min_open_endings": self.min_open_endings,
+                "max_shorter": self.max_shorter,
+            }
             return [f"{name}: {_NOT_MEASURED}" for name, bound in bounds.items() if bound is not None]
         shares = [(f"of {bars} bars", share, self.min_endings) for bars, share in measured.by_bars.items()]
         shares.append(("of the model's own length", measured.open_length, self.min_open_endings))
-        return [
+        shorter = []
+        if _above(measured.shorter, self.max_shorter):
+            shorter = [
+                f"endings: {measured.shorter:.1%} of the pieces end before their length; the maximum is "
+                f"{self.max_shorter:.1%}"
+            ]
+        return shorter + [
             f"endings: {share:.1%} of the pieces {which} close (real music {measured.held_out:.1%}); "
             f"the minimum is {bound:.1%}"
             for which, share, bound in shares

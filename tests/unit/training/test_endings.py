@@ -1,8 +1,15 @@
 import pytest
 
 from music.score import Meter, Note, Score
-from music.tokenizers import EventsTokenizer, GridTokenizer
-from training.endings import closes_on_tonic, closes_with_triad, ending_check, held_to_bar_line
+from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer
+from training.endings import (
+    closes_consonantly,
+    closes_on_tonic,
+    closes_with_triad,
+    ending_check,
+    held_to_bar_line,
+    length_check,
+)
 
 Q = 480
 C_MAJOR = (72, 67, 64, 48)
@@ -88,4 +95,39 @@ def test_the_tokenizer_says_which_closing_is_meant() -> None:
     single = ending_check(GridTokenizer(voices=1, lowest_pitch=40, highest_pitch=80))
     assert single is not None
     assert single(one)
-    assert ending_check(EventsTokenizer(lowest_pitch=40, highest_pitch=80)) is None
+    events = EventsTokenizer(lowest_pitch=40, highest_pitch=80)
+    assert ending_check(events) is closes_consonantly
+    assert ending_check(NoteChordTokenizer(names=["C4"])) is None
+
+
+def test_training_hides_no_length_that_is_counted_in_bars() -> None:
+    assert length_check(EventsTokenizer(lowest_pitch=40, highest_pitch=80)) is None
+    grid = length_check(GridTokenizer(voices=1, lowest_pitch=40, highest_pitch=80))
+    assert grid is not None
+    assert grid(tune((4, 2, 69), (6, 2, 67)))
+
+
+def piano(*last: tuple[float, float, int], meter: Meter = Meter(4, 4), bars: int = 2) -> Score:  # noqa: B008
+    """A note, and the last ones: onset and duration in quarters, pitch."""
+    notes = [Note(round(onset * Q), round(lasts * Q), pitch, 80, pitch < 60) for onset, lasts, pitch in last]
+    return Score(tuple(sorted([Note(0, Q, 66), *notes])), bars * meter.bar_ticks, meter)
+
+
+@pytest.mark.parametrize(
+    ("score", "closes"),
+    [
+        (piano((4, 4, 48), (4, 4, 64), (4, 4, 67), (4, 4, 72)), True),
+        (piano((4, 4, 48), (4, 3, 64), (5, 3, 67)), True),  # one after another
+        (piano((4, 1, 48), (4, 1, 60)), True),  # rests follow
+        (piano((4, 1, 48), (4, 1, 55)), True),  # a fifth
+        (piano((4, 4, 48), (4, 4, 64), (4, 4, 70)), False),  # a seventh
+        (piano((4, 4, 52), (4, 4, 60), (4, 4, 67)), False),  # not over its root
+        (piano((7.5, 0.5, 48), (7.5, 0.5, 60)), False),  # too short
+        (piano((2.5, 0.5, 48), (2.5, 0.5, 60), meter=Meter(3, 8)), True),  # a beat of 3/8
+        (piano((4, 0.5, 60), (4, 4, 48), (7.5, 0.5, 53)), False),  # a fourth at the last onset
+        (piano((1, 1, 48), (1, 1, 60)), False),  # more than a bar of rests
+        (Score((), 4 * Q), False),
+    ],
+)
+def test_piano_music_closes_with_a_consonance(score: Score, closes: bool) -> None:
+    assert closes_consonantly(score) is closes

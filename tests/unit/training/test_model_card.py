@@ -13,12 +13,15 @@ from training.bundle_targets import check_target
 from training.errors import CardError
 from training.evaluation.record import (
     Baseline,
+    Endings,
     EvaluationRecord,
     FeatureRatio,
+    FormShare,
     Likelihood,
     Memorisation,
     Repetition,
     Sampling,
+    TwoSampleTest,
 )
 from training.model_card import CARD, MARK, CardSample, CardText, SampleRequest, card_files, load_card_text, render_card
 
@@ -38,7 +41,17 @@ def evaluation(digest: str) -> EvaluationRecord:
         pieces={"train": 5, "valid": 2, "test": 2},
         split="test",
         likelihood=Likelihood(
-            pieces=2, steps=10, tokens=21, onsets=4, nats_per_note_step=1.0, accuracy=0.5, onset_accuracy=0.25
+            pieces=2,
+            steps=10,
+            tokens=21,
+            onsets=4,
+            nats_per_note_step=1.0,
+            accuracy=0.5,
+            onset_accuracy=0.25,
+            pitch_accuracy=0.5,
+            nats_per_note=5.25,
+            bits_per_second=7.5,
+            bits_per_second_by_piece=(7.0, 8.0),
         ),
         baselines=(Baseline(name="8-gram", nats_per_note_step=0.7654, accuracy=0.8, onset_accuracy=0.3),),
         sampling=Sampling(temperature=0.9, top_k=0, top_p=0.95),
@@ -69,6 +82,11 @@ def evaluation(digest: str) -> EvaluationRecord:
             ),
         ),
         faults=(),
+        form=(FormShare(measure="in_scale", generated=0.912, low=0.9, high=0.92, training=0.94, held_out=0.956),),
+        two_sample=TwoSampleTest(pieces=20, training=(0.5, 0.52, 0.54), generated=(0.7, 0.72, 0.74)),
+        endings=Endings(
+            pieces=9, meters=("3/4",), by_bars={4: 0.81, 8: 0.93}, open_length=0.75, held_out=0.5, shorter=0.0
+        ),
         remarks=(),
     )
 
@@ -93,6 +111,10 @@ def test_a_card_shows_the_recorded_evaluation(small_bundle: Path) -> None:
     assert re.search(r"\| 8-gram +\| +0.765 \| +80.0% \|", card)
     assert "1.2% have a longer match" in card.replace("\n", " ")
     assert "3.4% repeat one token for longer" in card.replace("\n", " ")
+    assert "accuracy of 72.0%, and from real training pieces with 52.0%" in card
+    assert "best major scale of their 8 bars: 91.2% (real pieces 95.6%)" in card
+    assert "81% at 4 bars, 93% at 8 bars; of the model's own length 75%; real pieces 50%" in card
+    assert "5.25 nats per note, and 7.5 bits per second" in card
     assert card.index("(4.5)") < card.index("(2.0)"), "the worst comes first"
 
 

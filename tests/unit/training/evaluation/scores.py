@@ -12,12 +12,14 @@ from training.evaluation.record import (
     EvaluationRecord,
     FaultRate,
     FeatureRatio,
+    FormShare,
     Likelihood,
     Memorisation,
     Repetition,
     Sampling,
     Sweep,
     SweepPoint,
+    TwoSampleTest,
 )
 
 
@@ -48,7 +50,17 @@ def evaluation(**changes: object) -> EvaluationRecord:
         "pieces": {"train": 5, "valid": 2, "test": 2},
         "split": "test",
         "likelihood": Likelihood(
-            pieces=2, steps=100, tokens=202, onsets=40, nats_per_note_step=0.4, accuracy=0.9, onset_accuracy=0.6
+            pieces=2,
+            steps=100,
+            tokens=202,
+            onsets=40,
+            nats_per_note_step=0.4,
+            accuracy=0.9,
+            onset_accuracy=0.6,
+            pitch_accuracy=0.65,
+            nats_per_note=2.0,
+            bits_per_second=5.0,
+            bits_per_second_by_piece=(4.0, 6.0),
         ),
         "baselines": (
             Baseline(name="repeat the previous step", nats_per_note_step=None, accuracy=0.7, onset_accuracy=0.0),
@@ -84,7 +96,14 @@ def evaluation(**changes: object) -> EvaluationRecord:
         "faults": (
             FaultRate(fault="parallel_fifths", generated=0.5, low=0.4, high=0.6, training=0.1, held_out=0.2, real=0.15),
         ),
-        "endings": Endings(pieces=96, by_bars={8: 0.95, 12: 0.9}, open_length=0.97, held_out=0.9),
+        "form": (
+            FormShare(measure="in_scale", generated=0.9, low=0.88, high=0.92, training=0.94, held_out=0.95),
+            FormShare(measure="returning_bars", generated=0.1, low=0.08, high=0.12, training=0.3, held_out=0.25),
+        ),
+        "two_sample": TwoSampleTest(pieces=20, training=(0.5, 0.55, 0.54), generated=(0.8, 0.85, 0.84)),
+        "endings": Endings(
+            pieces=96, meters=("4/4",), by_bars={8: 0.95, 12: 0.9}, open_length=0.97, held_out=0.9, shorter=0.0
+        ),
         "remarks": (),
     }
     return EvaluationRecord.model_validate(fields | changes)

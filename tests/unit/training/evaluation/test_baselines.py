@@ -5,7 +5,7 @@ import pytest
 
 from music.tokenizers import GridTokenizer, NoteChordTokenizer
 from tests.unit.training.evaluation.scores import encoding, score
-from training.evaluation.baselines import predict_by_ngram, repeat_previous_step, sounding_repeat_accuracy
+from training.evaluation.baselines import ngram_sample, predict_by_ngram, repeat_previous_step, sounding_repeat_accuracy
 
 GRID = GridTokenizer(voices=1, lowest_pitch=60, highest_pitch=64)
 A, B, HOLD, REST, END = 4, 5, 3, 2, 1
@@ -19,6 +19,14 @@ def test_repeating_holds_sounding_voices_and_rests_silent_ones() -> None:
     assert prediction.nats is None
     # The repeated A also counts if only the sounding pitch is compared.
     assert sounding_repeat_accuracy(GRID, [piece]) == pytest.approx(4 / 8)
+
+
+def test_of_a_large_corpus_some_pieces_are_counted() -> None:
+    pieces = [encoding(*[A] * 9, END) for _ in range(20)]
+    assert ngram_sample(pieces) == pieces
+    few = ngram_sample(pieces, max_tokens=55)
+    assert [next(place for place, piece in enumerate(pieces) if piece is one) for one in few] == [0, 5, 10, 14, 19]
+    assert len(ngram_sample(pieces, max_tokens=1)) == 1
 
 
 def test_witten_bell_is_the_formula_written_out() -> None:

@@ -32,6 +32,11 @@ def test_the_evaluation_is_complete_and_reproducible(typical: EvaluationRecord, 
     assert [row.fault for row in typical.faults] == ["parallel_fifths", "parallel_octaves", "crossings", "out_of_range"]
     assert typical.repetition.temperatures == (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
     assert typical.pieces_per_set == 2
+    assert [row.measure for row in typical.form] == ["in_scale", "returning_bars"]
+    assert all(0 <= row.low <= row.generated <= row.high <= 1 for row in typical.form)
+    assert typical.two_sample is None, "too few pieces"
+    assert typical.endings is not None
+    assert typical.endings.shorter == 0
     assert typical.remarks == ()
     again = evaluate_bundle(small, corpus, Split.TEST, samples=SAMPLES, threads=1)
     assert again.model_copy(update={"date": typical.date}) == typical

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from music.bundle import Bundle
 from music.midi import write_midi
 from music.score import Meter, Note, Score
+from music.tokenizers.grid_vocabulary import FIRST_PITCH
 from runtime.precision import Precision
 from runtime.scorer import Scorer
 from tests.unit.music.midi.smf_bytes import scale_of, smf, track
@@ -38,6 +39,16 @@ def test_every_token_is_scored_once(small: Bundle) -> None:
     assert result.nats == pytest.approx(nats, rel=1e-6)
     assert (result.pieces, result.steps, result.tokens) == (1, 32, 65)
     assert result.nats_per_note_step == pytest.approx(nats / (2 * 32))
+    assert result.notes == 12
+    assert result.seconds == pytest.approx(8 * 0.6)
+    assert result.nats_per_note == pytest.approx(nats / 12)
+    assert result.bits_per_second == pytest.approx(nats / math.log(2) / 4.8)
+    assert result.bits_per_second_by_piece == [pytest.approx(result.bits_per_second)]
+    begins = [token >= FIRST_PITCH for token in range(small.tokenizer.vocabulary_size)]
+    onsets = [step for step, token in enumerate(encoding.tokens.tolist()) if begins[token]]
+    best = [int(np.where(begins, logits[step], -np.inf).argmax()) == encoding.tokens[step] for step in onsets]
+    assert (result.onsets, result.pitches_correct) == (len(onsets), sum(best))
+    assert result.onsets_correct <= result.pitches_correct
 
 
 def test_totals_add_up_whatever_the_batches(small: Bundle) -> None:

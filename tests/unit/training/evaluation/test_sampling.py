@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from music.bundle import Bundle
+from music.score import Note, Score, ScoreAttributes
+from music.tokenizers import EventsTokenizer
 from training.corpus.store import Corpus, Split
 from training.evaluation.pieces import tokenize_split
 from training.evaluation.record import Sampling
-from training.evaluation.sampling import defaults_of, prompts_like, sample_pieces
+from training.evaluation.sampling import Prompt, decode_sample, defaults_of, prompts_like, sample_pieces
 
 
 def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundle, corpus: Corpus) -> None:
@@ -21,6 +23,17 @@ def test_samples_have_the_lengths_and_meters_of_the_held_out_pieces(small: Bundl
         assert small.tokenizer.grammar.accepts(sample.tokens)
         assert (sample.score.meter, sample.score.pickup_ticks) == (like.score.meter, like.score.pickup_ticks)
         assert sample.score.length_ticks == like.score.length_ticks
+
+
+def test_notes_beyond_the_length_are_cut_and_counted() -> None:
+    tokenizer = EventsTokenizer(lowest_pitch=40, highest_pitch=80)
+    attributes = ScoreAttributes()
+    notes = (Note(0, 480, 60), Note(960, 960, 64), Note(1440, 480, 67), Note(1440, 960, 48, voice=1))
+    tokens = tokenizer.encode(Score(notes, 1920)).tokens[:-1]
+    sample = decode_sample(tokenizer, tokens, Prompt(1920, 0, attributes))
+    assert sample.cut_notes == 1
+    assert [note.end for note in sample.score.notes] == [480, 1920, 1920, 1920]
+    assert decode_sample(tokenizer, tokens, Prompt(3840, 0, attributes)).cut_notes == 0
 
 
 @pytest.mark.slow

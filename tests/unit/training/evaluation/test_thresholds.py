@@ -21,6 +21,12 @@ STRICT = Thresholds(
     max_faults={"parallel_fifths": 1.0},
     min_endings=0.9,
     min_open_endings=0.95,
+    max_shorter=0.0,
+    max_nats_per_note=2.0,
+    min_onset_accuracy_by_ngram=1.5,
+    min_pitch_accuracy=0.65,
+    max_two_sample_accuracy=0.85,
+    min_form={"in_scale": 0.9, "returning_bars": 0.1},
 )
 
 
@@ -43,13 +49,28 @@ def first(table: str, **changes: Any) -> Callable[[EvaluationRecord], Evaluation
     return change
 
 
+def first_ngram(**changes: Any) -> Callable[[EvaluationRecord], EvaluationRecord]:
+    def change(base: EvaluationRecord) -> EvaluationRecord:
+        *others, ngram = base.baselines
+        return base.model_copy(update={"baselines": (*others, ngram.model_copy(update=changes))})
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (nested("likelihood", nats_per_note_step=0.45), "the maximum is 0.43"),
         (nested("likelihood", nats_per_note_step=float("nan")), "the maximum is 0.43"),
-        (nested("likelihood", onset_accuracy=0.4), "onset accuracy 0.400"),
-        (nested("likelihood", onset_accuracy=None), "onset accuracy 0.000"),
+        (nested("likelihood", onset_accuracy=0.49), "onset accuracy 0.490; the minimum is 0.5"),
+        (first_ngram(onset_accuracy=0.45), "onset accuracy 0.600; the minimum is 1.5 times that of the 8-gram"),
+        (nested("likelihood", nats_per_note=2.1), "2.100 nats per note; the maximum is 2"),
+        (nested("likelihood", pitch_accuracy=0.6), "accuracy of which note begins 0.600"),
+        (nested("two_sample", generated=(0.9, 0.85, 0.86)), "two-sample test: 87.0% of held-out and generated"),
+        (lambda base: base.model_copy(update={"two_sample": None}), "max_two_sample_accuracy: there is a threshold"),
+        (first("form", generated=0.8), r"in_scale: 80.0% \(real music 95.0%\); the minimum is 90.0%"),
+        (lambda base: base.model_copy(update={"form": base.form[:1]}), "returning_bars: there is a threshold"),
+        (nested("endings", shorter=0.01), "endings: 1.0% of the pieces end before their length"),
         (lambda base: base.model_copy(update={"samples": 10}), "evaluated on 10 samples"),
         (nested("repetition", share_above=0.02), "repetition: 2.00% of the samples"),
         (first("memorisation", share_above=0.05), r"memorisation \(texture\): 5.00%"),
@@ -68,6 +89,15 @@ def test_each_threshold_can_fail_with_a_sentence_of_its_own(
     assert len(failures) == 1
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(failures[0])
+
+
+def test_a_model_without_right_onsets_fails() -> None:
+    failures = STRICT.failures(nested("likelihood", onset_accuracy=None, pitch_accuracy=None)(evaluation()))
+    assert [failure.split(";")[0] for failure in failures] == [
+        "onset accuracy 0.000",
+        "onset accuracy 0.000",
+        "accuracy of which note begins 0.000",
+    ]
 
 
 def test_a_model_that_hardly_beats_the_ngram_fails() -> None:
@@ -91,6 +121,7 @@ def test_the_shipped_files_can_be_read(path: Path) -> None:
     [
         ("[max_ratios]\ncharm = 1.0", "charm is not measured"),
         ("[max_faults]\nhumming = 1.0", "humming is not measured"),
+        ("[min_form]\ncharm = 1.0", "charm is not measured"),
         ("loudness = 1", "loudness: unknown field"),
         ("max_repetition = -1", "max_repetition: "),
         ("max_repetition = ", "is not a readable file of thresholds"),
