@@ -94,18 +94,23 @@ train: $(VENV)/developed  ## train on the scores in folder MIDI (without MIDI: t
 export: $(VENV)/developed  ## export the run NAME, finished or not, to models/NAME
 	@$(BIN)/python -m training export $(call quoted,runs/$(NAME)) --out $(call quoted,$(MODELS)/$(NAME))
 
-# For each bundle of MODELS: its name, and the corpus it came from, prepared where it is not there yet.
+# For each bundle of MODELS: its name, and the corpus it came from, prepared where it is not there yet. A clone has no
+# piano scores: PIANO_SOURCE names the folders that hold them, with spaces between (docs/piano.md).
 EACH_BUNDLE = for manifest in $(call quoted,$(MODELS))/*/manifest.json; do bundle=$${manifest%/manifest.json}; name=$${bundle\#\#*/}; \
-	test -e "data/$$name.npz" || $(BIN)/python -m training prepare "$$name" --out "data/$$name.npz" || exit 1;
+	sources=; samples=1000; sweep=--sweep; \
+	if test "$$name" = piano; then sources="$(addprefix --source ,$(PIANO_SOURCE))"; samples=216; sweep=; \
+		test -e data/piano.npz || test -n "$$sources" || { echo "piano is skipped: data/piano.npz is missing, and" \
+			"PIANO_SOURCE=\"folder ...\" does not say where its scores are (docs/piano.md)"; continue; }; fi; \
+	test -e "data/$$name.npz" || $(BIN)/python -m training prepare "$$name" $$sources --out "data/$$name.npz" || exit 1;
 
 gate: $(VENV)/developed  ## evaluate every bundle on its test pieces; fails if one misses a threshold
 	@missed=0; $(EACH_BUNDLE) \
-		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --gate || missed=1; \
+		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --samples $$samples --gate || missed=1; \
 		done; exit $$missed
 
 quality: $(VENV)/developed  ## evaluate the bundles that have changed, and write docs/quality.md with its figures
 	@$(EACH_BUNDLE) \
-		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --samples 1000 --sweep \
+		$(BIN)/python -m training evaluate "$$bundle" --corpus "data/$$name.npz" --split test --samples $$samples $$sweep \
 			--record "training/evaluation/results/$$name.json" --skip-recorded || exit 1; \
 		done
 	$(BIN)/python -m training quality docs/quality.md

@@ -1,4 +1,4 @@
-"""The install rules of the Makefile, with a fake pip that prints what pip prints."""
+"""The Makefile: its install rules with a fake pip, and the commands of the targets that evaluate bundles."""
 
 import subprocess
 from pathlib import Path
@@ -41,3 +41,43 @@ def test_a_failure_is_printed_and_leaves_no_stamp(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "ERROR: no network" in result.stderr
     assert not (tmp_path / "served").exists()
+
+
+def evaluate(folder: Path, target: str, **variables: str) -> list[str]:
+    """The commands of a target that evaluates the bundles `folk` and `piano` in a folder without corpora."""
+    python = folder / "venv" / "bin" / "python"
+    if not python.exists():
+        python.parent.mkdir(parents=True)
+        python.write_text('#!/bin/sh\nshift 2\necho "$*"\n')
+        python.chmod(0o755)
+        for name in ("folk", "piano"):
+            (folder / "models" / name).mkdir(parents=True)
+            (folder / "models" / name / "manifest.json").touch()
+    installed = "venv/developed"
+    settings = ["VENV=venv", *(f"{name}={value}" for name, value in variables.items())]
+    command = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), "-o", installed, target, *settings]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_piano_is_evaluated_only_where_its_scores_are(tmp_path: Path) -> None:
+    folk = [
+        "prepare folk --out data/folk.npz",
+        "evaluate models/folk --corpus data/folk.npz --split test --samples 1000 --gate",
+    ]
+    lines = evaluate(tmp_path, "gate")
+    assert lines[:2] == folk
+    assert lines[2].startswith("piano is skipped: data/piano.npz is missing, and PIANO_SOURCE=")
+    assert len(lines) == 3
+    gate = "evaluate models/piano --corpus data/piano.npz --split test --samples 216 --gate"
+    lines = evaluate(tmp_path, "gate", PIANO_SOURCE="nifc mutopia")
+    assert lines == [*folk, "prepare piano --source nifc --source mutopia --out data/piano.npz", gate]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "piano.npz").touch()
+    assert evaluate(tmp_path, "gate") == [*folk, gate]
+    recorded = [line for line in evaluate(tmp_path, "quality") if line.startswith("evaluate models/piano")]
+    assert recorded == [
+        "evaluate models/piano --corpus data/piano.npz --split test --samples 216 "
+        "--record training/evaluation/results/piano.json --skip-recorded"
+    ]
