@@ -35,15 +35,6 @@ def ending_check(tokenizer: Tokenizer) -> Callable[[Score], bool] | None:
     return closes_on_tonic if voices == 1 else lambda score: closes_with_triad(score, voices)
 
 
-def length_check(tokenizer: Tokenizer) -> Callable[[Score], bool] | None:
-    """What tells whether training tells the network the length of a piece; None if it does of every piece.
-
-    Where lengths are counted in bars, every piece tells its length: most pieces that do not close end with a section,
-    and a whole number of bars is what a request asks for.
-    """
-    return None if tokenizer.remaining_length.unit_token is not None else ending_check(tokenizer)
-
-
 def held_to_bar_line(score: Score) -> Score | None:
     """The piece with its last notes held to the bar line; None if it ends there already.
 

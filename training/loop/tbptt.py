@@ -14,7 +14,7 @@ from music.tokenizers import Tokenizer
 from music.tokenizers.note_tracker import NoteTrace
 from training.config import TrainingConfig
 from training.corpus.store import Corpus, Split
-from training.endings import held_to_bar_line, length_check
+from training.endings import ending_check, held_to_bar_line
 from training.network.inputs import Inputs, model_inputs
 
 PADDING = -1
@@ -60,14 +60,15 @@ class EncodedPiece:
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, split: Split) -> tuple[list[EncodedPiece], Counter[str]]:
     """Encode the pieces of one split. Also returns the number of dropped or moved notes by reason."""
-    check = length_check(tokenizer)
+    check = ending_check(tokenizer)
+    counts_steps = tokenizer.remaining_length.unit_token is None
     pieces: list[EncodedPiece] = []
     dropped: Counter[str] = Counter()
     for piece in corpus.pieces(split):
         encoding = tokenizer.encode(piece.score)
         dropped.update(encoding.dropped)
         closes = check is None or check(piece.score)
-        held = held_to_bar_line(piece.score) if check is not None and closes else None
+        held = held_to_bar_line(piece.score) if check is not None and closes and counts_steps else None
         pieces.append(
             EncodedPiece(
                 piece.name,

@@ -1,15 +1,19 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from music.score import Meter, Note, Score
 from music.tokenizers import EventsTokenizer, GridTokenizer, NoteChordTokenizer
+from training.corpus.store import CompactScore, Corpus, Split
 from training.endings import (
     closes_consonantly,
     closes_on_tonic,
     closes_with_triad,
     ending_check,
     held_to_bar_line,
-    length_check,
 )
+from training.loop.tbptt import encode_corpus
 
 Q = 480
 C_MAJOR = (72, 67, 64, 48)
@@ -100,13 +104,6 @@ def test_the_tokenizer_says_which_closing_is_meant() -> None:
     assert ending_check(NoteChordTokenizer(names=["C4"])) is None
 
 
-def test_training_hides_no_length_that_is_counted_in_bars() -> None:
-    assert length_check(EventsTokenizer(lowest_pitch=40, highest_pitch=80)) is None
-    grid = length_check(GridTokenizer(voices=1, lowest_pitch=40, highest_pitch=80))
-    assert grid is not None
-    assert grid(tune((4, 2, 69), (6, 2, 67)))
-
-
 def piano(*last: tuple[float, float, int], meter: Meter = Meter(4, 4), bars: int = 2) -> Score:  # noqa: B008
     """A note, and the last ones: onset and duration in quarters, pitch."""
     notes = [Note(round(onset * Q), round(lasts * Q), pitch, 80, pitch < 60) for onset, lasts, pitch in last]
@@ -131,3 +128,20 @@ def piano(*last: tuple[float, float, int], meter: Meter = Meter(4, 4), bars: int
 )
 def test_piano_music_closes_with_a_consonance(score: Score, closes: bool) -> None:
     assert closes_consonantly(score) is closes
+
+
+def test_training_tells_the_length_of_pieces_that_close_and_holds_the_last_notes_on_a_grid_only() -> None:
+    closing, open_end = piano((4, 3, 48), (4, 3, 64)), piano((7.5, 0.5, 48), (7.5, 0.5, 60))
+    pickup = replace(quartet(*HELD), pickup_ticks=Q)
+    music = Corpus(["a", "b", "c"], np.zeros(3, np.uint8), list(map(CompactScore.of, (closing, open_end, pickup))), "")
+    events, _ = encode_corpus(music, EventsTokenizer(lowest_pitch=30, highest_pitch=90), Split.TRAIN)
+    assert [(piece.closes, piece.held_tokens is None) for piece in events] == [
+        (True, True),
+        (False, True),
+        (True, True),
+    ]
+    grid = GridTokenizer(voices=4, lowest_pitch=30, highest_pitch=90)
+    (*_, chorale), _ = encode_corpus(music, grid, Split.TRAIN)
+    assert chorale.closes
+    assert chorale.held_tokens is not None
+    assert len(chorale.held_tokens) > len(chorale.tokens)
