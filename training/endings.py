@@ -6,8 +6,8 @@ for at least a quarter. Beats are quarters, and dotted quarters in compound mete
 what sounds at its last onset is consonant and held, and less than a bar of rests follows: a triad over its root, or a
 part of one, for at least a quarter, in meters of eighths at least an eighth.
 
-Not all real pieces close: nine in ten chorales do, six in ten dance tunes, and half of the sections of piano music.
-The others often run on into their repeat, most of all tunes that begin without a pickup: of these a third close.
+Not all real pieces close: nine in ten chorales do, six in ten dance tunes and six in ten sections of piano music. The
+others often run on into their repeat, most of all tunes that begin without a pickup: of these a third close.
 """
 
 from collections.abc import Callable
