@@ -10,7 +10,7 @@ from training.graphs.builder import Graph
 from training.graphs.grammar import Grammar
 from training.graphs.notes import DecodeNotes
 from training.graphs.remaining import DecodeRemaining
-from training.graphs.sampler import Sampler
+from training.graphs.sampler import Sampler, bounded_below
 from training.graphs.voices import DecodeVoices
 from training.graphs.weights import Weights
 
@@ -64,7 +64,7 @@ def decode_graph(
     if weights.remaining is not None:
         left = graph.input(REMAINING, TensorProto.INT64, ("batch",))
         remaining = DecodeRemaining(graph, left, positions[:-1], closing_temperature)
-    sampler = Sampler(graph)
+    sampler = Sampler(graph, bounded=precision == "int8")  # which runs on CPUs alone
     arithmetic: Arithmetic = ARITHMETIC[precision](graph)
     token, voice_states, voices, columns = "", "", None, ""
     if weights.linear is None:
@@ -163,8 +163,14 @@ def _log_probabilities(graph: Graph, masked: list[str], tokens: str) -> str:
     steps, vocabulary = len(masked), graph.weights.vocabulary
     joined = graph.op("Concat", *masked, axis=1) if steps > 1 else masked[0]
     by_step = graph.op("Reshape", joined, graph.integers(-1, steps, vocabulary))
-    logarithms = graph.op("LogSoftmax", by_step, axis=2)
-    return graph.squeeze(graph.op("GatherElements", logarithms, graph.unsqueeze(tokens, 2), axis=2), 2)
+    logits, bounded = bounded_below(graph, by_step, axis=2)
+    places = graph.unsqueeze(tokens, 2)
+    logarithm, logit, lifted = (
+        graph.op("GatherElements", values, places, axis=2)
+        for values in (graph.op("LogSoftmax", bounded, axis=2), logits, bounded)
+    )
+    # A forced token may lie below the bound. For all others the difference is 0.
+    return graph.squeeze(graph.op("Add", logarithm, graph.op("Sub", logit, lifted)), 2)
 
 
 def _cell(graph: Graph, gates: list[str], c: str) -> tuple[str, str]:

@@ -1,11 +1,21 @@
 """Samples a token from logits inside the graph."""
 
+from typing import Final
+
 import numpy as np
 from onnx import TensorProto
 
 from music.grammar import FORBIDDEN
 from music.graph_names import CANDIDATE_LIMIT
 from training.graphs.builder import Graph
+
+_DEPTH: Final = 80.0
+"""Nats below the greatest logit at which logits are cut off. A probability of exp(-80) is a normal float32 number."""
+_MAX_BOUNDED_TOP_P: Final = 0.999
+_TRIED_SHARE: Final = 1 / 60
+"""The share that is tried, as a part of what top-p leaves: with it few rows of a trained network fail."""
+_TRIED_MARGIN: Final = 1 / 60
+"""How far above top-p the tokens with this share must sum, as a part of what top-p leaves."""
 
 
 class Sampler:
@@ -17,9 +27,14 @@ class Sampler:
     Only the `choices` most likely tokens are sorted: the greatest number that a row of the run may sample from. Sorting
     is most of the cost of sampling, and most requests sample from few tokens. The number does not change any row's
     bits: probabilities are shares of all tokens, and `CumSum` adds in order, so tokens beyond a row's limit come later.
+
+    Args:
+        graph: to add the nodes to.
+        bounded: whether each step counts the tokens that top-p may keep in any row, and sorts no more. A graph for GPUs
+            cannot, because the number of tokens to sort must not be computed on the device.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, bounded: bool = False) -> None:
         self._graph = graph
         choices = graph.weights.choices
         column = graph.integers(1)
@@ -39,6 +54,7 @@ class Sampler:
         self._mass_limit = graph.op("Where", graph.op("Less", ranks, last), top_p, forbidden)  # (batch, choices)
         self._above_one = graph.constant(np.array(2.0, np.float32))
         self._cumsum_axis = graph.constant(np.array(1, np.int64))
+        self._bound = _TopPBound(graph, top_p) if bounded else None
 
     def sample(self, logits: str, bias: str, uniform: str, factor: str | None = None) -> str:
         """Tokens (batch, 1) from masked logits and biases, both (batch, vocabulary), and uniforms (batch, 1).
@@ -48,12 +64,62 @@ class Sampler:
         graph = self._graph
         scale = self._inverse_temperature
         scaled = graph.op("Mul", logits, scale if factor is None else graph.op("Mul", factor, scale))
-        shares = graph.op("Softmax", graph.op("Add", scaled, bias), axis=1)
-        ordered, ids = graph.ops("TopK", shares, self._choices, count=2, axis=1, largest=1, sorted=1)
+        _, bounded = bounded_below(graph, graph.op("Add", scaled, bias), axis=1)
+        shares = graph.op("Softmax", bounded, axis=1)
+        choices, mass_limit = self._choices, self._mass_limit
+        if self._bound is not None:
+            choices = graph.op("Min", self._bound.count(shares), choices)
+            mass_limit = graph.op("Slice", mass_limit, graph.integers(0), choices, graph.integers(1))
+        ordered, ids = graph.ops("TopK", shares, choices, count=2, axis=1, largest=1, sorted=1)
         cumulative = graph.op("CumSum", ordered, self._cumsum_axis)
         # The mass of the kept tokens is the cumulative probability at the first rank after which none is kept.
-        continues = graph.op("Less", cumulative, self._mass_limit)
+        continues = graph.op("Less", cumulative, mass_limit)
         mass = graph.op("ReduceMin", graph.op("Where", continues, self._above_one, cumulative), axes=[1], keepdims=1)
         passed = graph.op("Less", cumulative, graph.op("Mul", uniform, mass))
         rank = graph.op("ReduceSum", graph.op("Cast", passed, to=TensorProto.INT64), graph.integers(1), keepdims=1)
         return graph.op("GatherElements", ids, rank, axis=1)
+
+
+class _TopPBound:
+    """An upper bound of the number of tokens that top-p keeps, from the shares alone, without sorting.
+
+    Tokens below a share s can be left out if the others sum to top-p: the most likely tokens reach top-p before them.
+    If s is (1 - top-p) / 2 / vocabulary, this always holds: all tokens below s sum to less than half of what top-p
+    leaves. A greater s is tried first. The margins are far above the rounding of the sums, except for a top-p near 1,
+    for which all tokens are sorted.
+    """
+
+    def __init__(self, graph: Graph, top_p: str) -> None:
+        self._graph = graph
+        zero, one = (graph.constant(np.array(value, np.float32)) for value in (0.0, 1.0))
+        rest = graph.op("Sub", one, top_p)
+        leaves = graph.op("Less", top_p, graph.constant(np.array(_MAX_BOUNDED_TOP_P, np.float32)))
+        self._zero = zero
+        self._safe = self._scaled(graph.op("Where", leaves, rest, zero), 0.5 / graph.weights.vocabulary)
+        self._tried = self._scaled(rest, _TRIED_SHARE)
+        # No sum of shares is as much as 2.
+        enough = graph.op("Add", top_p, self._scaled(rest, _TRIED_MARGIN))
+        self._enough = graph.op("Where", leaves, enough, graph.constant(np.array(2.0, np.float32)))
+
+    def count(self, shares: str) -> str:
+        """The bound for all rows of shares (batch, vocabulary): (1,) int64."""
+        graph = self._graph
+        is_likely = graph.op("GreaterOrEqual", shares, self._tried)
+        mass = graph.op("ReduceSum", graph.op("Where", is_likely, shares, self._zero), graph.integers(1), keepdims=1)
+        bound = graph.op("Where", graph.op("GreaterOrEqual", mass, self._enough), self._tried, self._safe)
+        counted = graph.op("Cast", graph.op("GreaterOrEqual", shares, bound), to=TensorProto.INT32)
+        by_row = graph.op("ReduceSum", counted, graph.integers(1), keepdims=0)
+        return graph.op("Cast", graph.op("ReduceMax", by_row, axes=[0], keepdims=1), to=TensorProto.INT64)
+
+    def _scaled(self, value: str, factor: float) -> str:
+        return self._graph.op("Mul", value, self._graph.constant(np.array(factor, np.float32)))
+
+
+def bounded_below(graph: Graph, logits: str, *, axis: int) -> tuple[str, str]:
+    """The logits less the greatest one along an axis, and the same with the lower bound `-_DEPTH`.
+
+    A CPU takes much longer for exponentials that underflow. The bound adds nothing to a sum of exponentials: the
+    greatest is 1, and all that the bound lifts are less than half a unit in the last place of it.
+    """
+    shifted = graph.op("Sub", logits, graph.op("ReduceMax", logits, axes=[axis], keepdims=1))
+    return shifted, graph.op("Max", shifted, graph.constant(np.array(-_DEPTH, np.float32)))
