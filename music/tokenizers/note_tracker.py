@@ -146,7 +146,8 @@ class NoteTracker:
             "voice_durations": voices,
             "voice_velocities": voices,
             "ends": v.pitches,  # step at which each key falls silent
-            "past": ONSETS * (1 + width + voices),  # step, chord and durations of the past onsets
+            "times": ONSETS,  # steps of the past onsets
+            "past": ONSETS * (width + voices),  # chords and durations of the past onsets
             "symbols": SYMBOLS,
             "hashes": len(ORDERS),
             "table": len(ORDERS) * _SLOTS,
@@ -251,7 +252,7 @@ class NoteTracker:
         numbers |= {f"line_{bars}": _NEVER for bars in range(1, max(BARS_AGO) + 1)}
         state["numbers"][:] = list(numbers.values())
         state["low"][:], state["high"][:] = self.none, -1
-        state["past"].reshape(ONSETS, -1)[:, 0] = _NEVER
+        state["times"][:] = _NEVER
         state["table"][:] = state["found"][:] = -1
         return state
 
@@ -371,11 +372,11 @@ class NoteTracker:
         ends = ops.take(self._one_key, after["key"])
         new["ends"] = ops.maximum(state["ends"], ops.reshape(ends, self.pitches) * end)
         # The last onset is one of the past; it is written again until it is complete.
-        size = 1 + width + voices
+        size = width + voices
         slot = after["onsets"] % ONSETS
-        is_placed = after["placed"] > 0
-        time = ops.where(is_placed, now, ops.pick(state["past"], slot * size))
-        onset = ops.concatenate([time, new["chord"], onset_durations])
+        time = ops.where(after["placed"] > 0, now, ops.pick(state["times"], slot))
+        new["times"] = ops.put(state["times"], slot, time)
+        onset = ops.concatenate([new["chord"], onset_durations])
         new["past"] = ops.put(state["past"], slot * size + ops.constant(np.arange(size, dtype=np.int32)), onset)
         profile = profile * ops.reshape(ops.take(self._decay, token), len(DECAYS) * PITCH_CLASSES) + ops.reshape(
             ops.take(self._class, token), len(DECAYS) * PITCH_CLASSES
@@ -432,7 +433,7 @@ class NoteTracker:
         """The features before the next token."""
         v, voices, ago = self._v, self.voices, len(BARS_AGO)
         numbers = self._by_name(state["numbers"], ops)
-        width, size = voices * self.set_words, 1 + voices * self.set_words + voices
+        width, size = voices * self.set_words, voices * self.set_words + voices
         is_placed = numbers["placed"] > 0
         # What stood here some bars ago.
         lines = ops.concatenate([numbers[f"line_{bars}"] for bars in BARS_AGO])
@@ -440,17 +441,15 @@ class NoteTracker:
         there = ops.reshape(lines + numbers["place"], ago, 1)
         # Without a POSITION in the bar, the next onset may be at the place itself.
         after = there + (ops.reshape(numbers["placed"], 1, 1) - 1)
-        times = ops.slice(ops.reshape(state["past"], ONSETS, size), 0, 1)
-        times = ops.reshape(times, 1, ONSETS)
+        times = ops.reshape(state["times"], 1, ONSETS)
         index = ops.constant(np.arange(ONSETS, dtype=np.int32))
         at = ops.reshape(ops.greatest(ops.where(times == there, index, -1)), ago)
         is_there = (at >= 0) & is_placed
-        is_later = (times > after) & (times < ops.reshape(ends, ago, 1))
-        later = ops.reshape(ops.least(ops.where(is_later, times, _LATE)), ago)
-        has_bar, has_next = lines > _NEVER, later < _LATE
+        later = ops.reshape(ops.least(ops.where(times > after, times, _LATE)), ago)
+        has_bar, has_next = lines > _NEVER, later < ends
         next_step = later - lines
-        places = ops.reshape(ops.maximum(at, 0) * size + 1, ago, 1) + ops.constant(np.arange(size - 1, dtype=np.int32))
-        struck = ops.reshape(ops.pick(state["past"], ops.reshape(places, ago * (size - 1))), ago, size - 1)
+        places = ops.reshape(ops.maximum(at, 0) * size, ago, 1) + ops.constant(np.arange(size, dtype=np.int32))
+        struck = ops.reshape(ops.pick(state["past"], ops.reshape(places, ago * size)), ago, size)
         struck = ops.where(ops.reshape(is_there, ago, 1), struck, 0)
         past_words, past_durations = ops.split(struck, [width, voices])
         chord = ops.where(is_placed, state["chord"], 0)

@@ -83,7 +83,8 @@ class Graph:
 
     def ops(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
         """Add a node with `count` results."""
-        names = [f"{kind}_{len(self.nodes)}_{index}" for index in range(count)]
+        # Short names: they are much of the size of a graph.
+        names = [f"v{len(self.nodes)}"] if count == 1 else [f"v{len(self.nodes)}_{index}" for index in range(count)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 

@@ -20,6 +20,7 @@ from music.manifest import MANIFEST
 from training.config import Config, parse_config
 from training.errors import ExportError
 from training.graphs.builder import VIEWED
+from training.graphs.note_rows import output_rows
 from training.graphs.weights import GATES, voice_row_order
 from training.network.model import MusicLSTM
 from training.network.note_layers import SHARE_SCALE, NoteLayers
@@ -125,12 +126,14 @@ def _set_notes(notes: NoteLayers, arrays: Arrays, vocabulary: int) -> None:
     _set(notes.window.weight, arrays["note_window"].T)
     _set(notes.profile.weight, (arrays["note_shares"] / np.float32(SHARE_SCALE)).T)
     _set(notes.trust.weight, arrays["note_trust"][:, None])
-    first = vocabulary
-    for layer, _ in notes.masked_outputs:
-        last = first + layer.out_features
-        _set(layer.weight, arrays["output"][first:last])
-        _set(layer.bias, arrays["output_bias"][first:last])
-        first = last
+    rows = output_rows(notes)
+    ends = np.cumsum([layer.out_features for layer, _ in notes.masked_outputs])
+    places = np.full(ends[-1], rows.argmin())  # a row of zeros, for outputs that no graph needs
+    places[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    places += vocabulary
+    for (layer, _), own in zip(notes.masked_outputs, np.split(places, ends[:-1]), strict=True):
+        _set(layer.weight, arrays["output"][own])
+        _set(layer.bias, arrays["output_bias"][own])
 
 
 def _set_features(embeddings: torch.nn.ModuleList, features: NDArray[np.integer[Any]], summed: NDArray[Any]) -> None:

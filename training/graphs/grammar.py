@@ -1,9 +1,12 @@
 """The grammar in the decode graph: one automaton, or several that advance in step."""
 
 from collections.abc import Sequence
+from functools import partial, reduce
 
+import numpy as np
 from onnx import TensorProto
 
+from music.grammar import GRAMMAR_PENALTY
 from training.graphs.builder import Graph
 
 
@@ -27,15 +30,19 @@ class Grammar:
         return joint
 
     def mask(self, logits: str, states: list[str]) -> str:
-        """Logits (batch, vocabulary) plus 0, or `GRAMMAR_PENALTY` for tokens that an automaton forbids."""
+        """Logits (batch, vocabulary) plus 0, or `GRAMMAR_PENALTY` for tokens that any automaton forbids."""
         graph = self._graph
-        penalties = []
+        rows = []
         for index, state in enumerate(states):
             row = state
             if graph.weights.shared_penalties[index]:
                 row = graph.op("Gather", graph.weight(f"grammar_row_{index}"), state)
-            penalties.append(graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), row))
-        return graph.op("Sum" if len(penalties) > 1 else "Add", logits, *penalties)
+            rows.append(graph.op("Gather", graph.weight(f"grammar_penalty_{index}"), row))
+        penalty = rows[0]
+        if len(rows) > 1:  # tables of booleans, a quarter of the bytes
+            forbidden = graph.op("Cast", reduce(partial(graph.op, "Or"), rows), to=TensorProto.FLOAT)
+            penalty = graph.op("Mul", forbidden, graph.constant(np.array(GRAMMAR_PENALTY, np.float32)))
+        return graph.op("Add", logits, penalty)
 
     def advance(self, states: list[str], token: str) -> list[str]:
         """The states after the tokens (batch,)."""

@@ -10,8 +10,9 @@ from music.graph_names import NOTE_PROFILE, NOTE_STATE
 from music.tokenizers.note_tracker import DECAYS, ORDERS, PITCH_CLASSES, WORD_BITS, NoteFeatures
 from training.graphs.arithmetic import Arithmetic
 from training.graphs.builder import Graph
+from training.graphs.note_rows import interval_rows, set_rows
 from training.graphs.operations import GraphOperations, GraphValue
-from training.network.note_layers import INTERVAL_REACH, MIN_PROFILE_SUM, MIN_SHARE, REACH, score_sets
+from training.network.note_layers import INTERVAL_REACH, MIN_PROFILE_SUM, MIN_SHARE, REACH
 
 _SHARES: Final = len(DECAYS) * PITCH_CLASSES
 
@@ -41,6 +42,8 @@ class DecodeNotes:
         self._features: NoteFeatures | None = None
         self._sets: GraphValue | None = None
         self._shares: GraphValue | None = None
+        bits = tracker.set_words * WORD_BITS
+        self._set_width = bits + (bits == tracker.pitches)
 
     def embedding(self) -> str:
         """The embedding of the past, (batch, embedding) float32."""
@@ -53,19 +56,22 @@ class DecodeNotes:
         embedded = graph.op("Gather", graph.weight("rows"), graph.op("Transpose", rows.name, perm=[1, 0]))
         summed = graph.op("ReduceSum", embedded, graph.integers(0), keepdims=0)
 
-        sets, pitches = self._layers.sets, tracker.pitches
-        bits = ops.take(tracker.word_bits, features.words)
-        bits = ops.reshape(bits, sets - 1, tracker.set_words * WORD_BITS)
+        sets, pitches, width = self._layers.sets, tracker.pitches, self._set_width
+        words = ops.take(tracker.word_bits, features.words)
+        bits = ops.reshape(words, sets - 1, tracker.set_words * WORD_BITS).name
+        # All sets end with zeros, so that the keys around the last one that do not exist are found there.
+        if tracker.set_words * WORD_BITS < width:
+            bits = graph.op("Pad", bits, graph.integers(0, 0, 0, 0, 0, 1))
         sounding = ops.reshape(ops.cast(features.sounding, np.float32), 1, pitches)
-        joined = graph.op("Concat", ops.slice(bits, 0, pitches).name, sounding.name, axis=1)
+        padded = graph.op("Pad", sounding.name, graph.integers(0, 0, 0, 0, 0, width - pitches))
+        joined = graph.op("Concat", bits, padded, axis=1)
         self._sets = ops.value(joined, np.float32)
         last = ops.slice(features.keys, 0, 1)
         root = ops.where(last == tracker.none, tracker.middle, last)
-        padded = graph.op("Pad", joined, graph.integers(0, 0, REACH, 0, 0, REACH))
-        width = pitches + 2 * REACH
-        window = (np.arange(sets)[:, None] * width + np.arange(2 * REACH + 1)).astype(np.int32).reshape(-1)
-        flat = ops.reshape(ops.value(padded, np.float32), sets * width)
-        seen = ops.pick(flat, root + ops.constant(window))
+        window = ops.take(_window(pitches), root)  # (batch, 1, places)
+        places = graph.op("Expand", window.name, graph.integers(1, sets, 1))
+        around = ops.pick(self._sets, ops.value(places, np.int32))
+        seen = ops.reshape(around, sets * (2 * REACH + 1))
         values = self._arithmetic.keys(seen.name, summed)
         profile = ops.reshape(self._profile, len(DECAYS), PITCH_CLASSES)
         total = ops.maximum(ops.sum(profile), MIN_PROFILE_SUM)
@@ -84,8 +90,7 @@ class DecodeNotes:
         widths = [
             vocabulary - scored,
             scored,
-            voices * layers.references * layers.span,
-            voices * len(score_sets(tracker)),
+            *(len(rows) for rows in (interval_rows(layers), set_rows(layers))),
             tracker.candidates,
         ]
         others, pitched, intervals, weights, suggested = ops.split(ops.value(projected, np.float32), widths)
@@ -123,42 +128,39 @@ class DecodeNotes:
         references = ops.columns(self._features.keys, columns)  # (batch, voices * references)
         keys = np.arange(tracker.pitches)
         places = np.clip(keys - np.arange(tracker.pitches + 1)[:, None], -INTERVAL_REACH, INTERVAL_REACH)
-        table = (places + INTERVAL_REACH).astype(np.int32)
-        first = (np.arange(len(columns)) * layers.span).astype(np.int32)[:, None]
-        index = ops.take(table, references) + ops.constant(first)
-        scores = ops.pick(intervals, ops.reshape(index, len(columns) * tracker.pitches))
+        places += INTERVAL_REACH
+        places[tracker.none] = layers.span  # the output that is 0
+        index = ops.take(places.astype(np.int32), references)
+        scores = ops.pick(ops.reshape(intervals, len(columns), layers.span + 1), index)
         scores = ops.reshape(scores, tracker.voices, layers.references, tracker.pitches)
-        known = ops.reshape(references, tracker.voices, layers.references, 1) < tracker.none
-        scores = ops.where(known, scores, 0.0)
         return ops.value(graph.op("ReduceSum", scores.name, graph.integers(2), keepdims=0), np.float32)
 
     def _set_scores(self, weights: GraphValue) -> GraphValue:
         """(batch, voices, keys)."""
-        graph, ops, tracker = self._graph, self._ops, self._tracker
+        graph, ops, tracker, layers = self._graph, self._ops, self._tracker, self._layers
         sets, shares = self._sets, self._shares
         assert sets is not None
         assert shares is not None
-        voices, names, pitches = tracker.voices, len(tracker.set_names), tracker.pitches
-        own, others, sounding, classes = ops.split(
-            ops.reshape(weights, voices, len(score_sets(tracker))), [names - 1, names - 1, 1, 2 + len(DECAYS)]
-        )
-        chords, last = graph.ops("Split", sets.name, graph.integers(names * voices, 1), count=2, axis=1)
-        by_name = ops.reshape(ops.value(chords, np.float32), names, voices, pitches)
-        total = ops.value(graph.op("ReduceSum", by_name.name, graph.integers(2), keepdims=0), np.float32)
-        _, past = graph.ops("Split", by_name.name, graph.integers(1, names - 1), count=2, axis=1)
-        by_voice = graph.op("Transpose", past, perm=[0, 2, 1, 3])
-        excess = ops.reshape(own - others, voices, 1, names - 1)
-        scores = ops.value(graph.op("MatMul", excess.name, by_voice), np.float32)
-        _, total_past = graph.ops("Split", total.name, graph.integers(1, names - 1), count=2, axis=1)
-        shared = graph.op("Concat", total_past, last, axis=1)
-        common = graph.op("MatMul", ops.concatenate([others, sounding]).name, shared)
-        first, _ = graph.ops("Split", total.name, graph.integers(2, names - 2), count=2, axis=1)
-        present = graph.op("MatMul", first, ops.constant(_class_of_key(pitches)).name)
+        voices, pitches, width = tracker.voices, tracker.pitches, self._set_width
+        kinds = [layers.sets, 2 + len(DECAYS)]
+        by_set, by_class = ops.split(ops.reshape(weights, voices, sum(kinds)), kinds)
+        scores = ops.slice(ops.value(graph.op("MatMul", by_set.name, sets.name), np.float32), 0, pitches)
+        # The pitch classes of the chord and of the last chords of all voices.
+        chords = graph.op("Slice", sets.name, graph.integers(0), graph.integers(2 * voices), graph.integers(1))
+        counts = graph.op("MatMul", chords, ops.constant(_class_of_key(width)).name)
+        counts = ops.reshape(ops.value(counts, np.float32), 2, voices, PITCH_CLASSES).name
+        present = graph.op("ReduceSum", counts, graph.integers(2), keepdims=0)
         present = graph.op("Min", present, graph.constant(np.array(1.0, np.float32)))
         logarithms = graph.op("Log", (shares + MIN_SHARE).name)
-        by_class = graph.op("MatMul", classes.name, graph.op("Concat", present, logarithms, axis=1))
-        keys = ops.columns(ops.value(by_class, np.float32), (np.arange(pitches) % PITCH_CLASSES).tolist())
-        return ops.reshape(scores, voices, pitches) + ops.value(common, np.float32) + keys
+        classes = graph.op("MatMul", by_class.name, graph.op("Concat", present, logarithms, axis=1))
+        repeated = ops.concatenate([ops.value(classes, np.float32)] * -(-pitches // PITCH_CLASSES))
+        return scores + (ops.slice(repeated, 0, pitches) if pitches % PITCH_CLASSES else repeated)
+
+
+def _window(pitches: int) -> NDArray[np.int32]:
+    """(keys, places): the places in a set of the keys around each key; `pitches`, where a set has a zero, if none."""
+    keys = np.arange(pitches)[:, None] + np.arange(-REACH, REACH + 1)
+    return np.where((keys >= 0) & (keys < pitches), keys, pitches).astype(np.int32)
 
 
 def _turns(pitches: int) -> NDArray[np.int32]:
@@ -167,6 +169,6 @@ def _turns(pitches: int) -> NDArray[np.int32]:
     return np.concatenate([classes + PITCH_CLASSES * index for index in range(len(DECAYS))], 1).astype(np.int32)
 
 
-def _class_of_key(pitches: int) -> NDArray[Any]:
+def _class_of_key(keys: int) -> NDArray[Any]:
     """(keys, 12): one at the pitch class of each key."""
-    return np.eye(PITCH_CLASSES, dtype=np.float32)[np.arange(pitches) % PITCH_CLASSES]
+    return np.eye(PITCH_CLASSES, dtype=np.float32)[np.arange(keys) % PITCH_CLASSES]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from music.linear_voice_tracker import INTERVALS, LinearVoiceTracker, none_inter
 from music.tokenizers import Tokenizer
 from music.voice_tracker import DECAYS
 from training.graphs.lookups import Lookups
+from training.graphs.note_rows import output_rows
 from training.network.model import MusicLSTM
 from training.network.note_layers import SHARE_SCALE, NoteLayers
 from training.network.voice_layers import PROFILE_SCALE, VoiceLayers
@@ -134,7 +135,9 @@ class Weights:
         for index, features in enumerate(grammar.feature_tables):
             self._add(f"grammar_features_{index}", (features if index else features + starts).astype(np.int32))
         for index, automaton in enumerate(grammar.automata):
-            penalties = np.where(automaton.allowed, 0.0, GRAMMAR_PENALTY).astype(np.float32)
+            penalties: NDArray[Any] = ~automaton.allowed
+            if len(grammar.automata) == 1:  # those of several are joined first
+                penalties = np.where(penalties, GRAMMAR_PENALTY, 0.0).astype(np.float32)
             rows, row_of = np.unique(penalties, axis=0, return_inverse=True)
             self.shared_penalties.append(penalties.nbytes - rows.nbytes >= _MIN_SAVED_BYTES)
             if self.shared_penalties[-1]:
@@ -172,9 +175,11 @@ class Weights:
             weights.append(voices.output.weight.masked_fill(no_interval[:, None], 0.0))
             biases.append(voices.output.bias.masked_fill(no_interval, 0.0))
         if model.notes is not None:
-            for layer, mask in model.notes.masked_outputs:
-                weights.append(layer.weight * mask[:, None])
-                biases.append(layer.bias * mask)
+            rows = torch.as_tensor(output_rows(model.notes))
+            is_used = (rows >= 0).float()
+            masked = model.notes.masked_outputs
+            weights.append(torch.cat([layer.weight * mask[:, None] for layer, mask in masked])[rows] * is_used[:, None])
+            biases.append(torch.cat([layer.bias * mask for layer, mask in masked])[rows] * is_used)
         projection = torch.cat(weights).numpy()
         if self.skip:
             projection[:, : self.embedding] *= self._embedding_scale
