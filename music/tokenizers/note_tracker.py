@@ -181,7 +181,7 @@ class NoteTracker:
             "note_duration": "ties",
         }
 
-    def _token_table(self) -> tuple[NDArray[np.int32], list[int]]:
+    def _token_table(self) -> tuple[NDArray[np.int16], list[int]]:
         """What each token does: the columns side by side, and their widths."""
         v, numbers, voices = self._v, self._numbers, self.voices
         kept = np.ones((v.size, len(numbers)), np.int32)
@@ -240,7 +240,9 @@ class NoteTracker:
         is_pitch = np.zeros((v.size, 1), np.int32)
         is_pitch[pitched] = 1
         parts = [kept, taken, added, kinds, bits.reshape(v.size, -1), own, low, high, symbols, is_pitch]
-        return np.concatenate(parts, 1), [part.shape[1] for part in parts]
+        table = np.concatenate(parts, 1)
+        assert np.abs(table).max() <= np.iinfo(np.int16).max
+        return table.astype(np.int16), [part.shape[1] for part in parts]
 
     @property
     def initial(self) -> dict[str, NDArray[np.int32]]:
@@ -342,7 +344,7 @@ class NoteTracker:
             ops: operations on the arrays.
         """
         voices, width = self.voices, self.voices * self.set_words
-        of_token = ops.reshape(ops.take(self._table, token), self._table.shape[1])
+        of_token = ops.cast(ops.reshape(ops.take(self._table, token), self._table.shape[1]), np.int32)
         kept, taken, added, kind, bits, own, low, high, symbol, is_pitch = ops.split(of_token, self._widths)
         before = state["numbers"]
         numbers = before * kept + ops.columns(before, self._source) * taken + added
@@ -442,8 +444,8 @@ class NoteTracker:
         # Without a POSITION in the bar, the next onset may be at the place itself.
         after = there + (ops.reshape(numbers["placed"], 1, 1) - 1)
         times = ops.reshape(state["times"], 1, ONSETS)
-        index = ops.constant(np.arange(ONSETS, dtype=np.int32))
-        at = ops.reshape(ops.greatest(ops.where(times == there, index, -1)), ago)
+        number = ops.constant(np.arange(1, ONSETS + 1, dtype=np.int32))
+        at = ops.reshape(ops.greatest(ops.cast(times == there, np.int32) * number), ago) - 1
         is_there = (at >= 0) & is_placed
         later = ops.reshape(ops.least(ops.where(times > after, times, _LATE)), ago)
         has_bar, has_next = lines > _NEVER, later < ends

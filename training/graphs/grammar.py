@@ -48,10 +48,11 @@ class Grammar:
         """The states after the tokens (batch,)."""
         graph = self._graph
         after = []
-        for index, state in enumerate(states):
+        for index, before in enumerate(states):
             column = graph.op("Gather", graph.weight(f"grammar_column_{index}"), token)
-            place = graph.op("Add", column, state)
-            after.append(graph.op("Gather", graph.weight(f"grammar_successor_{index}"), place))
+            place = graph.op("Add", column, before)
+            state = graph.op("Gather", graph.weight(f"grammar_successor_{index}"), place)
+            after.append(graph.op("Cast", state, to=TensorProto.INT32) if graph.weights.narrow_successors else state)
         return after
 
 

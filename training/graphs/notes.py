@@ -104,8 +104,8 @@ class DecodeNotes:
         candidates = features.candidates
         added = ops.where(candidates < 0, 0.0, ops.concatenate([by_past, by_match + trust]))
         count = tracker.candidates
-        same = ops.reshape(candidates, count, 1) == ops.reshape(candidates, 1, count)
-        sums = ops.reshape(ops.sum(ops.where(same, ops.reshape(added, 1, count), 0.0)), count)
+        same = ops.cast(ops.reshape(candidates, count, 1) == ops.reshape(candidates, 1, count), np.float32)
+        sums = ops.reshape(ops.sum(same * ops.reshape(added, 1, count)), count)
         places = ops.maximum(candidates, 0)
         return ops.put(logits, places, ops.pick(logits, places) + sums).name
 

@@ -94,7 +94,6 @@ class _TopPBound:
         zero, one = (graph.constant(np.array(value, np.float32)) for value in (0.0, 1.0))
         rest = graph.op("Sub", one, top_p)
         leaves = graph.op("Less", top_p, graph.constant(np.array(_MAX_BOUNDED_TOP_P, np.float32)))
-        self._zero = zero
         self._safe = self._scaled(graph.op("Where", leaves, rest, zero), 0.5 / graph.weights.vocabulary)
         self._tried = self._scaled(rest, _TRIED_SHARE)
         # No sum of shares is as much as 2.
@@ -104,12 +103,16 @@ class _TopPBound:
     def count(self, shares: str) -> str:
         """The bound for all rows of shares (batch, vocabulary): (1,) int64."""
         graph = self._graph
-        is_likely = graph.op("GreaterOrEqual", shares, self._tried)
-        mass = graph.op("ReduceSum", graph.op("Where", is_likely, shares, self._zero), graph.integers(1), keepdims=1)
+        likely = graph.op("Mul", shares, self._reached(shares, self._tried))
+        mass = graph.op("ReduceSum", likely, graph.integers(1), keepdims=1)
         bound = graph.op("Where", graph.op("GreaterOrEqual", mass, self._enough), self._tried, self._safe)
-        counted = graph.op("Cast", graph.op("GreaterOrEqual", shares, bound), to=TensorProto.INT32)
-        by_row = graph.op("ReduceSum", counted, graph.integers(1), keepdims=0)
+        by_row = graph.op("ReduceSum", self._reached(shares, bound), graph.integers(1), keepdims=0)
         return graph.op("Cast", graph.op("ReduceMax", by_row, axes=[0], keepdims=1), to=TensorProto.INT64)
+
+    def _reached(self, shares: str, bound: str) -> str:
+        """1 for each share from the bound on, else 0: (batch, vocabulary) float32, of which sums are fast."""
+        graph = self._graph
+        return graph.op("Cast", graph.op("GreaterOrEqual", shares, bound), to=TensorProto.FLOAT)
 
     def _scaled(self, value: str, factor: float) -> str:
         return self._graph.op("Mul", value, self._graph.constant(np.array(factor, np.float32)))

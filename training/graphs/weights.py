@@ -81,6 +81,8 @@ class Weights:
         self._embedding_scale = np.ones(self.embedding, np.float32) if embedding_scale is None else embedding_scale
         self.shared_penalties: list[bool] = []
         """Whether the penalties of each automaton have a row for many states, and not one for each."""
+        self.narrow_successors = False
+        """Whether the tables of successors are int16 in place of int32."""
         self._spans: dict[str, _Span] = {}
         self._parts: dict[str, list[str]] = {}  # of stacked arrays
         self._size = 0
@@ -134,6 +136,10 @@ class Weights:
         starts = np.cumsum([0, *grammar.feature_sizes[:-1]])  # of the features' embeddings
         for index, features in enumerate(grammar.feature_tables):
             self._add(f"grammar_features_{index}", (features if index else features + starts).astype(np.int32))
+        states = max(len(automaton.successor) for automaton in grammar.automata)
+        # Several automata have tables of several hundred kilobytes.
+        self.narrow_successors = len(grammar.automata) > 1 and states <= np.iinfo(np.int16).max
+        successor = np.int16 if self.narrow_successors else np.int32
         for index, automaton in enumerate(grammar.automata):
             penalties: NDArray[Any] = ~automaton.allowed
             if len(grammar.automata) == 1:  # those of several are joined first
@@ -146,7 +152,7 @@ class Weights:
             self._add(f"grammar_penalty_{index}", penalties)
             columns, column_of = np.unique(automaton.successor, axis=1, return_inverse=True)
             self._add(f"grammar_column_{index}", (column_of * len(automaton.successor)).astype(np.int32))
-            self._add(f"grammar_successor_{index}", columns.T.astype(np.int32).reshape(-1))
+            self._add(f"grammar_successor_{index}", columns.T.astype(successor).reshape(-1))
 
     def _add_layers(self, model: MusicLSTM) -> None:
         for index, layer in enumerate(model.layers):
