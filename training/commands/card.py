@@ -15,7 +15,7 @@ import click
 )
 @click.option("--evaluation", type=click.Path(path_type=Path), help="File that `evaluate --record` wrote for it.")
 def card(bundle: Path, text_path: Path | None, evaluation: Path | None) -> None:
-    """Write a bundle's model card, README.md, with three samples as MIDI and piano roll.
+    """Write a bundle's model card, README.md, with its samples as MIDI and piano roll.
 
     Numbers come from the bundle's manifest and from its recorded evaluation.
     """
