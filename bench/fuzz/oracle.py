@@ -189,7 +189,7 @@ def _split(frame: Frame, notes: list[Sound]) -> tuple[list[Sound], list[str]]:
     # A written note may be equal to an optional one only where notes are written, which makes no difference.
     rest = found - kept
     written = sorted((rest - optional).elements())
-    velocities = frame.request.HasField("velocity_shape") or frame.model.message.capabilities.dynamics
+    velocities = frame.request.HasField("velocity_shape") or _writes_dynamics(frame)
     for note in written:
         if note.voice >= frame.model.voices:
             problems.append(f"a note is written in a voice that the model does not have: {note}")
@@ -202,6 +202,15 @@ def _split(frame: Frame, notes: list[Sound]) -> tuple[list[Sound], list[str]]:
         if problems:
             break
     return written, problems
+
+
+def _writes_dynamics(frame: Frame) -> bool:
+    """Whether the model may choose velocities: as `Capabilities.dynamics` says, or as the given piece does."""
+    if frame.model.message.capabilities.dynamics:
+        return True
+    learns_dynamics = frame.model.message.tokenizer == "events"
+    differ = frame.given is not None and len({note.velocity for note in frame.given.notes}) > 1
+    return learns_dynamics and (differ or bool(frame.request.resume_token))
 
 
 def evaluation_problems(request: pb.EvaluateRequest, response: pb.EvaluateResponse, model: ModelFacts) -> list[str]:

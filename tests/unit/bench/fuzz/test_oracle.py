@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -180,3 +181,21 @@ def test_evaluations(duet: ModelFacts) -> None:
     assert evaluation_problems(request, response, duet) == ["pieces[0]: notes have more nats than the piece"]
     del response.evaluations[:]
     assert evaluation_problems(request, response, duet) == ["0 evaluations of 1 pieces"]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "differ", "found"), [("events", True, False), ("events", False, True), ("grid", True, True)]
+)
+def test_velocities_are_the_models_where_it_follows_a_given_piece_with_dynamics(
+    tokenizer: str, differ: bool, found: bool, duet: ModelFacts
+) -> None:
+    message = pb.Model()
+    message.CopyFrom(duet.message)
+    message.tokenizer = tokenizer
+    soprano = [note._replace(velocity=note.velocity + index * differ) for index, note in enumerate(SOPRANO)]
+    request = harmonising()
+    request.given.notes.ClearField("notes")
+    request.given.notes.notes.extend(map(note_message, soprano))
+    loud = [note._replace(velocity=101) for note in BASS]
+    problems = answer_problems(request, answer([*soprano, *loud]), replace(duet, message=message))
+    assert any("another velocity" in problem for problem in problems) is found, problems
