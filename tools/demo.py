@@ -14,8 +14,10 @@ OUT: Final = Path("out")
 MIDI: Final = OUT / "demo.mid"
 PICTURE: Final = OUT / "demo.png"
 LOG: Final = OUT / "server.log"
-BARS: Final = 8
+MODEL: Final = "piano"
+BARS: Final = 16
 SEED: Final = 7
+TEMPO_BPM: Final = 132
 _STARTED: Final = re.compile(r"msg=serving address=(\S+)")
 _STOP_SECONDS: Final = 30
 
@@ -27,7 +29,8 @@ NEXT: Final = f"""
 Next steps, in one terminal:
   start the server:       make serve
 In another terminal:
-  generate a piece:       .venv/bin/fantasia generate --bars 8 --seed 8 -o out/another.mid --plot out/another.png
+  generate a piece:       .venv/bin/fantasia generate --model piano --bars 16 --seed 2 -o out/another.mid
+  generate a chorale:     .venv/bin/fantasia generate --model chorales --bars 8 -o out/chorale.mid --plot out/chorale.png
   generate a dance tune:  .venv/bin/fantasia generate --model folk --bars 16 --meter 6/8 -o out/jig.mid
   list the models:        .venv/bin/fantasia models
   train on your scores:   make train MIDI=folder NAME=mine
@@ -47,7 +50,7 @@ def main() -> int:
             address = _wait_until_serving(server, file)
             _print(f"generating {BARS} bars")
             with Client(address, wait_for_ready=True) as client:
-                piece = client.generate(bars=BARS, seed=SEED)
+                piece = client.generate(model=MODEL, bars=BARS, seed=SEED, tempo_bpm=TEMPO_BPM)
             piece.save(MIDI)
             save_piano_roll(piece, PICTURE)
         except KeyboardInterrupt:

@@ -37,6 +37,7 @@ from training.__main__ import main as training_main
 from training.corpus.store import Corpus
 from training.export import export_run
 
+SHIPPED: Final = ("chorales", "folk", "piano")
 OTHER_OPTIONS: Final = {"--": "ends the options of torchrun", "--prefix": "npm"}
 
 
@@ -54,7 +55,7 @@ def server(small_corpus: Path, small_run: Path, tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("user")
     for name in ("data", "runs", "models", "served", "1", "docs/images", "my_midi", "folder_of_midi"):
         (folder / name).mkdir(parents=True)
-    for name in ("mine", "chorales", "folk"):
+    for name in ("mine", *SHIPPED):
         shutil.copy(small_corpus, folder / "data" / f"{name}.npz")
     shutil.copytree(small_run, folder / "runs" / "mine")
     (folder / "mine.toml").write_text("")
@@ -68,7 +69,7 @@ def server(small_corpus: Path, small_run: Path, tmp_path_factory: pytest.TempPat
     (folder / "song.mid").write_bytes(write_midi(song))
     soprano = tuple(note for note in song.notes if note.voice == 0)
     (folder / "melody.mid").write_bytes(write_midi(replace(song, notes=soprano, programs=())))
-    for name in ("chorales", "folk"):
+    for name in SHIPPED:
         (folder / "models" / name).symlink_to(ROOT / "models" / name)
         (folder / "served" / name).symlink_to(ROOT / "models" / name)
     shutil.copytree(folder / "models" / "mine", folder / "served" / "mine")
@@ -155,7 +156,7 @@ def test_the_demo_writes_files_and_prints_commands_that_work(address: str, monke
         assert Path(path).read_bytes().startswith(start)
     assert "fantasia_" not in ended.stdout
     hints = list(commands_in_output(ended.stdout, "the demo"))
-    assert len(hints) == 5
+    assert len(hints) == 6
     for hint in hints:
         check(hint, address, monkeypatch, run=True)
 
