@@ -18,7 +18,7 @@ from training.export import export_run
 from training.run import train
 
 # No deadline: a busy machine may be slow at any time. `make test` tries the same examples in each run, so that a change
-# is not blamed for what it did not do; `--hypothesis-profile explore` tries new ones. `quick` is what `make check` uses.
+# is not blamed for what it did not do. `--hypothesis-profile explore` tries new ones, `quick` is for `make check`.
 settings.register_profile("fantasia", deadline=None, derandomize=True)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("explore", deadline=None, max_examples=1000)

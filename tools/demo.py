@@ -29,8 +29,8 @@ NEXT: Final = f"""
 Next steps, in one terminal:
   start the server:       make serve
 In another terminal:
-  generate a piece:       .venv/bin/fantasia generate --model piano --bars 16 --seed 2 -o out/another.mid
-  generate a chorale:     .venv/bin/fantasia generate --model chorales --bars 8 -o out/chorale.mid --plot out/chorale.png
+  generate a piece:       .venv/bin/fantasia generate --model piano --bars 16 --seed 2 -o out/piano.mid
+  generate a chorale:     .venv/bin/fantasia generate --model chorales --bars 8 -o out/chorale.mid
   generate a dance tune:  .venv/bin/fantasia generate --model folk --bars 16 --meter 6/8 -o out/jig.mid
   list the models:        .venv/bin/fantasia models
   train on your scores:   make train MIDI=folder NAME=mine
