@@ -33,6 +33,7 @@ _GRID_TICKS: Final = TICKS_PER_QUARTER // 4
 _MAX_METERS: Final = 8
 _MAX_QUARTERS: Final = 1024
 """Longest piece that a request may ask for: 256 bars of 4/4."""
+_CLOSING_TEMPERATURE: Final = 0.5
 _CHORALE_ORDER: Final = [0, 3, 2, 1]  # soprano, bass, tenor, alto: the outer voices frame the inner ones
 
 _ANCHOR_TOKENS: Final = 250_000
@@ -80,6 +81,7 @@ def choose_config(corpus: Corpus, *, device: str) -> ConfigChoice:
                 "tempo_bpm": round(min(max(median(score.tempo_bpm for score in sample), 20.0), 300.0), 1),
                 "program": Counter(score.program for score in sample).most_common(1)[0][0],
                 "max_steps": _MAX_QUARTERS * TICKS_PER_QUARTER // tokenizer.step_ticks,
+                "closing_temperature": _CLOSING_TEMPERATURE,
             },
         },
         [reason, *reasons],

@@ -69,7 +69,7 @@ def _from_bundle(path: Path) -> StartingPoint:
     config = bundle_config(bundle)
     try:
         network = network_from_bundle(bundle)
-    except (KeyError, ValueError, RuntimeError) as error:  # an array is missing or has another shape
+    except (LookupError, ValueError, RuntimeError) as error:  # an array is missing or has another shape
         raise StartingPointError(f"--from {path}: its graphs lack weights of its network: {error}") from error
     scored = bundle.manifest.graphs.score is not None  # the decode graphs of an older format have other inputs
     scorer = Scorer(bundle, threads=1) if scored else DecodeScorer(bundle, "float32", threads=1)
@@ -197,6 +197,10 @@ def choose_tuning(start: StartingPoint, corpus: Corpus) -> tuple[dict[str, Any],
     share = sum(len(score.notes) for score in sample) / corpus.notes(Split.TRAIN)
     tokens = round(sum(len(start.tokenizer.encode(score).tokens) for score in sample) / share)
     own = start.config.training
+    # A tuned model is tuned again at the rate that it was tuned at.
+    is_tuned = TUNED_FROM in start.entry
+    rate = own.learning_rate if is_tuned else float(f"{_RATE_SHARE * own.learning_rate:.3g}")
+    source = "that of the tuning before" if is_tuned else "a twentieth of that of the model's own training"
     rows = max(tokens / (_MIN_UPDATES * own.window), 1)
     batch_size = min(max(1 << int(rows).bit_length() - 1, _MIN_BATCH), own.batch_size, pieces)
     updates = max(tokens / (batch_size * own.window), 1)
@@ -206,7 +210,7 @@ def choose_tuning(start: StartingPoint, corpus: Corpus) -> tuple[dict[str, Any],
         "epochs": _EPOCHS,
         "patience": _PATIENCE,
         "batch_size": batch_size,
-        "learning_rate": round(_RATE_SHARE * own.learning_rate, 6),
+        "learning_rate": rate,
         "warmup_epochs": round(min(0.5, _WARMUP_UPDATES / updates), 3),
         "schedule": "cosine",
         "ema_decay": round(1 - 1 / min(max(_EPOCHS * updates / 20, 10), 500), 4),  # spans a twentieth of the run
@@ -222,7 +226,7 @@ def choose_tuning(start: StartingPoint, corpus: Corpus) -> tuple[dict[str, Any],
     reasons = [
         f"starts from {start.path}: {start.tokenizer.name} tokens, network {start.config.network.layers} x "
         f"{start.config.network.hidden}, digest {start.weights.digest[:12]}",
-        f"learning rate {tables['training']['learning_rate']:g}: a twentieth of that of the model's own training",
+        f"learning rate {rate:g}: {source}",
         f"at most {_EPOCHS} epochs, until {_PATIENCE} bring no better validation loss",
         f"batches of {batch_size} rows x {own.window} tokens: about {updates:,.0f} updates per epoch from {pieces} "
         "pieces",

@@ -37,6 +37,11 @@ def write_samples(bundle: Path, text: CardText) -> list[CardSample]:
     save_sound = _sound_writer() if text.sound else None
     folder = bundle / SAMPLES
     folder.mkdir(exist_ok=True)
+    suffixes = [".mid", ".png", *([SOUND_SUFFIX] if text.sound else [])]
+    names = {f"{number}{suffix}" for number in range(1, len(text.samples) + 1) for suffix in suffixes}
+    for path in folder.iterdir():
+        if path.suffix in (".mid", ".png", SOUND_SUFFIX) and path.name not in names:
+            path.unlink()  # of an earlier card
     samples = []
     with _running_server(bundle) as address, Client(address, wait_for_ready=True) as client:
         for number, request in enumerate(text.samples, 1):

@@ -15,12 +15,12 @@ from typing import Final
 import torch
 
 from music.midi import write_midi
-from music.score import TICKS_PER_QUARTER, Meter, Score, ScoreAttributes
+from music.score import TICKS_PER_QUARTER, Meter, Score
 from music.tokenizers import Tokenizer
 from report import replace_file
 from training.bundle_writer import write_draft
 from training.config import Config
-from training.evaluation.sampling import Prompt, defaults_of, sample_pieces
+from training.evaluation.sampling import defaults_of, new_piece, sample_pieces
 from training.network.model import MusicLSTM
 
 PREVIEWS: Final = "previews"
@@ -81,10 +81,7 @@ class Previews:
     def _write(self, epoch: int, model: MusicLSTM) -> Path:
         """Write the files of a preview; the path of the MIDI file."""
         meter = self._tokenizer.positions.meters[0]
-        bundle_config = self._config.bundle
-        ticks = min(_BARS * meter.bar_ticks, bundle_config.max_steps * self._tokenizer.step_ticks)
-        attributes = ScoreAttributes(meter=meter, tempo_bpm=bundle_config.tempo_bpm, program=bundle_config.program)
-        prompt = Prompt(ticks, self._tokenizer.positions.start(meter), attributes)
+        ticks = min(_BARS * meter.bar_ticks, self._config.bundle.max_steps * self._tokenizer.step_ticks)
         self._folder.mkdir(parents=True, exist_ok=True)
         with (
             torch.random.fork_rng(devices=[]),
@@ -97,6 +94,7 @@ class Previews:
                 config=self._config,
                 tokenizer=self._tokenizer,
             )
+            prompt = new_piece(draft, meter, ticks)
             seed, threads = self._config.training.seed, torch.get_num_threads()
             (sample,) = sample_pieces(draft, [prompt], [defaults_of(draft)], seed=seed, threads=threads)
         path = self._folder / f"epoch-{epoch:03}.mid"

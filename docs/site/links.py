@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and images that lie outside `docs/`."""
     pages = PAGES | {f"models/{card.parent.name}.md": _relative(card) for card in REPOSITORY.glob("models/*/README.md")}
     images = [_relative(image) for image in REPOSITORY.glob("models/**/*.png")]
-    samples = [_relative(sample) for sample in REPOSITORY.glob("models/**/*.mid")]
+    samples = [_relative(sample) for suffix in ("mid", "ogg") for sample in REPOSITORY.glob(f"models/**/*.{suffix}")]
     for site_path, source in [*pages.items(), *((path, path) for path in images + samples)]:
         files.append(File.generated(config, site_path, abs_src_path=str(REPOSITORY / source)))
     return files

@@ -36,7 +36,7 @@ def logit_scorer(
     # PyTorch is not needed, and not installed everywhere, to evaluate a bundle with a scoring graph.
     from training.evaluation.network_scoring import NetworkScorer
 
-    return NetworkScorer(bundle)
+    return NetworkScorer(bundle, threads=threads)
 
 
 class DecodeScorer:

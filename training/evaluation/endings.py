@@ -4,17 +4,17 @@
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
 from music.bundle import Bundle
-from music.score import Meter, Score, ScoreAttributes
+from music.score import Meter, Score
 from music.tokenizers import Tokenizer
 from training.endings import ending_check
 from training.evaluation.record import Endings
-from training.evaluation.sampling import Prompt, defaults_of, sample_pieces
+from training.evaluation.sampling import Sample, defaults_of, new_piece, sample_pieces
 
 LENGTHS: Final = (4, 8, 12, 16, 24)
 """Lengths in bars."""
@@ -49,14 +49,16 @@ def measure_endings(
     max_ticks = bundle.max_steps * tokenizer.step_ticks
     longest = max(meter.bar_ticks for meter in meters)
     lengths = [*(bars for bars in LENGTHS if bars * longest <= max_ticks), None]
+    by_length = [meters[index % len(meters)] for index in range(pieces)]
     prompts = [
-        _prompt(bundle, meters[index % len(meters)], bars, max_ticks) for bars in lengths for index in range(pieces)
+        new_piece(bundle, meter, None if bars is None else bars * meter.bar_ticks)
+        for bars in lengths
+        for meter in by_length
     ]
     samples = sample_pieces(
         bundle, prompts, [defaults_of(bundle)] * len(prompts), seed=seed, threads=threads, progress=progress
     )
-    closes = [not sample.cut_notes and check(sample.score) for sample in samples]
-    closed = np.array(closes).reshape(len(lengths), pieces).mean(axis=1).tolist()
+    closed = np.array([closes(sample, check) for sample in samples]).reshape(len(lengths), pieces).mean(axis=1).tolist()
     shorter = [
         sample.score.length_ticks < prompt.length_ticks
         for sample, prompt in zip(samples, prompts, strict=True)
@@ -72,6 +74,11 @@ def measure_endings(
     )
 
 
+def closes(sample: Sample, check: Callable[[Score], bool]) -> bool:
+    """Whether a generated piece closes: `check` says so, and its end cuts no note."""
+    return not sample.cut_notes and check(sample.score)
+
+
 def common_meters(tokenizer: Tokenizer, scores: Sequence[Score]) -> list[Meter]:
     """Up to `MAX_METERS` meters of the tokenizer that at least a tenth of the scores has, the most frequent first.
 
@@ -81,15 +88,3 @@ def common_meters(tokenizer: Tokenizer, scores: Sequence[Score]) -> list[Meter]:
     counts = Counter(score.meter for score in scores if score.meter in known)
     common = [meter for meter in known if counts[meter] >= _MIN_METER_SHARE * len(scores) and counts[meter]]
     return sorted(common, key=lambda meter: -counts[meter])[:MAX_METERS] or [known[0]]
-
-
-def _prompt(bundle: Bundle, meter: Meter, bars: int | None, max_ticks: int) -> Prompt:
-    defaults, tokenizer = bundle.defaults, bundle.tokenizer
-    attributes = ScoreAttributes(
-        meter=meter,
-        tempo_bpm=defaults.tempo_bpm,
-        program=defaults.program,
-        has_dynamics=tokenizer.has_dynamics(None),
-    )
-    length = max_ticks if bars is None else bars * meter.bar_ticks
-    return Prompt(length, tokenizer.positions.start(meter), attributes, is_open=bars is None)

@@ -25,7 +25,14 @@ class NetworkScorer:
 
     tokens_at_once: Final = TOKENS_AT_ONCE
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+        """Load the network.
+
+        Args:
+            bundle: with its configuration.
+            threads: CPU threads of one operation; 0 for PyTorch's own choice.
+        """
+        self._threads = threads
         self._network = network_from_bundle(bundle)
         self._tokenizer = bundle.tokenizer
 
@@ -45,12 +52,18 @@ class NetworkScorer:
             for piece, first, length, notes in zip(tokens, first_positions, lengths, traces, strict=True)
         ]
         inputs = Inputs(*(_padded(parts, longest) for parts in zip(*pieces, strict=True)))
-        state, parts = self._network.zero_state(len(tokens)), []
-        with torch.inference_mode():
-            for first in range(0, longest, _WINDOW):
-                window = Inputs(*(torch.from_numpy(array[first : first + _WINDOW]) for array in inputs))
-                logits, state = self._network(window, state)
-                parts.append(logits.numpy())
+        parts = []
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self._threads or threads)
+        try:
+            with torch.inference_mode():
+                state = self._network.zero_state(len(tokens))
+                for first in range(0, longest, _WINDOW):
+                    window = Inputs(*(torch.from_numpy(array[first : first + _WINDOW]) for array in inputs))
+                    logits, state = self._network(window, state)
+                    parts.append(logits.numpy())
+        finally:
+            torch.set_num_threads(threads)
         return [_row(parts, row, len(piece)) for row, piece in enumerate(tokens)]
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from music.bundle import Bundle
 from music.composition.plan import WritingPlan
 from music.remaining_length import UNKNOWN
-from music.score import Score, ScoreAttributes
+from music.score import Meter, Score, ScoreAttributes
 from music.tokenizers import Tokenizer
 from runtime.host_runner import HostRunner
 from runtime.sampling import SamplingParams
@@ -49,6 +49,25 @@ class Sample:
     score: Score
     cut_notes: int = 0
     """Notes that would sound beyond the length of the prompt."""
+
+
+def new_piece(bundle: Bundle, meter: Meter, length_ticks: int | None) -> Prompt:
+    """What the service makes of a request for a new piece that names only its meter and length.
+
+    Args:
+        bundle: gives tempo, program and dynamics.
+        meter: one of the tokenizer's.
+        length_ticks: the length; None if the model chooses it, at most the bundle's maximum.
+    """
+    tokenizer, defaults = bundle.tokenizer, bundle.defaults
+    attributes = ScoreAttributes(
+        meter=meter,
+        tempo_bpm=defaults.tempo_bpm,
+        program=defaults.program,
+        has_dynamics=tokenizer.has_dynamics(None),
+    )
+    length = bundle.max_steps * tokenizer.step_ticks if length_ticks is None else length_ticks
+    return Prompt(length, tokenizer.positions.start(meter), attributes, is_open=length_ticks is None)
 
 
 def prompts_like(pieces: Sequence[TokenizedPiece], count: int) -> list[Prompt]:

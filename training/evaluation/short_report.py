@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from music.bundle import Bundle
-from music.score import Score, ScoreAttributes
+from music.score import Score
 from training.corpus.store import Corpus, Split
 from training.endings import ending_check
+from training.evaluation.endings import closes
 from training.evaluation.memorisation import SuffixAutomaton, texture
 from training.evaluation.pieces import tokenize_split
-from training.evaluation.sampling import Prompt, defaults_of, sample_pieces
+from training.evaluation.sampling import defaults_of, new_piece, sample_pieces
 
 PIECES: Final = 24
 """Number of pieces that are generated."""
@@ -92,9 +93,7 @@ def short_report(
     meter = tokenizer.positions.meters[0]
     longest = bundle.max_steps * tokenizer.step_ticks // meter.bar_ticks * meter.bar_ticks
     ticks = min(BARS * meter.bar_ticks, longest or bundle.max_steps * tokenizer.step_ticks)
-    defaults = bundle.defaults
-    attributes = ScoreAttributes(meter=meter, tempo_bpm=defaults.tempo_bpm, program=defaults.program)
-    prompt = Prompt(ticks, tokenizer.positions.start(meter), attributes)
+    prompt = new_piece(bundle, meter, ticks)
     samples = sample_pieces(bundle, [prompt] * pieces, [defaults_of(bundle)] * pieces, seed=seed, threads=threads)
     generated = [sample.score for sample in samples]
     held_out = [piece.score for piece in tokenize_split(corpus, split, tokenizer)]
@@ -110,7 +109,7 @@ def short_report(
         copied=copied(generated),
         held_out_copied=copied([score.truncated(ticks) for score in held_out]),
         searched=searched,
-        closed=None if check is None else tuple(map(check, generated)),
+        closed=None if check is None else tuple(closes(sample, check) for sample in samples),
         held_out_closed=() if check is None else tuple(map(check, held_out)),
     )
 

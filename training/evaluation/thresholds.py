@@ -86,8 +86,13 @@ class Thresholds(BaseModel):
         nats, failures = likelihood.nats_per_note_step, []
         if _above(nats, self.max_nats_per_note_step):
             failures.append(f"{nats:.4f} nats per note-step; the maximum is {self.max_nats_per_note_step:g}")
-        if self.max_nats_per_note is not None and not (likelihood.nats_per_note or 0.0) <= self.max_nats_per_note:
-            failures.append(f"{likelihood.nats_per_note:.3f} nats per note; the maximum is {self.max_nats_per_note:g}")
+        if self.max_nats_per_note is not None:
+            if likelihood.nats_per_note is None:
+                failures.append(f"max_nats_per_note: {_NOT_MEASURED}")
+            elif _above(likelihood.nats_per_note, self.max_nats_per_note):
+                failures.append(
+                    f"{likelihood.nats_per_note:.3f} nats per note; the maximum is {self.max_nats_per_note:g}"
+                )
         if self.max_share_of_ngram_nats is not None:
             for row in evaluation.baselines:
                 if row.nats_per_note_step is not None and nats > self.max_share_of_ngram_nats * row.nats_per_note_step:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from music.remaining_length import UNKNOWN
 from music.score import Meter, Note, Score
 from tests.unit.training.test_model_card import SAMPLES
 from training.__main__ import main
+from training.config import parse_config
 from training.corpus.store import CompactScore, Corpus, Piece
 from training.errors import ConfigurationError, StartingPointError
 from training.export import export_run
@@ -135,6 +137,17 @@ def test_the_schedule_is_one_for_small_corpora_and_the_rest_is_the_models(
     assert "tuned on 5 pieces (made up for tests)" in config.bundle.description
     assert any(start.weights.digest[:12] in reason for reason in reasons)
     assert choose_tuning(start, Corpus.load(small_corpus)) == choose_tuning(start, Corpus.load(small_corpus))
+
+
+def test_a_tuned_model_is_tuned_again_at_the_same_rate(small_bundle: Path, small_corpus: Path) -> None:
+    start = load_starting_point(small_bundle)
+    tables, _ = choose_tuning(start, Corpus.load(small_corpus))
+    again = replace(
+        start, config=parse_config(tables, "tuned"), entry={"name": "tuned", "tuned_from": {"name": "small"}}
+    )
+    second, reasons = choose_tuning(again, Corpus.load(small_corpus))
+    assert second["training"]["learning_rate"] == tables["training"]["learning_rate"] > 0
+    assert any("that of the tuning before" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize("key", ["network.hidden", "network.dropout_output", "tokenizer.name"])

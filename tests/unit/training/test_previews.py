@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from music.midi import read_midi
+from music.score import TICKS_PER_QUARTER
 from music.tokenizers import tokenizer_class
 from training import previews as previews_module
 from training.config import Config, load_config
@@ -42,7 +43,7 @@ def test_previews_are_written_and_change_nothing_in_the_training(
     ]  # fmt: skip
     score = read_midi((folder / "epoch-002.mid").read_bytes())
     assert score.notes
-    assert score.length_ticks <= 8 * 4 * 960
+    assert score.length_ticks <= 8 * 4 * TICKS_PER_QUARTER
     assert (folder / "epoch-001.png").read_bytes().startswith(b"\x89PNG")
     assert f"preview after epoch 2: {folder / 'epoch-002.mid'}" in lines
     assert not (tmp_path / "plain" / PREVIEWS).exists()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_a_copy_is_found(small_bundle: Path, small_corpus: Path, monkeypatch: py
     onsets = [len({note.onset for note in score.notes}) for score in copies]
     assert list(copied.copied) == onsets
     assert copied.held_out_copied == honest.held_out_copied
+
+    # A piece whose end cuts a note does not close.
+    monkeypatch.setattr(short_report_module, "ending_check", lambda _: lambda _: True)
+    assert short_report(bundle, corpus, Split.TEST, pieces=3).closed == (True,) * 3
+    cut = [replace(sample, cut_notes=1) for sample in samples]
+    monkeypatch.setattr(short_report_module, "sample_pieces", lambda *_, **__: cut)
+    assert short_report(bundle, corpus, Split.TEST, pieces=3).closed == (False,) * 3
 
     # Of a large corpus some pieces are searched.
     monkeypatch.setattr(short_report_module, "_MAX_TRAINING_NOTES", corpus.notes(Split.TRAIN) // 2)

@@ -65,6 +65,7 @@ def first_ngram(**changes: Any) -> Callable[[EvaluationRecord], EvaluationRecord
         (nested("likelihood", onset_accuracy=0.49), "onset accuracy 0.490; the minimum is 0.5"),
         (first_ngram(onset_accuracy=0.45), "onset accuracy 0.600; the minimum is 1.5 times that of the 8-gram"),
         (nested("likelihood", nats_per_note=2.1), "2.100 nats per note; the maximum is 2"),
+        (nested("likelihood", nats_per_note=None), "max_nats_per_note: there is a threshold, but it was not measured"),
         (nested("likelihood", pitch_accuracy=0.6), "accuracy of which note begins 0.600"),
         (nested("two_sample", generated=(0.9, 0.85, 0.86)), "two-sample test: 87.0% of held-out and generated"),
         (lambda base: base.model_copy(update={"two_sample": None}), "max_two_sample_accuracy: there is a threshold"),
