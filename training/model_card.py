@@ -56,10 +56,9 @@ class SampleRequest(_Entry):
 
     def command(self, model: str, output: str) -> str:
         """The command that writes the same bytes to the file `output`, in a checkout."""
-        options = f"--model {model} --bars {self.bars}"
-        options += f" --meter {self.meter}" if self.meter else ""
-        options += f" --tempo {self.tempo_bpm:g}" if self.tempo_bpm else ""
-        return f".venv/bin/fantasia generate {options} --seed {self.seed} -o {output}"
+        more = f" --meter {self.meter}" if self.meter else ""
+        more += f" --tempo {self.tempo_bpm:g}" if self.tempo_bpm else ""
+        return f".venv/bin/fantasia generate --model {model} --bars {self.bars}{more} --seed {self.seed} -o {output}"
 
 
 class CardText(_Entry):
@@ -161,6 +160,7 @@ def render_card(
         evaluation=evaluation,
         **({} if evaluation is None else _evaluation_values(evaluation)),
         first_seeds=[sample.request.seed for sample in samples] == list(range(1, len(samples) + 1)),
+        unit="tokens" if bundle.tokenizer.name == "events" else "voices × steps",
         precision=choose_precision(bundle, "auto", cpu=True),
         samples=samples,
         sound=SOUND_SUFFIX if text.sound else None,

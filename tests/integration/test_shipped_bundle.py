@@ -103,5 +103,5 @@ def test_without_a_length_the_piece_ends(server: tuple[str, int]) -> None:
     assert piece.token_count <= 4 * 4096 + 1
 
 
-def test_it_needs_less_than_400_megabytes(server: tuple[str, int]) -> None:
-    assert psutil.Process(server[1]).memory_info().rss < 400e6
+def test_it_needs_less_than_550_megabytes(server: tuple[str, int]) -> None:
+    assert psutil.Process(server[1]).memory_info().rss < 550e6

@@ -775,7 +775,10 @@ class Sampling(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     TOP_P_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
-    """Divides the logits. 0.01 to 10; 1 samples the distribution as trained."""
+    """Divides the logits. 0.01 to 10; 1 samples the distribution as trained.
+    A model may sharpen the last bar of a piece whose length is known: the
+    shipped chorales and piano models divide the logits there by half of it.
+    """
     top_k: _builtins.int
     """Sample from the k most likely tokens only. 1 to 1024, or 0 for no limit;
     1 always takes the most likely token.

@@ -33,7 +33,7 @@ def test_the_shipped_models_survive_a_workload(workload: str, calls: int, result
     assert record.total == calls
     assert [(span.first, span.end) for span in record.cases] == [(0, calls)]
     assert [(each.calls, each.probes, each.is_checked) for each in record.sittings] == [(calls, 20, True)]
-    assert {model.name for model in record.sittings[0].models} == {"chorales", "folk"}
+    assert {model.name for model in record.sittings[0].models} == {"chorales", "folk", "piano"}
     assert record.checked > 0
     assert f"{calls} of {calls} calls, 0 faults" in result.stderr
 
