@@ -57,6 +57,33 @@ def _pitch_problems(frame: Frame, written: list[Sound]) -> list[str]:
     return []
 
 
+def _has_bass(frame: Frame, note: Sound, bass: int, place: tuple[int, int], written: list[Sound]) -> bool:
+    """Whether a note under a chord with a bass may stand there.
+
+    The lowest of several voices has the bass. Where it can have several notes at a time, the others are not below the
+    lowest bass note that has begun.
+
+    Args:
+        frame: of the request.
+        note: written under the chord.
+        bass: pitch class.
+        place: first tick of the chord, and the tick after its last one.
+        written: all notes.
+    """
+    last = frame.model.voices - 1
+    if last == 0 or note.voice != last or note.pitch % 12 == bass:
+        return True
+    return frame.model.message.tokenizer == "events" and any(
+        other.voice == last
+        and other.pitch % 12 == bass
+        and other.pitch < note.pitch
+        and other.onset <= note.onset
+        and other.onset < place[1]
+        and place[0] < other.end
+        for other in written
+    )
+
+
 def _chord_problems(frame: Frame, written: list[Sound], length: int) -> list[str]:
     progression, bars = frame.request.constraints.chords, frame.bars
     if not progression.chords:
@@ -78,10 +105,10 @@ def _chord_problems(frame: Frame, written: list[Sound], length: int) -> list[str
         inner = place if place % step == 0 else place + step, end if end % step == 0 else end - step
         for note in written:
             if note.onset < inner[1] and inner[0] < note.end:
-                is_bass = parsed is not None and parsed.bass is not None and frame.model.voices > 1
                 if note.pitch % 12 not in tones:
                     return [f"a written note is no tone of chord {index}: {note}"]
-                if is_bass and note.voice == frame.model.voices - 1 and parsed and note.pitch % 12 != parsed.bass:
+                bass = None if parsed is None else parsed.bass
+                if bass is not None and not _has_bass(frame, note, bass, inner, written):
                     return [f"a written note is not the bass of chord {index}: {note}"]
         place, index = end, index + 1
     return []

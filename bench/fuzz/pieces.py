@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection
+from math import lcm
 from typing import Final
 
 from bench.fuzz.facts import TICKS_PER_QUARTER, ModelFacts
@@ -61,7 +62,8 @@ def _note_list(rng: random.Random, model: ModelFacts, choices: list[list[int]]) 
         numerator, denominator = rng.choice((*model.meters, (4, 4), (5, 4)))
         notes.meter.numerator, notes.meter.denominator = numerator, denominator
     if rng.random() < 0.15:
-        notes.pickup_ticks = round(step * rng.randint(1, 3))
+        unit = lcm(model.step_ticks, TICKS_PER_QUARTER // 8)  # of the grid, and a 32nd
+        notes.pickup_ticks = round(unit * resolution / TICKS_PER_QUARTER * rng.randint(1, 3))
     if rng.random() < 0.3:
         notes.tempo_bpm = rng.uniform(40, 200)
     for voice, pitches in enumerate(choices):
