@@ -91,7 +91,7 @@ def _chord_problems(frame: Frame, written: list[Sound], length: int) -> list[str
     place = bars.start(1)
     if progression.HasField("first_bar"):
         place = bars.start(progression.first_bar)
-    elif 0 < frame.given_length < length:
+    elif 0 < frame.given_length < length or (frame.given_length and frame.request.HasField("open")):
         place = bars.line_from(frame.given_length)
     units = bars.units(place, beats=progression.unit == pb.CHORD_UNIT_BEAT)
     place = next(units)

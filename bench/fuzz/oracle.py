@@ -13,10 +13,13 @@ from bench.fuzz.frame import Frame
 from bench.fuzz.given import Given, Sound
 from bench.fuzz.midi_check import midi_problems
 from fantasia.v1 import generation_pb2 as pb
+from music.midi import read_midi
 
 MAX_TOKEN_BYTES: Final = 16 << 10
 _ROUNDING: Final = 1e-6  # of a step, as for the limits of seconds
 _TOLERANCE: Final = 1e-6  # of sums of nats
+_VELOCITY: Final = 80
+"""Of written notes without dynamics."""
 _MIDI_EVERY: Final = 4  # mido takes longer than all other checks together
 
 
@@ -197,7 +200,7 @@ def _split(frame: Frame, notes: list[Sound]) -> tuple[list[Sound], list[str]]:
             problems.append(f"a written note is off the grid: {note}")
         elif not frame.is_written(note.onset, note.voice):
             problems.append(f"a note is written outside the regions: {note}")
-        elif not velocities and note.velocity != 80:
+        elif not velocities and note.velocity != _VELOCITY:
             problems.append(f"a written note has another velocity: {note}")
         if problems:
             break
@@ -209,8 +212,16 @@ def _writes_dynamics(frame: Frame) -> bool:
     if frame.model.message.capabilities.dynamics:
         return True
     learns_dynamics = frame.model.message.tokenizer == "events"
-    differ = frame.given is not None and len({note.velocity for note in frame.given.notes}) > 1
-    return learns_dynamics and (differ or bool(frame.request.resume_token))
+    return learns_dynamics and (_velocities_differ(frame.request.given) or bool(frame.request.resume_token))
+
+
+def _velocities_differ(given: pb.GivenPiece) -> bool:
+    """Whether not all notes of a given piece have one velocity, those included that `voices` leaves out."""
+    if given.WhichOneof("piece") == "notes":
+        velocities = {note.velocity or _VELOCITY for note in given.notes.notes}
+    else:
+        velocities = {note.velocity for note in read_midi(given.midi).notes} if given.midi else set()
+    return len(velocities) > 1
 
 
 def evaluation_problems(request: pb.EvaluateRequest, response: pb.EvaluateResponse, model: ModelFacts) -> list[str]:
