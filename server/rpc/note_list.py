@@ -48,7 +48,8 @@ def read_notes(
         tempo_bpm = message.tempo_bpm
         valid.append(validator.in_range(f"{field}.tempo_bpm", tempo_bpm, MIN_TEMPO_BPM, MAX_TEMPO_BPM))
     pickup = _rescaled(message.pickup_ticks, resolution) if is_known else 0
-    if not 0 <= pickup < (meter or Meter()).bar_ticks or pickup % PICKUP_UNIT_TICKS:
+    # A negative number may round to 0.
+    if message.pickup_ticks < 0 or pickup >= (meter or Meter()).bar_ticks or pickup % PICKUP_UNIT_TICKS:
         allowed = "a whole number of 32nds, less than a bar"
         valid.append(validator.add_violation(f"{field}.pickup_ticks", allowed, message.pickup_ticks))
     if not all(valid):

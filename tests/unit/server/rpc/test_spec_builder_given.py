@@ -274,6 +274,12 @@ def test_rewriting_is_done_by_particles_and_continuing_by_one_sequence(bundle: B
             },
         ),
         (
+            pb.GenerateRequest(
+                given=pb.GivenPiece(notes=pb.NoteList(notes=[a_note(0)], ticks_per_quarter=1000, pickup_ticks=-1))
+            ),
+            {"given.notes.pickup_ticks": "must be a whole number of 32nds, less than a bar, not -1"},
+        ),
+        (
             pb.GenerateRequest(given=pb.GivenPiece(notes=pb.NoteList(notes=[a_note(0)], length_ticks=479))),
             {"given.notes.length_ticks": "must be 480 to 7864320, not 479"},
         ),
