@@ -199,17 +199,3 @@ def test_velocities_are_the_models_where_it_follows_a_given_piece_with_dynamics(
     loud = [note._replace(velocity=101) for note in BASS]
     problems = answer_problems(request, answer([*soprano, *loud]), replace(duet, message=message))
     assert any("another velocity" in problem for problem in problems) is found, problems
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "lowest", "found"), [("events", 40, False), ("events", 52, True), ("grid", 40, True)]
-)
-def test_a_hand_has_its_other_notes_above_the_bass(tokenizer: str, lowest: int, found: bool, duet: ModelFacts) -> None:
-    message = pb.Model()
-    message.CopyFrom(duet.message)
-    message.tokenizer = tokenizer
-    request = harmonising()
-    request.constraints.chords.chords.add(symbol="C/E", length=4)
-    left = [note._replace(pitch=lowest) if index == 0 else note for index, note in enumerate(BASS)]
-    problems = answer_problems(request, answer([*SOPRANO, *left]), replace(duet, message=message))
-    assert any("is not the bass" in problem for problem in problems) is found, problems
