@@ -54,20 +54,29 @@ class ConfigChoice:
     """One line for each choice."""
 
 
+def sample_scores(corpus: Corpus) -> list[Score]:
+    """Some training pieces, evenly chosen, without those that have no notes."""
+    return [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES) if piece.score.notes]
+
+
+def estimate_tokens(corpus: Corpus, sample: Sequence[Score], tokenizer: Tokenizer) -> int:
+    """The number of tokens of all training pieces. Only the sample is encoded."""
+    share = sum(len(score.notes) for score in sample) / corpus.notes(Split.TRAIN)
+    return round(sum(len(tokenizer.encode(score).tokens) for score in sample) / share)
+
+
 def choose_config(corpus: Corpus, *, device: str) -> ConfigChoice:
     """Choose a configuration for the training pieces of a corpus. The choice is deterministic.
 
     Raises:
         CorpusError: the training pieces have no notes.
     """
-    sample = [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES) if piece.score.notes]
+    sample = sample_scores(corpus)
     if not sample:
         raise CorpusError("the training pieces have no notes, so no configuration can be chosen")
     pieces = corpus.count(Split.TRAIN)
     tokenizer_table, tokenizer, reason = _choose_tokenizer(sample)
-    # Only the sample is encoded here; the number of all tokens is estimated from it.
-    share = sum(len(score.notes) for score in sample) / corpus.notes(Split.TRAIN)
-    tokens = round(sum(len(tokenizer.encode(score).tokens) for score in sample) / share)
+    tokens = estimate_tokens(corpus, sample, tokenizer)
     network, training, reasons = choose_sizes(tokens, pieces, device)
     return ConfigChoice(
         {

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from music.bundle import Bundle, load_bundle
 from music.manifest import OLDEST_VERSION
 from music.tokenizers import Tokenizer
-from runtime.scorer import Scorer
 from training.bundle_targets import check_target
 from training.bundle_writer import check_agreement, write_bundle
 from training.calibration import best_logit_scale, scale_logits
 from training.config import Config
 from training.corpus.store import Corpus, Split
-from training.evaluation.decode_scoring import DecodeScorer
+from training.evaluation.decode_scoring import graph_scorer
 from training.evaluation.likelihood import MeterMode, evaluate_split
 from training.graphs.from_bundle import bundle_config, network_from_bundle, weights_from_bundle
 from training.loop.checkpoint import load_run_weights
@@ -86,9 +85,7 @@ def export_bundle(path: Path, target: Path, *, name: str, corpus_path: Path) -> 
     model = network_from_bundle(bundle)
     corpus = Corpus.load(corpus_path)
     check, _ = encode_split(corpus, bundle.tokenizer, Split.VALID)
-    # The decode graphs of an older format have other inputs; all graphs share their weights.
-    has_score, threads = bundle.manifest.graphs.score is not None, usable_threads()
-    scorer = Scorer(bundle, threads=threads) if has_score else DecodeScorer(bundle, "float32", threads=threads)
+    scorer = graph_scorer(bundle, threads=usable_threads())
     check_agreement(model, bundle.tokenizer, [scorer], check[:_CHECKED_PIECES])
     provenance = {**bundle.manifest.provenance, "corpus": _describe(corpus), "exported_from": bundle.digest}
     config = bundle_config(bundle)

@@ -18,12 +18,12 @@ from music.bundle import load_bundle
 from music.errors import plain_text
 from music.manifest import MANIFEST, OLDEST_VERSION
 from music.tokenizers import Tokenizer
-from runtime.scorer import Scorer
+from training.auto_config import estimate_tokens, sample_scores
 from training.bundle_writer import check_agreement
 from training.config import Config, parse_config
 from training.corpus.store import Corpus, Split, read_metadata
 from training.errors import ConfigurationError, CorpusError, StartingPointError
-from training.evaluation.decode_scoring import DecodeScorer
+from training.evaluation.decode_scoring import graph_scorer
 from training.graphs.from_bundle import bundle_config, network_from_bundle
 from training.loop.checkpoint import load_run_weights
 from training.loop.learner import StartingWeights
@@ -34,7 +34,6 @@ from training.run import DIGEST, RUN_FILE, Run, StartingPoint
 
 _FIXED_TABLES: Final = ("network", "tokenizer")
 _DESCRIPTION_CHARACTERS: Final = 500
-_SAMPLED_PIECES: Final = 64
 _RATE_SHARE: Final = 0.05
 """Highest learning rate, as a share of the model's own."""
 _EPOCHS: Final = 16
@@ -71,9 +70,7 @@ def _from_bundle(path: Path) -> StartingPoint:
         network = network_from_bundle(bundle)
     except (LookupError, ValueError, RuntimeError) as error:  # an array is missing or has another shape
         raise StartingPointError(f"--from {path}: its graphs lack weights of its network: {error}") from error
-    scored = bundle.manifest.graphs.score is not None  # the decode graphs of an older format have other inputs
-    scorer = Scorer(bundle, threads=1) if scored else DecodeScorer(bundle, "float32", threads=1)
-    check_agreement(network, bundle.tokenizer, [scorer], [_example(bundle.tokenizer)])
+    check_agreement(network, bundle.tokenizer, [graph_scorer(bundle, threads=1)], [_example(bundle.tokenizer)])
     provenance = bundle.manifest.provenance
     entry = {
         "name": bundle.name,
@@ -190,12 +187,11 @@ def choose_tuning(start: StartingPoint, corpus: Corpus) -> tuple[dict[str, Any],
     Raises:
         CorpusError: the training pieces have no notes.
     """
-    sample = [piece.score for piece in corpus.sample(Split.TRAIN, _SAMPLED_PIECES) if piece.score.notes]
+    sample = sample_scores(corpus)
     if not sample:
         raise CorpusError("the training pieces have no notes, so no model can be tuned on them")
     pieces = corpus.count(Split.TRAIN)
-    share = sum(len(score.notes) for score in sample) / corpus.notes(Split.TRAIN)
-    tokens = round(sum(len(start.tokenizer.encode(score).tokens) for score in sample) / share)
+    tokens = estimate_tokens(corpus, sample, start.tokenizer)
     own = start.config.training
     # A tuned model is tuned again at the rate that it was tuned at.
     is_tuned = TUNED_FROM in start.entry

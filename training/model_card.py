@@ -26,6 +26,8 @@ from training.evaluation.tables import FORM_LABELS
 CARD: Final = "README.md"
 SAMPLES: Final = "samples"
 SOUND_SUFFIX: Final = ".ogg"
+SAMPLE_SUFFIXES: Final = (".mid", ".png", SOUND_SUFFIX)
+"""Of the files in the folder of samples."""
 TUNED_FROM: Final = "tuned_from"
 """Key of a bundle's provenance: the model that it was tuned from, as `training.run.StartingPoint.entry`."""
 MARK: Final = "<!-- Written by `python -m training card`. -->"
@@ -95,7 +97,7 @@ def card_files(bundle: Path) -> set[str]:
             found = {CARD} if file.readline().rstrip() == MARK else set()
     except (OSError, UnicodeDecodeError):
         return set()
-    if found and samples.is_dir() and all(path.suffix in (".mid", ".png", SOUND_SUFFIX) for path in samples.iterdir()):
+    if found and samples.is_dir() and all(path.suffix in SAMPLE_SUFFIXES for path in samples.iterdir()):
         found.add(SAMPLES)
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from training.errors import CardError
-from training.model_card import SAMPLES, SOUND_SUFFIX, CardSample, CardText
+from training.model_card import SAMPLE_SUFFIXES, SAMPLES, SOUND_SUFFIX, CardSample, CardText
 
 if TYPE_CHECKING:
     from fantasia_client import Piece
@@ -37,10 +37,10 @@ def write_samples(bundle: Path, text: CardText) -> list[CardSample]:
     save_sound = _sound_writer() if text.sound else None
     folder = bundle / SAMPLES
     folder.mkdir(exist_ok=True)
-    suffixes = [".mid", ".png", *([SOUND_SUFFIX] if text.sound else [])]
+    suffixes = [suffix for suffix in SAMPLE_SUFFIXES if text.sound or suffix != SOUND_SUFFIX]
     names = {f"{number}{suffix}" for number in range(1, len(text.samples) + 1) for suffix in suffixes}
     for path in folder.iterdir():
-        if path.suffix in (".mid", ".png", SOUND_SUFFIX) and path.name not in names:
+        if path.suffix in SAMPLE_SUFFIXES and path.name not in names:
             path.unlink()  # of an earlier card
     samples = []
     with _running_server(bundle) as address, Client(address, wait_for_ready=True) as client:

@@ -33,6 +33,8 @@ class Given:
     bars: Bars
     tempo_bpm: float | None
     """None if it has none, or more than one."""
+    has_dynamics: bool
+    """Whether not all notes have one velocity, those included that `GivenPiece.voices` leaves out."""
 
     @classmethod
     def of(cls, message: pb.GivenPiece) -> Self:
@@ -61,4 +63,5 @@ class Given:
             changes = ()
         places = list(message.voices) or range(1 + max(note.voice for note in notes))
         placed = tuple(note._replace(voice=places[note.voice]) for note in notes if note.voice < len(places))
-        return cls(placed, length, Bars(meter, pickup, changes), tempo)
+        has_dynamics = len({note.velocity for note in notes}) > 1
+        return cls(placed, length, Bars(meter, pickup, changes), tempo, has_dynamics)

@@ -13,7 +13,6 @@ from bench.fuzz.frame import Frame
 from bench.fuzz.given import Given, Sound
 from bench.fuzz.midi_check import midi_problems
 from fantasia.v1 import generation_pb2 as pb
-from music.midi import read_midi
 
 MAX_TOKEN_BYTES: Final = 16 << 10
 _ROUNDING: Final = 1e-6  # of a step, as for the limits of seconds
@@ -212,16 +211,8 @@ def _writes_dynamics(frame: Frame) -> bool:
     if frame.model.message.capabilities.dynamics:
         return True
     learns_dynamics = frame.model.message.tokenizer == "events"
-    return learns_dynamics and (_velocities_differ(frame.request.given) or bool(frame.request.resume_token))
-
-
-def _velocities_differ(given: pb.GivenPiece) -> bool:
-    """Whether not all notes of a given piece have one velocity, those included that `voices` leaves out."""
-    if given.WhichOneof("piece") == "notes":
-        velocities = {note.velocity or _VELOCITY for note in given.notes.notes}
-    else:
-        velocities = {note.velocity for note in read_midi(given.midi).notes} if given.midi else set()
-    return len(velocities) > 1
+    follows = frame.given is not None and frame.given.has_dynamics
+    return learns_dynamics and (follows or bool(frame.request.resume_token))
 
 
 def evaluation_problems(request: pb.EvaluateRequest, response: pb.EvaluateResponse, model: ModelFacts) -> list[str]:

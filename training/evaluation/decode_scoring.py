@@ -29,14 +29,22 @@ def logit_scorer(
     """A scorer of logits: of the decode graphs for a precision, else the fastest one in float32."""
     if precision is not None:
         return DecodeScorer(bundle, precision, threads=threads)
-    if bundle.manifest.graphs.score is not None:
-        return Scorer(bundle, threads=threads)
-    if "config" not in bundle.manifest.provenance:
-        return DecodeScorer(bundle, "float32", threads=threads)
+    if bundle.manifest.graphs.score is not None or "config" not in bundle.manifest.provenance:
+        return graph_scorer(bundle, threads=threads)
     # PyTorch is not needed, and not installed everywhere, to evaluate a bundle with a scoring graph.
     from training.evaluation.network_scoring import NetworkScorer
 
     return NetworkScorer(bundle, threads=threads)
+
+
+def graph_scorer(bundle: Bundle, *, threads: int = 0) -> "Scorer | DecodeScorer":
+    """A scorer with a graph of the bundle in float32: the scoring graph, or the decode graphs if it has none.
+
+    All graphs share the weights. The decode graphs of an older format have other inputs, so they are the second choice.
+    """
+    if bundle.manifest.graphs.score is not None:
+        return Scorer(bundle, threads=threads)
+    return DecodeScorer(bundle, "float32", threads=threads)
 
 
 class DecodeScorer:

@@ -178,7 +178,7 @@ class TBPTTDataset:
     def iterate(self, rows: slice) -> Iterator[Window]:
         """The windows in order, with some of the rows only."""
         columns = [chain(self._row_windows(row), repeat(None)) for row in self._rows[rows]]
-        shapes = self._inputs(0).map(lambda part: (part.shape[1:], part.dtype))
+        shapes = self._inputs(0, self._piece(0)).map(lambda part: (part.shape[1:], part.dtype))
         for _ in range(self.windows):
             inputs = Inputs(*(np.zeros((self._window, len(columns), *shape), dtype) for shape, dtype in shapes))
             targets = np.full((self._window, len(columns)), PADDING, np.int64)
@@ -194,16 +194,16 @@ class TBPTTDataset:
 
     def _row_windows(self, row: Sequence[int]) -> Iterator["_RowWindow"]:
         for index in row:
-            inputs, tokens = self._inputs(index), self._tokens(index)
-            for first in range(0, len(tokens), self._window):
+            piece = self._piece(index)
+            inputs = self._inputs(index, piece)
+            for first in range(0, len(piece.tokens), self._window):
                 part = slice(first, first + self._window)
-                yield _RowWindow(Inputs(*(array[part] for array in inputs)), tokens[part], first == 0)
+                yield _RowWindow(Inputs(*(array[part] for array in inputs)), piece.tokens[part], first == 0)
 
-    def _tokens(self, index: int) -> NDArray[np.int32]:
-        return self._tokenizer.transposed(self._pieces[index].tokens, self._shifts[index])
+    def _piece(self, index: int) -> EncodedPiece:
+        return self._pieces[index].transposed(self._shifts[index], self._tokenizer)
 
-    def _inputs(self, index: int) -> Inputs[NDArray[Any]]:
-        piece = self._pieces[index].transposed(self._shifts[index], self._tokenizer)
+    def _inputs(self, index: int, piece: EncodedPiece) -> Inputs[NDArray[Any]]:
         return model_inputs(
             piece.tokens,
             self._starts[index],
