@@ -47,8 +47,8 @@ def running_server(
         "slots": slots,
         "queue-limit": queue_limit,
         # All load uses one connection, and the queue is what is measured.
-        "max-pieces-per-connection": slots + queue_limit,
-        "max-tokens-per-connection": 1 << 40,
+        "max-pieces-per-caller": slots + queue_limit,
+        "max-tokens-per-caller": 1 << 40,
         "max-streams-per-connection": 65535,
         "provider": provider,
         "threads": threads,

@@ -12,13 +12,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from runtime.threads import read_cpu_budget
+from server.access.access import Access
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
 from server.loading import load_models
-from server.metrics import Metrics, MetricsEndpoint
+from server.metrics import AccessMetrics, Metrics, MetricsEndpoint
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
-from server.rpc.quota import ConnectionQuota
+from server.rpc.quota import CallerQuota
 from server.rpc.request_limits import RequestLimits
 from server.rpc.resume_token import ResumeTokens
 from server.rpc.server import RpcServer
@@ -64,12 +65,20 @@ class App:
         self._load = load
         self._metrics = Metrics(METHODS)
         self._stack = AsyncExitStack()
-        self.quota = ConnectionQuota(settings.max_pieces_per_connection, settings.max_tokens_per_connection)
-        """Pieces that connections have in flight."""
+        self._access_metrics = AccessMetrics(self._metrics)
+        self.quota = CallerQuota(
+            settings.max_pieces_per_caller,
+            settings.max_tokens_per_caller,
+            settings.tokens_per_minute_per_caller,
+            self._access_metrics,
+        )
+        """Pieces that callers have in flight."""
         self._catalogue: Catalogue
         self._rpc: RpcServer
         self.address = ""
         """Its address as clients write it, with the bound port; empty until it listens."""
+        self.health_address = ""
+        """Address of the second port for health; empty until it listens, and without such a port."""
         self.metrics_port = 0
         """The bound port of the metrics; 0 until it listens."""
 
@@ -92,6 +101,7 @@ class App:
                 "fields": {
                     "address": self.address,
                     "metrics_port": self.metrics_port,
+                    **({"health_address": self.health_address} if self.health_address else {}),
                     "models": ",".join(self._catalogue.names),
                     "provider": ",".join(sorted({model.engine.provider for model in self._catalogue})),
                     "precision": ",".join(sorted({model.engine.precision for model in self._catalogue})),
@@ -119,6 +129,8 @@ class App:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Acquire resources in the order of their dependencies; the stack releases them."""
         settings = self._settings
+        access = Access(settings, self._access_metrics)
+        access.warn()
         endpoint = MetricsEndpoint(self._metrics.registry, settings.host, settings.metrics_port)
         stack.push_async_callback(asyncio.to_thread, endpoint.close)
         self.metrics_port = endpoint.port
@@ -132,8 +144,17 @@ class App:
             host=settings.host,
             port=settings.port,
             max_request_bytes=settings.max_request_bytes,
-            limits=ConnectionLimits(connections=settings.max_connections, streams=settings.max_streams_per_connection),
+            limits=ConnectionLimits(
+                connections=settings.max_connections,
+                streams=settings.max_streams_per_connection,
+                metadata_bytes=settings.max_metadata_bytes,
+                idle_seconds=settings.max_connection_idle_seconds,
+                age_seconds=settings.max_connection_age_seconds,
+            ),
             keepalive=self._keepalive,
+            access=access,
+            health_host=settings.health_host,
+            health_port=settings.health_port,
             quota=self.quota,
             request_limits=RequestLimits(
                 given_bytes=settings.max_given_bytes,
@@ -148,10 +169,12 @@ class App:
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()
-        self.address = self._rpc.address
+        self.address, self.health_address = self._rpc.address, self._rpc.health_address
         for model in models:
             await asyncio.to_thread(model.engine.warm_up)
             model.engine.start()
+        watching = asyncio.create_task(access.watch())
+        stack.callback(watching.cancel)
         self._on_ready()
         await self._rpc.start_serving()
 

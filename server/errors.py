@@ -11,7 +11,10 @@ FantasiaError
 ├── DeadlineTooShortError  a piece cannot be complete within the caller's deadline
 ├── CandidateFailedError   the candidate that was asked for found no token that satisfies the constraints
 ├── WorkLimitError         too many requests of a kind wait; has a retry delay
-├── ConnectionLimitError   a connection has too much in flight; has a retry delay
+├── UnauthenticatedError   a call has no token that the server knows
+├── PermissionDeniedError  a caller may not use a service
+├── RateLimitError         a caller has used too much in the last minute; has a retry delay
+├── InFlightLimitError     a caller has too much in flight; has a retry delay
 ├── WrongLengthError       a piece does not have the requested length: a fault of its bundle
 ├── TooManyStreamsError    a connection or the server has too many streaming calls; has a retry delay
 └── NotServingError        the server is starting; has a retry delay
@@ -162,21 +165,62 @@ class WorkLimitError(FantasiaError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class ConnectionLimitError(FantasiaError):
-    """A connection has too much in flight.
+class UnauthenticatedError(FantasiaError):
+    """A call has no token, and no client certificate, that the server knows. The message is a whole sentence."""
+
+
+class PermissionDeniedError(FantasiaError):
+    """A caller may not use a service.
 
     Args:
+        caller: its name.
+        service: what it wanted to use, such as `generation`.
+        allowed: what it may use.
+    """
+
+    def __init__(self, caller: str, service: str, allowed: Sequence[str]) -> None:
+        super().__init__(
+            f"the caller {caller} may not use {service}: its entry in the server's callers file allows "
+            f"{', '.join(allowed)}"
+        )
+
+
+class RateLimitError(FantasiaError):
+    """A caller has used too much in the last minute.
+
+    Args:
+        caller: subject of the sentence, such as `this connection`.
+        unit: what the limit counts, `calls` or `tokens`.
+        limit: the maximum in a minute.
+        retry_after_seconds: time until the call would be accepted.
+    """
+
+    def __init__(self, caller: str, unit: str, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"{caller} has reached the server's limit of {limit:,} {unit} a minute: "
+            f"try again in {retry_after_seconds:.1f} s"
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InFlightLimitError(FantasiaError):
+    """A caller has too much in flight.
+
+    Args:
+        caller: subject of the sentence, such as `this connection`.
         unit: what the limit counts, `pieces` or `tokens`.
-        in_flight: the number that the connection has in flight.
+        in_flight: the number that the caller has in flight.
         more: the number that the refused call would add.
-        limit: the maximum for one connection.
+        limit: the maximum for one caller.
         retry_after_seconds: estimated time until the call would be accepted.
     """
 
-    def __init__(self, unit: str, in_flight: int, more: int, limit: int, retry_after_seconds: float) -> None:
+    def __init__(
+        self, caller: str, unit: str, in_flight: int, more: int, limit: int, retry_after_seconds: float
+    ) -> None:
         super().__init__(
-            f"this connection has {in_flight} {unit} in flight, and {more} more would exceed the server's limit of "
-            f"{limit} {unit} per connection: try again in {retry_after_seconds:.1f} s"
+            f"{caller} has {in_flight} {unit} in flight, and {more} more would exceed the server's limit of "
+            f"{limit} {unit} per caller: try again in {retry_after_seconds:.1f} s"
         )
         self.retry_after_seconds = retry_after_seconds
 

@@ -17,7 +17,7 @@ from server.errors import SettingError, shortened
 
 PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
-_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER"})
+_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE"})
 """Variables of the `fantasia` command, which may run in the same environment."""
 _SERVICE_HOST: Final = "_SERVICE_HOST"
 _SERVICE_LINK: Final = ("tcp://", "udp://", "sctp://")
@@ -38,6 +38,10 @@ def _existing_folder(value: object) -> Path:
     except OSError as error:  # such as a name that is too long
         raise ValueError("cannot be accessed") from error
     raise ValueError("is not a folder")
+
+
+Access = Literal["open", "checked", "off"]
+"""Use of a service: by every peer that can connect, by callers who may use it, or by none."""
 
 
 class Settings(BaseSettings):
@@ -72,14 +76,23 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         default=64, ge=0, le=100_000, description="Maximum number of sequences per model that wait for a slot."
     )
-    max_pieces_per_connection: int = Field(
-        default=256, ge=1, le=100_000, description="Maximum number of pieces that one connection has in flight."
+    max_pieces_per_caller: int = Field(
+        default=256, ge=1, le=100_000, description="Maximum number of pieces that one caller has in flight."
     )
-    max_tokens_per_connection: int = Field(
+    max_tokens_per_caller: int = Field(
         default=1 << 20,
         ge=1,
         le=1 << 40,
-        description="Maximum number of tokens (estimated) in the pieces that one connection has in flight.",
+        description="Maximum number of tokens (estimated) in the pieces that one caller has in flight.",
+    )
+    calls_per_minute_per_caller: int = Field(
+        default=0, ge=0, le=1_000_000, description="Maximum number of calls of one caller in a minute; 0 for no limit."
+    )
+    tokens_per_minute_per_caller: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 40,
+        description="Maximum number of tokens generated for one caller in a minute; 0 for no limit.",
     )
     max_request_bytes: int = Field(
         default=1 << 20, ge=1 << 10, le=1 << 28, description="Maximum size of a request message, in bytes."
@@ -116,6 +129,44 @@ class Settings(BaseSettings):
     max_streams_per_connection: int = Field(
         default=100, ge=1, le=65535, description="Maximum number of calls that one connection has open at once."
     )
+    max_metadata_bytes: int = Field(
+        default=8 << 10, ge=1 << 10, le=1 << 20, description="Maximum size of the metadata of a call, in bytes."
+    )
+    max_connection_idle_seconds: float = Field(
+        default=300.0, ge=1, le=86400, description="Time without a call after which a connection is closed, in seconds."
+    )
+    max_connection_age_seconds: float = Field(
+        default=1800.0,
+        ge=1,
+        le=86400,
+        description="Age at which a connection takes no more calls, in seconds; it varies by 10 %.",
+    )
+    tls_certificate_file: str = Field(
+        default="",
+        description="PEM file of the server's certificate, and the intermediate ones after it. If empty: no TLS.",
+    )
+    tls_key_file: str = Field(default="", description="PEM file of the certificate's private key.")
+    tls_client_ca_file: str = Field(
+        default="",
+        description="PEM file of the authorities that sign client certificates. If set, every client needs one.",
+    )
+    callers_file: str = Field(
+        default="", description="TOML file of the callers, with the hashes of their tokens. If empty: no tokens needed."
+    )
+    health_access: Access = Field(
+        default="open", description="Health on the gRPC port; checked: for callers who may use it."
+    )
+    reflection_access: Access = Field(
+        default="checked", description="Reflection on the gRPC port; checked: for callers who may use it."
+    )
+    health_host: str = Field(
+        default="",
+        description="Address of a second port with health alone, without TLS and tokens, for Kubernetes' probes. "
+        "If empty: no such port.",
+    )
+    health_port: int = Field(
+        default=50052, ge=0, le=65535, description="That second port, if there is a health host; 0 for any free port."
+    )
     startup_timeout_seconds: float = Field(
         default=300.0, ge=0.1, le=86400, description="Maximum time until the server is ready, in seconds."
     )
@@ -149,9 +200,19 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise SettingError("; ".join([*map(_sentence, error.errors()), *unknown])) from error
-    if unknown:
-        raise SettingError("; ".join(unknown))
+    if wrong := [*_contradictions(settings), *unknown]:
+        raise SettingError("; ".join(wrong))
     return settings
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """A sentence for each setting that another one needs."""
+    sentences = []
+    if bool(settings.tls_certificate_file) != bool(settings.tls_key_file):
+        sentences.append("--tls-certificate-file and --tls-key-file must be given together")
+    if settings.tls_client_ca_file and not settings.tls_certificate_file:
+        sentences.append("--tls-client-ca-file needs --tls-certificate-file and --tls-key-file")
+    return sentences
 
 
 def _command() -> click.Command:

@@ -6,10 +6,7 @@ from typing import Final
 Options = list[tuple[str, int]]
 
 _UNREAD_BYTES: Final = 4 << 10
-_METADATA_BYTES: Final = 8 << 10
 _HANDSHAKE_SECONDS: Final = 10
-_IDLE_SECONDS: Final = 5 * 60
-_AGE_SECONDS: Final = 30 * 60
 _WAITING_SECONDS: Final = 60 * 60
 
 
@@ -45,6 +42,12 @@ class ConnectionLimits:
     """Maximum number of open connections; a further one is closed as soon as it is accepted."""
     streams: int
     """Maximum number of open streams of one connection. Clients know it and wait; gRPC refuses further ones."""
+    metadata_bytes: int = 8 << 10
+    """Maximum size of the metadata of a call; gRPC refuses more."""
+    idle_seconds: float = 5 * 60.0
+    """Time without a call after which a connection is closed."""
+    age_seconds: float = 30 * 60.0
+    """Age at which a connection takes no more calls. gRPC varies it by 10 %, so that not all reconnect at once."""
 
     def options(self) -> Options:
         """The channel options of gRPC."""
@@ -65,12 +68,12 @@ class ConnectionLimits:
             ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),
             ("grpc.http2.bdp_probe", 0),
             # Equal, since gRPC refuses sizes between them at random.
-            ("grpc.max_metadata_size", _METADATA_BYTES),
-            ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+            ("grpc.max_metadata_size", self.metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.metadata_bytes),
             # A silent connection must not take a place for long. The defaults are two minutes and one minute.
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_SECONDS * 1000),
             ("grpc.http2.settings_timeout", _HANDSHAKE_SECONDS * 1000),
-            ("grpc.max_connection_idle_ms", _IDLE_SECONDS * 1000),
+            ("grpc.max_connection_idle_ms", round(self.idle_seconds * 1000)),
             # The client resolves the name of the server again when it reconnects, and finds new replicas.
-            ("grpc.max_connection_age_ms", _AGE_SECONDS * 1000),
+            ("grpc.max_connection_age_ms", round(self.age_seconds * 1000)),
         ]

@@ -4,14 +4,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import grpc
 
 from fantasia.v1 import generation_pb2 as pb
+from music.errors import FantasiaError
 from server.errors import shortened
-from server.rpc.context import Context, address_of, request_id_of
+from server.rpc.caller import named_caller
+from server.rpc.context import Context, abort, address_of, request_id_of
 from server.rpc.interceptor import Call, Method, ServiceInterceptor
+from server.rpc.status import status_of
 
 _log = logging.getLogger(__name__)
 # gRPC cancels the task when the deadline passes; its clock and ours may differ by this much.
@@ -44,7 +47,7 @@ class CallObserver(Protocol):
 class LoggingInterceptor(ServiceInterceptor):
     """Counts every call and writes one log line when it ends.
 
-    Calls without a whole request do not get here: `RequestReaderInterceptor` counts and logs those.
+    Calls without a whole request, or of a caller who may not call, do not get here: `refuse` counts and logs those.
 
     Args:
         observer: counts calls.
@@ -122,12 +125,44 @@ def log_call(
         "code": code.name,
         "seconds": round(seconds, 6),
         "peer": address_of(peer),
-        "request_id": request_id,
-        **(requested or {}),
     }
+    if (caller := named_caller()) is not None:
+        fields["caller"] = caller.name
+    fields |= {"request_id": request_id, **(requested or {})}
     if reason:
         fields["reason"] = reason[:_REASON_CHARACTERS]
     _log.info("call", extra={"fields": fields})
+
+
+async def refuse(
+    method: Method, context: Context, error: FantasiaError, observer: CallObserver, *, peer: str, start: float
+) -> NoReturn:
+    """End a call that no `LoggingInterceptor` sees with the status of an error. Count it if it is ours, and log it.
+
+    Args:
+        method: what was called.
+        context: of the call.
+        error: why it is refused; its status is not INTERNAL.
+        observer: counts calls.
+        peer: the caller, as gRPC writes it.
+        start: when the call arrived, in seconds of `time.perf_counter`.
+
+    Raises:
+        grpc.aio.AbortError: the status is sent.
+        asyncio.CancelledError: the call ended before.
+    """
+    status = status_of(error)
+    assert status is not None
+    request_id = request_id_of(context)
+    if method.is_ours:
+        observer.received(method.name)
+    try:
+        await abort(context, status)
+    finally:
+        seconds, code = time.perf_counter() - start, context.code()
+        if method.is_ours:
+            observer.finished(method.name, code.name, seconds)
+        log_call(method, code, seconds, peer=peer, request_id=request_id, reason=str(error))
 
 
 def _length(request: pb.GenerateRequest) -> str:

@@ -3,17 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from music.errors import FantasiaError
 from server.errors import MalformedRequestError, RequestTimeoutError
-from server.rpc.context import Context, abort, request_id_of
+from server.rpc.context import Context
 from server.rpc.interceptor import Call, Interceptor, Method, MethodHandler, as_call, make_handler
-from server.rpc.logging_interceptor import CallObserver, log_call
-from server.rpc.status import status_of
+from server.rpc.logging_interceptor import CallObserver, refuse
 
 _REQUEST_SECONDS: Final = 10.0
 
@@ -85,9 +83,11 @@ class RequestReaderInterceptor(Interceptor):
         try:
             return parse(await self._read(peer, context))
         except (DecodeError, EOFError):
-            await self._refuse(method, context, peer, start, MalformedRequestError(method.request_type))
+            await refuse(
+                method, context, MalformedRequestError(method.request_type), self._observer, peer=peer, start=start
+            )
         except TimeoutError:
-            await self._refuse(method, context, peer, start, RequestTimeoutError(self._seconds))
+            await refuse(method, context, RequestTimeoutError(self._seconds), self._observer, peer=peer, start=start)
 
     async def _read(self, peer: str, context: Context) -> bytes:
         """The bytes of the call's request.
@@ -108,19 +108,3 @@ class RequestReaderInterceptor(Interceptor):
             connection.calls -= 1
             if not connection.calls:
                 del self._connections[peer]
-
-    async def _refuse(
-        self, method: Method, context: Context, peer: str, start: float, error: FantasiaError
-    ) -> NoReturn:
-        status = status_of(error)
-        assert status is not None
-        request_id = request_id_of(context)
-        if method.is_ours:
-            self._observer.received(method.name)
-        try:
-            await abort(context, status)
-        finally:
-            seconds, code = time.perf_counter() - start, context.code()
-            if method.is_ours:
-                self._observer.finished(method.name, code.name, seconds)
-            log_call(method, code, seconds, peer=peer, request_id=request_id, reason=str(error))

@@ -8,13 +8,17 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
+from server.access.access import Access
 from server.catalogue import Catalogue
 from server.errors import StartupError
+from server.rpc.access_interceptor import AccessInterceptor, needs_interceptor
+from server.rpc.credentials import server_credentials
 from server.rpc.error_interceptor import ErrorInterceptor
+from server.rpc.health_port import HealthPort
 from server.rpc.interceptor import SERVICE, Interceptor
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.logging_interceptor import CallObserver, LoggingInterceptor
-from server.rpc.quota import ConnectionQuota
+from server.rpc.quota import CallerQuota
 from server.rpc.reflection import add_reflection
 from server.rpc.request_limits import RequestLimits
 from server.rpc.request_reader_interceptor import RequestReaderInterceptor
@@ -48,7 +52,10 @@ class RpcServer:
         max_request_bytes: larger request messages are refused with RESOURCE_EXHAUSTED.
         limits: what peers may open.
         keepalive: how lost peers are detected.
-        quota: what one connection may have in flight.
+        access: who may call, and TLS.
+        health_host: address of a second port with health alone, without TLS and tokens; empty for no such port.
+        health_port: that port; 0 for any free one.
+        quota: what one caller may have in flight.
         request_limits: what a request may bring and ask for.
         resume_tokens: makes and opens resume tokens.
     """
@@ -63,14 +70,18 @@ class RpcServer:
         max_request_bytes: int,
         limits: ConnectionLimits,
         keepalive: Keepalive,
-        quota: ConnectionQuota,
+        access: Access,
+        health_host: str,
+        health_port: int,
+        quota: CallerQuota,
         request_limits: RequestLimits,
         resume_tokens: ResumeTokens,
     ) -> None:
+        self._access = access
         self._serving = ServingInterceptor()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=interceptors(observer, catalogue.names[0], self._serving),
+            interceptors=interceptors(observer, catalogue.names[0], self._serving, access=access),
             options=[
                 # A second server on the same port is an error.
                 ("grpc.so_reuseport", 0),
@@ -81,16 +92,26 @@ class RpcServer:
         )
         self._service = GenerationService(catalogue, observer, quota, request_limits, resume_tokens)
         pb_grpc.add_GenerationServiceServicer_to_server(self._service, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection((SERVICE.full_name, health.SERVICE_NAME), self._server)
+        services = [SERVICE.full_name]
+        if access.health != "off":
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+            services.append(health.SERVICE_NAME)
+        if access.reflection != "off":
+            add_reflection(services, self._server)
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
+        self._health_port = HealthPort(self._health, health_host, health_port, keepalive) if health_host else None
         self._stopping: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
         """Its address as clients write it; after `start`, with the bound port."""
         return f"{self._host}:{self._port}"
+
+    @property
+    def health_address(self) -> str:
+        """The address of the second port for health; empty without one."""
+        return "" if self._health_port is None else self._health_port.address
 
     async def start(self) -> None:
         """Listen. Health is NOT_SERVING, and calls are refused until `start_serving`.
@@ -100,12 +121,14 @@ class RpcServer:
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
-            self._port = self._server.add_insecure_port(self.address)
+            self._port = self._add_port()
         except RuntimeError as error:
             raise StartupError(
                 f"cannot listen on {self.address}: the port is in use, or the address is not one of this machine"
             ) from error
         await self._server.start()
+        if self._health_port is not None:
+            await self._health_port.start()
 
     async def start_serving(self) -> None:
         """Accept calls, then set health to SERVING."""
@@ -115,7 +138,8 @@ class RpcServer:
     async def start_draining(self) -> None:
         """Send GOAWAY on all connections and stop listening. Running calls go on until `stop`.
 
-        Health watches get NOT_SERVING on their streams; other health checks cannot reach the server any more.
+        Health watches get NOT_SERVING on their streams, and so do all health checks on the second port. Other health
+        checks cannot reach the server any more.
         """
         # Not awaited: it ends with the last call, health watches included, or with `stop`.
         self._stopping = asyncio.create_task(self._server.stop(_UNBOUNDED_SECONDS))
@@ -131,7 +155,14 @@ class RpcServer:
         await self._server.stop(grace_seconds)
         if self._stopping is not None:
             await self._stopping
+        if self._health_port is not None:
+            await self._health_port.stop(grace_seconds)
         self._service.close()
+
+    def _add_port(self) -> int:
+        if self._access.certificates is None:
+            return self._server.add_insecure_port(self.address)
+        return self._server.add_secure_port(self.address, server_credentials(self._access.certificates))
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in _HEALTH_NAMES:
@@ -143,16 +174,20 @@ def interceptors(
     default_model: str,
     serving: ServingInterceptor,
     *,
+    access: Access | None = None,
     max_reads: int = _MAX_READS,
     max_streaming_calls: int = _MAX_STREAMING_CALLS,
     max_request_streams: int = _MAX_REQUEST_STREAMS,
 ) -> list[Interceptor]:
     """All interceptors, the outermost first.
 
-    The reader is outermost, so that the others see whole requests. Logging is outside the translation of errors, so
+    The check of callers is outermost, if anything is checked, so that strangers cannot make the server read requests.
+    The reader follows, so that the others see whole requests. Logging is outside the translation of errors, so
     that it sees the status; everything that refuses calls is inside it.
     """
+    checked = [AccessInterceptor(access, observer)] if access is not None and needs_interceptor(access) else []
     return [
+        *checked,
         RequestReaderInterceptor(observer, max_reads),
         LoggingInterceptor(observer, default_model),
         ErrorInterceptor(),

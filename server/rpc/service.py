@@ -13,6 +13,7 @@ from server.catalogue import Catalogue, ServedModel
 from server.engine.completion import Completion
 from server.engine.listener import SequenceListener
 from server.errors import ModelNotFoundError
+from server.rpc.caller import caller_of
 from server.rpc.context import Context
 from server.rpc.deadline import check_deadline
 from server.rpc.evaluation import Evaluations
@@ -20,7 +21,7 @@ from server.rpc.generation_spec import GenerationSpec, model_terms
 from server.rpc.logging_interceptor import CallObserver
 from server.rpc.messages import model_message
 from server.rpc.piece_stream import PieceStream
-from server.rpc.quota import ConnectionQuota
+from server.rpc.quota import CallerQuota
 from server.rpc.request_limits import RequestLimits
 from server.rpc.responses import build_off_loop, build_response
 from server.rpc.resume_token import ResumeTokens
@@ -38,7 +39,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
     Args:
         catalogue: the models to serve.
         observer: counts notes.
-        quota: what one connection may have in flight.
+        quota: what one caller may have in flight.
         limits: what a request may bring and ask for.
         resume_tokens: makes and opens resume tokens.
 
@@ -50,7 +51,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         self,
         catalogue: Catalogue,
         observer: CallObserver,
-        quota: ConnectionQuota,
+        quota: CallerQuota,
         limits: RequestLimits,
         resume_tokens: ResumeTokens,
     ) -> None:
@@ -103,7 +104,10 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
     ) -> pb.EvaluateResponse:
         """See the contract."""
         model = self._catalogue.get(request.model)
+        caller = caller_of(context)
+        self._quota.check_rate(caller)
         response = await self._evaluations.evaluate(model, request)
+        self._quota.charge(caller, sum(evaluation.token_count for evaluation in response.evaluations))
         self._observer.pieces_evaluated(model.name, len(response.evaluations))
         return response
 
@@ -153,7 +157,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         context: Context,
         listener: SequenceListener | None = None,
     ) -> "Iterator[asyncio.Future[Completion]]":
-        """Run the request in its engine while the context is open, and count it for the connection's quota.
+        """Run the request in its engine while the context is open, and count it for the caller's quota.
 
         gRPC cancels the task when the client cancels, is lost or misses its deadline. Leaving the context then cancels
         the engine's request, if it is not complete.
@@ -165,12 +169,16 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             return
         check_deadline(model.engine, spec, context.time_remaining())
         tokens = model.engine.expected_tokens(spec.engine_request)
-        with self._quota.hold(context.peer(), tokens, model.engine, spec.choice.candidates) as pieces:
+        with self._quota.hold(caller_of(context), tokens, model.engine, spec.choice.candidates) as pieces:
             handle = pieces.handle = model.engine.submit(spec.engine_request, listener)
+            done = asyncio.wrap_future(handle.future)
             try:
-                yield asyncio.wrap_future(handle.future)
+                yield done
             finally:
                 handle.cancel()
+                if done.done() and not done.cancelled() and done.exception() is None:
+                    known = spec.engine_request.known_count
+                    pieces.generated = sum(len(each.tokens) - known for each in done.result().candidates)
 
     async def _response(
         self, model: ServedModel, spec: GenerationSpec, completion: Completion, *, resume_tokens: bool

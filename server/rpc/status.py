@@ -30,16 +30,19 @@ from server.engine.errors import (
 )
 from server.errors import (
     CandidateFailedError,
-    ConnectionLimitError,
     DeadlineTooShortError,
+    InFlightLimitError,
     InvalidRequestError,
     MalformedRequestError,
     ModelNotFoundError,
     NotServingError,
+    PermissionDeniedError,
+    RateLimitError,
     RequestTimeoutError,
     ResumeTokenError,
     StartupError,
     TooManyStreamsError,
+    UnauthenticatedError,
     WorkLimitError,
     WrongLengthError,
 )
@@ -160,7 +163,17 @@ def _model_not_found(error: ModelNotFoundError) -> Status:
     return _status(grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, allowed), *others)])
 
 
-def _exhausted(error: QueueFullError | ConnectionLimitError | TooManyStreamsError | WorkLimitError) -> Status:
+def _unauthenticated(error: UnauthenticatedError) -> Status:
+    return _status(grpc.StatusCode.UNAUTHENTICATED, str(error), [])
+
+
+def _permission_denied(error: PermissionDeniedError) -> Status:
+    return _status(grpc.StatusCode.PERMISSION_DENIED, str(error), [])
+
+
+def _exhausted(
+    error: QueueFullError | RateLimitError | InFlightLimitError | TooManyStreamsError | WorkLimitError,
+) -> Status:
     return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), [_retry(error.retry_after_seconds)])
 
 
@@ -189,7 +202,10 @@ _STATUSES: Final[dict[type, Callable[[Any], Status]]] = {
     CandidateFailedError: _candidate_failed,
     DeadlineTooShortError: _deadline_too_short,
     QueueFullError: _exhausted,
-    ConnectionLimitError: _exhausted,
+    UnauthenticatedError: _unauthenticated,
+    PermissionDeniedError: _permission_denied,
+    RateLimitError: _exhausted,
+    InFlightLimitError: _exhausted,
     TooManyStreamsError: _exhausted,
     WorkLimitError: _exhausted,
     EngineStoppedError: _engine_stopped,

@@ -18,7 +18,7 @@ _SECONDS_PER_LINE: Final = 1.0
 class StreamLimitInterceptor(Interceptor):
     """Refuses calls with streamed requests or responses when there are too many of them.
 
-    Streamed pieces are not counted here. They end by themselves, and `ConnectionQuota` limits them like all pieces; the
+    Streamed pieces are not counted here. They end by themselves, and `CallerQuota` limits them like all pieces; the
     engine's slots and queue, and the streams that a connection may open, limit them too.
 
     Such a call may last for ever, and holds a task and its memory. A load balancer watches the health of one or two

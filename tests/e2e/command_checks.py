@@ -21,6 +21,7 @@ from fantasia import __version__
 from fantasia_client.cli import main as fantasia_main
 from research.__main__ import main as research_main
 from server.settings import Settings, parse_settings
+from server.tokens import main as tokens_main
 from tests.e2e.printed_commands import ROOT, Command
 from training.__main__ import main as training_main
 from training.commands.options import parse_overrides
@@ -41,6 +42,7 @@ PARSE_ONLY: Final = {
     r"qemu-x86_64\b": "needs an emulator",
     r"pip\b": "would change the environment of the tests",
     r"podman\b": "needs a container engine: deploy/test_image.sh does the same",
+    r"python -m server\.tokens hash\b": "reads standard input",
     r"head\b": "writes random bytes",
     r"kubectl\b": "needs a cluster",
     r"deploy/test_image\.sh$": "needs root and a container engine",
@@ -82,6 +84,7 @@ PARSERS: Final[dict[str, Callable[[list[str]], object]]] = {
 GROUPS: Final[dict[str, click.Group]] = {
     "training": training_main,
     "research": research_main,
+    "server.tokens": tokens_main,
 }
 
 

@@ -24,7 +24,7 @@ TOKENS_A_BAR = 64  # 16 steps of four voices
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(
-        update={"max_pieces_per_connection": 3, "max_tokens_per_connection": 32 * TOKENS_A_BAR, "queue_limit": 9}
+        update={"max_pieces_per_caller": 3, "max_tokens_per_caller": 32 * TOKENS_A_BAR, "queue_limit": 9}
     )
 
 

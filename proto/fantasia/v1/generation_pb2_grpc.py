@@ -53,10 +53,16 @@ class GenerationServiceStub:
     piece is complete; in the latter case the call is refused at once. Details:
     BadRequest, with the length that would fit, if the call was refused; else
     none. Do: set a later deadline, or ask for that length.
-    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
-    streams, or a message is too large. Details: RetryInfo; none if the message
-    is too large. Do: wait as long as RetryInfo says, then try again; without
-    it, send less.
+    - UNAUTHENTICATED: The server needs a token, and the call has none that it
+    knows. Details: none. Do: send a token that is valid, in the metadata as
+    authorization: Bearer TOKEN.
+    - PERMISSION_DENIED: The caller is known, but may not use this service.
+    Details: none. Do: use another token, or ask the operator.
+    - RESOURCE_EXHAUSTED: The queue is full; the caller has too much in flight, or
+    has used too much in the last minute; a connection has too many streams; or
+    a message is too large. Details: RetryInfo; none if the message is too
+    large. Do: wait as long as RetryInfo says, then try again; without it, send
+    less.
     - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
     RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
     else some seconds, then try again.
@@ -131,10 +137,16 @@ class GenerationServiceServicer:
     piece is complete; in the latter case the call is refused at once. Details:
     BadRequest, with the length that would fit, if the call was refused; else
     none. Do: set a later deadline, or ask for that length.
-    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
-    streams, or a message is too large. Details: RetryInfo; none if the message
-    is too large. Do: wait as long as RetryInfo says, then try again; without
-    it, send less.
+    - UNAUTHENTICATED: The server needs a token, and the call has none that it
+    knows. Details: none. Do: send a token that is valid, in the metadata as
+    authorization: Bearer TOKEN.
+    - PERMISSION_DENIED: The caller is known, but may not use this service.
+    Details: none. Do: use another token, or ask the operator.
+    - RESOURCE_EXHAUSTED: The queue is full; the caller has too much in flight, or
+    has used too much in the last minute; a connection has too many streams; or
+    a message is too large. Details: RetryInfo; none if the message is too
+    large. Do: wait as long as RetryInfo says, then try again; without it, send
+    less.
     - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
     RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
     else some seconds, then try again.
@@ -255,10 +267,16 @@ class GenerationService:
     piece is complete; in the latter case the call is refused at once. Details:
     BadRequest, with the length that would fit, if the call was refused; else
     none. Do: set a later deadline, or ask for that length.
-    - RESOURCE_EXHAUSTED: The queue is full, the connection has too many calls or
-    streams, or a message is too large. Details: RetryInfo; none if the message
-    is too large. Do: wait as long as RetryInfo says, then try again; without
-    it, send less.
+    - UNAUTHENTICATED: The server needs a token, and the call has none that it
+    knows. Details: none. Do: send a token that is valid, in the metadata as
+    authorization: Bearer TOKEN.
+    - PERMISSION_DENIED: The caller is known, but may not use this service.
+    Details: none. Do: use another token, or ask the operator.
+    - RESOURCE_EXHAUSTED: The queue is full; the caller has too much in flight, or
+    has used too much in the last minute; a connection has too many streams; or
+    a message is too large. Details: RetryInfo; none if the message is too
+    large. Do: wait as long as RetryInfo says, then try again; without it, send
+    less.
     - UNAVAILABLE: The server starts, stops or cannot be reached. Details:
     RetryInfo; none if it cannot be reached. Do: wait as long as RetryInfo says,
     else some seconds, then try again.
