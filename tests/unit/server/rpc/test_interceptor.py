@@ -18,10 +18,11 @@ from google.rpc.status_pb2 import Status
 from fantasia.v1 import generation_pb2 as pb
 from server.engine.engine import Engine
 from server.errors import InvalidRequestError, Violation
+from server.rpc.caller import caller_of
 from server.rpc.context import CallEndedError, Context
 from server.rpc.interceptor import SERVICE, Call, Interceptor, Method, as_call
 from server.rpc.logging_interceptor import CallObserver
-from server.rpc.quota import ConnectionQuota
+from server.rpc.quota import CallerQuota
 from server.rpc.request_reader_interceptor import RequestReaderInterceptor
 from server.rpc.server import interceptors
 from server.rpc.serving_interceptor import ServingInterceptor
@@ -107,14 +108,14 @@ class Script:
     requests: list[pb.GenerateRequest] = field(default_factory=list)
     """All requests that handlers got."""
     keeps_requests: bool = True
-    quota: ConnectionQuota = field(default_factory=lambda: ConnectionQuota(100, 10_000))
+    quota: CallerQuota = field(default_factory=lambda: CallerQuota(100, 10_000))
 
     async def run(self, requests: AsyncIterator[pb.GenerateRequest], context: Context) -> AsyncIterator[Any]:
         self.entered += 1
         self.running += 1
         hangs = self.hangs
         try:
-            with self.quota.hold(context.peer(), 1, cast(Engine, None)):
+            with self.quota.hold(caller_of(context), 1, cast(Engine, None)):
                 async for request in requests:
                     if self.keeps_requests:
                         self.requests.append(request)

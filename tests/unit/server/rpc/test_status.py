@@ -28,9 +28,13 @@ from server.engine.errors import ConstraintError, EngineError, EngineFailedError
 from server.errors import (
     CandidateFailedError,
     DeadlineTooShortError,
+    InFlightLimitError,
     InvalidRequestError,
     ModelNotFoundError,
     NotServingError,
+    PermissionDeniedError,
+    RateLimitError,
+    UnauthenticatedError,
     Violation,
     WorkLimitError,
 )
@@ -91,6 +95,19 @@ def test_an_error_without_a_field_names_none(cls: type[FantasiaError]) -> None:
     assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert status.message == "the MIDI file is empty"
     assert not status.details
+
+
+def test_a_caller_who_may_not_call_gets_the_codes_of_authentication() -> None:
+    assert code_of(UnauthenticatedError("no token")) is grpc.StatusCode.UNAUTHENTICATED
+    denied = PermissionDeniedError("monitor", "generation", ["health", "metrics"])
+    assert code_of(denied) is grpc.StatusCode.PERMISSION_DENIED
+    for error in (
+        RateLimitError("this connection", "calls", 60, 1.5),
+        InFlightLimitError("this connection", "pieces", 3, 1, 3, 1.5),
+    ):
+        _, _, retry = details(status_of(error))
+        assert code_of(error) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry.retry_delay.ToMilliseconds() == 1500
 
 
 def test_constraints_that_fail_are_a_failed_precondition() -> None:
