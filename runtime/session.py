@@ -1,6 +1,7 @@
 """ONNX Runtime sessions on the graphs of a bundle. Every import of `onnxruntime` goes through this module."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,12 +16,22 @@ from music.external_data import external_files
 from runtime.errors import ProviderUnavailableError
 from runtime.threads import may_spin, read_cpu_budget
 
-__all__ = ["CPU", "CUDA", "Provider", "common_provider", "onnxruntime", "open_session", "preload_cuda_libraries"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "Provider",
+    "common_provider",
+    "expected_provider",
+    "onnxruntime",
+    "open_session",
+    "preload_cuda_libraries",
+]
 
 Provider = Literal["auto", "cpu", "cuda"]
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+_GPU_FILE: Final = re.compile(r"nvidia\d+")
 _LOG_ERRORS: Final = 3
 _EXTERNAL_FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
@@ -100,6 +111,19 @@ def open_session(
 def common_provider(sessions: Sequence[onnxruntime.InferenceSession]) -> str:
     """CUDA if every session runs on it, else the CPU."""
     return CUDA if all(CUDA in session.get_providers() for session in sessions) else CPU
+
+
+def expected_provider(requested: Provider, devices: Path = Path("/dev")) -> str:
+    """The provider that an operator's choice should give on this machine, whether it works or not.
+
+    Args:
+        requested: `auto` means CUDA where this process has an NVIDIA GPU.
+        devices: folder of device files. The driver has a file for each GPU, such as `nvidia0`, and Kubernetes gives a
+            container the files of its GPUs only.
+    """
+    if requested == "auto":
+        return CUDA if any(_GPU_FILE.fullmatch(path.name) for path in devices.glob("nvidia*")) else CPU
+    return CUDA if requested == "cuda" else CPU
 
 
 def preload_cuda_libraries() -> None:

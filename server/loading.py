@@ -1,5 +1,6 @@
 """Loads a folder of bundles into engines."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from runtime.errors import ProviderUnavailableError
 from runtime.host_runner import HostRunner
 from runtime.runner import Runner
 from runtime.scorer import ForcedScorer, Scorer, open_scorer
+from runtime.session import CPU, expected_provider
 from runtime.threads import choose_threads, read_cpu_budget
 from server.catalogue import ServedModel, choose_default
 from server.engine.engine import Engine
@@ -18,6 +20,7 @@ from server.errors import StartupError
 from server.metrics import EngineMetrics, Metrics
 from server.settings import Settings
 
+_log = logging.getLogger(__name__)
 _LOST_AND_FOUND: Final = "lost+found"  # at the root of every ext4 volume
 
 
@@ -42,6 +45,12 @@ def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
             runner = create_runner(bundle, settings, threads)
             scorer = open_scorer(bundle, threads=threads)
             models.append(create_served_model(bundle, runner, settings.queue_limit, metrics, threads, scorer))
+            metrics.set_execution_provider(
+                bundle.name,
+                requested=settings.provider,
+                expected=expected_provider(settings.provider),
+                actual=runner.provider,
+            )
     except BaseException:
         for model in models:
             model.engine.stop()
@@ -60,9 +69,12 @@ def create_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
     if settings.provider != "cpu":
         try:
             return DeviceRunner(bundle, slots=settings.slots, precision=settings.precision, tf32=settings.tf32)
-        except ProviderUnavailableError:
+        except ProviderUnavailableError as error:
             if settings.provider == "cuda":
                 raise
+            if expected_provider(settings.provider) != CPU:
+                fields = {"model": bundle.name, "reason": str(error)}
+                _log.warning("this machine has a GPU, and the CPU runs the model", extra={"fields": fields})
     return HostRunner(
         bundle,
         slots=settings.slots,

@@ -164,6 +164,7 @@ class Engine:
             if not self._accepting:
                 raise EngineStoppedError(f"{self.name} accepts no more requests")
             if not self._scheduler.has_room(request.candidates):
+                notify(self._observer.refused)
                 raise QueueFullError(self.name, self._retry_after_seconds())
             sequence = Sequence(request, submitted_at=time.perf_counter(), listener=listener)
             sequence.future.add_done_callback(self._on_done)

@@ -38,6 +38,9 @@ class EngineObserver:
     def submitted(self) -> None:
         """The engine accepted a request."""
 
+    def refused(self) -> None:
+        """The engine refused a request because its queue is full. No other event follows for it."""
+
     def started(self, queue_seconds: float) -> None:
         """The engine's thread took over a sequence that has its slots.
 

@@ -13,6 +13,7 @@ class EngineMetrics(EngineObserver):
         self._model = model
         self._sequences = metrics.sequences
         self._sequences.initialize(model, [outcome.value for outcome in Outcome])
+        self._refused = metrics.refused.labels(model)
         self._queue_duration = metrics.queue_duration.labels(model)
         self._first_token_duration = metrics.first_token_duration.labels(model)
         self._sequence_duration = metrics.sequence_duration.labels(model)
@@ -30,6 +31,10 @@ class EngineMetrics(EngineObserver):
     def submitted(self) -> None:
         """See `EngineObserver`."""
         self._sequences.received(self._model)
+
+    def refused(self) -> None:
+        """See `EngineObserver`."""
+        self._refused.inc()
 
     def started(self, queue_seconds: float) -> None:
         """See `EngineObserver`."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from fantasia import __version__
 from server.metrics.in_flight_collector import InFlightCollector
 from server.rpc.logging_interceptor import CallObserver
 
@@ -19,6 +20,9 @@ _LATENCY_BUCKETS: Final = tuple(
     for milliseconds in (0.2, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
 )
 _CALL_BUCKETS: Final = (*_LATENCY_BUCKETS[2:], 60.0, 120.0)
+_FAULT_CODES: Final = ("DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNKNOWN")
+"""Codes of calls that the server should have answered. They are exported as zero at the start: a rate misses the first
+call of a time series that begins with it."""
 _BATCH_SIZES: Final = tuple(2.0**power for power in range(11))
 
 
@@ -51,12 +55,15 @@ class Metrics(CallObserver):
         self.registry.register(self._requests)
         self.registry.register(self.sequences)
         for method in methods:
-            self._requests.initialize(method, ["OK"])
+            self._requests.initialize(method, ["OK", *_FAULT_CODES])
         self._request_duration = self._histogram(
             "fantasia_request_duration",
             "Time from the arrival of a request to its response, in seconds; refused requests are included.",
             _CALL_BUCKETS,
             label="method",
+        )
+        self.refused = self._counter(
+            "fantasia_sequences_refused", "Sequences refused because all slots were taken and the queue was full."
         )
         self.queue_duration = self._histogram(
             "fantasia_queue_duration", "Time that a sequence waited for a slot, in seconds.", _LATENCY_BUCKETS
@@ -64,6 +71,11 @@ class Metrics(CallObserver):
         self.first_token_duration = self._histogram(
             "fantasia_first_token_duration",
             "Time from the submission of a sequence to its first sampled token, in seconds.",
+            _LATENCY_BUCKETS,
+        )
+        self._first_note_duration = self._histogram(
+            "fantasia_first_note_duration",
+            "Time from the arrival of a StreamGenerate call to its first message with a note, in seconds.",
             _LATENCY_BUCKETS,
         )
         self.sequence_duration = self._histogram(
@@ -127,6 +139,16 @@ class Metrics(CallObserver):
             ["model"],
             registry=self.registry,
         )
+        self._provider = Info(
+            "fantasia_execution_provider",
+            "Execution provider of each model: requested by the settings, expected on this machine, actual; "
+            "the value is always 1.",
+            ["model"],
+            registry=self.registry,
+        )
+        Info("fantasia_server", "Version of the server; the value is always 1.", registry=self.registry).info(
+            {"version": __version__}
+        )
 
     def received(self, method: str) -> None:
         """See `CallObserver`."""
@@ -136,6 +158,10 @@ class Metrics(CallObserver):
         """See `CallObserver`."""
         self._request_duration.labels(method).observe(seconds)
         self._requests.finished(method, code)
+
+    def first_note(self, model: str, seconds: float) -> None:
+        """See `CallObserver`."""
+        self._first_note_duration.labels(model).observe(seconds)
 
     def notes_written(self, model: str, notes: int) -> None:
         """See `CallObserver`."""
@@ -149,7 +175,19 @@ class Metrics(CallObserver):
         """Export what the model is, as labels such as `digest`."""
         self._notes.labels(model)
         self._evaluated_pieces.labels(model)
+        self._first_note_duration.labels(model)
         self._bundle.labels(model).info(labels)
+
+    def set_execution_provider(self, model: str, *, requested: str, expected: str, actual: str) -> None:
+        """Export what runs the model, and what should.
+
+        Args:
+            model: its name.
+            requested: the operator's choice, such as `auto`.
+            expected: the provider that this choice means on this machine, such as `CUDAExecutionProvider`.
+            actual: the provider that runs the model.
+        """
+        self._provider.labels(model).info({"requested": requested, "expected": expected, "actual": actual})
 
     def set_capacity(
         self,

@@ -37,6 +37,9 @@ class CallObserver(Protocol):
     def finished(self, method: str, code: str, seconds: float) -> None:
         """The call ended with a gRPC code, such as `OK` or `DEADLINE_EXCEEDED`."""
 
+    def first_note(self, model: str, seconds: float) -> None:
+        """A stream has its first message with a note, `seconds` after the call arrived. The note may be a given one."""
+
     def notes_written(self, model: str, notes: int) -> None:
         """Pieces with this many notes were written."""
 

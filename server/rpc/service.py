@@ -1,6 +1,7 @@
 """The service itself: `fantasia.v1.GenerationService`."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -86,18 +87,22 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         context: grpc.aio.ServicerContext[pb.StreamGenerateRequest, pb.StreamGenerateResponse],
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         """See the contract."""
+        began: float | None = time.perf_counter()
         model = self._model(request.request)
         spec = await self._spec(request.request, model, resume_tokens=request.resume_tokens)
         terms = self._terms[model.name]
         stream = PieceStream(terms, spec, resume_tokens=request.resume_tokens)
         with self._running(spec, model, context, stream) as done:
             async for message in stream.messages(done):
+                began = self._count_first_note(model, message, began)
                 yield message
             completion = done.result()
             wanted = request.resume_tokens or request.request.return_resume_token
             response = await self._response(model, spec, completion, resume_tokens=wanted)
             self._count_notes(response)
-            yield await stream.last_message(completion, response, keep_tokens=request.request.return_resume_token)
+            last = await stream.last_message(completion, response, keep_tokens=request.request.return_resume_token)
+            self._count_first_note(model, last, began)
+            yield last
 
     async def Evaluate(
         self, request: pb.EvaluateRequest, context: grpc.aio.ServicerContext[pb.EvaluateRequest, pb.EvaluateResponse]
@@ -187,6 +192,15 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             return build_response(model, self._terms[model.name], spec, completion, resume_tokens=resume_tokens)
 
         return await build_off_loop(build, tokens=sum(len(candidate.tokens) for candidate in completion.candidates))
+
+    def _count_first_note(
+        self, model: ServedModel, message: pb.StreamGenerateResponse, began: float | None
+    ) -> float | None:
+        """Count the message if it has the first note; `began` from then on is None."""
+        if began is None or not (message.notes or message.sounding):
+            return began
+        self._observer.first_note(model.name, time.perf_counter() - began)
+        return None
 
     def _count_notes(self, response: pb.GenerateResponse) -> None:
         self._observer.notes_written(response.model, sum(len(piece.notes) for piece in response.pieces))

@@ -42,6 +42,20 @@ async def test_the_first_message_comes_with_the_first_tokens(stub: Stub, runner:
     assert rest[-1].response.pieces[0].length_ticks == 4 * 1920
 
 
+@pytest.mark.parametrize("fields", [{"bars": 4}, {"bars": 2, "candidates": 3}])
+async def test_the_first_note_of_a_stream_is_measured_once(
+    stub: Stub, app: App, runner: ArithmeticRunner, fields: dict[str, Any]
+) -> None:
+    runner.run_seconds = 0.02
+    async for _ in stub.StreamGenerate(streamed(**fields)):
+        pass
+    found = await scrape_until(app, "fantasia_requests_finished_total", 1)
+
+    first_note = found.sum("fantasia_first_note_duration_seconds_sum", model="quartet")
+    assert found.sum("fantasia_first_note_duration_seconds_count", model="quartet") == 1
+    assert 0.02 <= first_note < found.sum("fantasia_request_duration_seconds_sum", method="StreamGenerate")
+
+
 @pytest.mark.parametrize(
     ("bars", "fields", "certain_ticks"),
     [

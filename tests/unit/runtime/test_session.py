@@ -10,7 +10,7 @@ import pytest
 from music.bundle import Bundle, load_bundle
 from runtime.errors import ProviderUnavailableError
 from runtime.host_runner import HostRunner
-from runtime.session import preload_cuda_libraries
+from runtime.session import expected_provider, preload_cuda_libraries
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,24 @@ def test_a_session_that_fell_back_to_the_cpu_is_refused(small: Bundle, monkeypat
     monkeypatch.setattr(onnxruntime, "InferenceSession", FallenBackSession)
     with pytest.raises(ProviderUnavailableError, match="no session runs on it"):
         HostRunner(small, slots=1, provider="cuda")
+
+
+@pytest.mark.parametrize(
+    ("requested", "files", "expected"),
+    [
+        ("auto", [], "CPUExecutionProvider"),
+        ("auto", ["nvidiactl", "nvidia-uvm", "nvidia-modeset"], "CPUExecutionProvider"),  # a driver without a GPU
+        ("auto", ["nvidiactl", "nvidia3"], "CUDAExecutionProvider"),
+        ("cpu", ["nvidia0"], "CPUExecutionProvider"),
+        ("cuda", [], "CUDAExecutionProvider"),
+    ],
+)
+def test_cuda_is_expected_where_the_process_has_a_gpu_or_it_is_required(
+    tmp_path: Path, requested: Any, files: list[str], expected: str
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert expected_provider(requested, tmp_path) == expected
 
 
 def test_telemetry_is_off_before_onnx_runtime_is_imported() -> None:

@@ -160,6 +160,28 @@ def test_cuda_is_used_where_it_works_and_required_where_configured(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("expected", "warnings"), [("CUDAExecutionProvider", 1), ("CPUExecutionProvider", 0)])
+def test_a_gpu_that_is_not_used_is_exported_and_logged(
+    small_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    expected: str,
+    warnings: int,
+) -> None:
+    monkeypatch.setattr("server.loading.DeviceRunner", Device)
+    monkeypatch.setattr(Device, "runs", False)
+    monkeypatch.setattr("server.loading.expected_provider", lambda requested: expected)
+    metrics = Metrics()
+    (model,) = load_models(Settings(models=small_bundle, slots=3), metrics)
+    model.engine.stop()
+
+    labels = {"model": "small", "requested": "auto", "expected": expected, "actual": "CPUExecutionProvider"}
+    assert metrics.registry.get_sample_value("fantasia_execution_provider_info", labels) == 1
+    logged = [record.__dict__["fields"] for record in caplog.records if record.levelname == "WARNING"]
+    assert logged == [{"model": "small", "reason": "no CUDA"}] * warnings
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "taken"), [(2, 2), (64, 3)])
 def test_the_batch_size_on_a_cpu_is_at_most_the_width_and_the_slots(small_bundle: Path, width: int, taken: int) -> None:
     settings = Settings(models=small_bundle, provider="cpu", slots=3, max_batch_size=width)

@@ -252,6 +252,7 @@ class RecordingObserver(EngineObserver):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.submissions = 0
+        self.refusals = 0
         self.starts = 0
         self.first_tokens: list[float] = []
         self.chunks: list[tuple[int, int]] = []
@@ -269,6 +270,11 @@ class RecordingObserver(EngineObserver):
     def submitted(self) -> None:
         with self._lock:
             self.submissions += 1
+            self._check()
+
+    def refused(self) -> None:
+        with self._lock:
+            self.refusals += 1
             self._check()
 
     def started(self, queue_seconds: float) -> None:

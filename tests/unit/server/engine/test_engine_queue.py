@@ -18,7 +18,7 @@ def test_a_full_queue_refuses_requests(make_engine: MakeEngine, queue_limit: int
     with pytest.raises(QueueFullError, match="fake is full") as caught:
         engine.submit(REQUEST)
     assert 0.1 <= caught.value.retry_after_seconds <= 30.0
-    assert observer.submissions == 2 + queue_limit
+    assert (observer.submissions, observer.refusals) == (2 + queue_limit, 1)
     engine.start()
     for handle in handles:
         handle.future.result(10)

@@ -14,6 +14,9 @@ class FailingObserver(EngineObserver):
     def submitted(self) -> None:
         raise RuntimeError("submitted")
 
+    def refused(self) -> None:
+        raise RuntimeError("refused")
+
     def started(self, queue_seconds: float) -> None:
         raise RuntimeError("started")
 
@@ -38,6 +41,7 @@ class FailingObserver(EngineObserver):
 
 def notify_all(observer: EngineObserver) -> None:
     notify(observer.submitted)
+    notify(observer.refused)
     notify(observer.started, 1.0)
     notify(observer.first_token, 2.0)
     notify(observer.chunk, 3, 4, 5.0)
@@ -55,14 +59,16 @@ def test_what_an_observer_raises_is_logged_and_dropped(caplog: pytest.LogCapture
     with caplog.at_level(logging.ERROR):
         notify_all(FailingObserver())
     logged = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
-    assert logged == ["submitted", "started", "first token", "chunk", "first step", "prefill", "freed", "finished"]
+    assert logged == [
+        "submitted", "refused", "started", "first token", "chunk", "first step", "prefill", "freed", "finished",
+    ]  # fmt: skip
     assert len(logged) == len(list(methods_of(EngineObserver))), "this test leaves out a method"
 
 
 def test_every_argument_is_passed_on() -> None:
     observer = RecordingObserver()
     notify_all(observer)
-    assert (observer.submissions, observer.starts, observer.first_tokens) == (1, 1, [2.0])
+    assert (observer.submissions, observer.refusals, observer.starts, observer.first_tokens) == (1, 1, 1, [2.0])
     assert (observer.chunks, observer.freed, observer.tokens) == ([(3, 4)], [6.0], 8)
     assert (observer.first_steps, observer.slices) == ([(2, 1)], [6])
     assert observer.outcomes == {Outcome.END: 1}

@@ -19,6 +19,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_the_life_of_a_sequence_updates_its_metrics(metrics: Metrics, observer: EngineMetrics) -> None:
+    observer.refused()
+    assert value(metrics, "fantasia_sequences_refused_total") == 1
     observer.submitted()
     assert value(metrics, "fantasia_sequences_in_flight") == 1
     observer.started(0.5)

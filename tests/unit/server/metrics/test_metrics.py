@@ -1,8 +1,10 @@
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.core import Metric
 
+from fantasia import __version__
 from server.metrics import AccessMetrics, Metrics
 
 
@@ -17,6 +19,12 @@ def test_calls_are_counted_by_code() -> None:
     assert get("fantasia_requests_finished_total", {"method": "Generate", "code": "OK"}) == 1
     assert get("fantasia_requests_in_flight", {"method": "Generate"}) == 1
     assert get("fantasia_request_duration_seconds_sum", {"method": "Generate"}) == 0.25
+
+
+@pytest.mark.parametrize("code", ["OK", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "DATA_LOSS"])
+def test_faults_are_exported_as_zero_before_the_first_one(code: str) -> None:
+    get = Metrics(["Generate"]).registry.get_sample_value
+    assert get("fantasia_requests_finished_total", {"method": "Generate", "code": code}) == 0
 
 
 def test_capacity_is_read_at_each_scrape() -> None:
@@ -42,6 +50,26 @@ def test_the_bundle_is_exported_and_notes_are_counted() -> None:
     assert get("fantasia_notes_total", {"model": "quartet"}) == 0
     metrics.notes_written("quartet", 40)
     assert get("fantasia_notes_total", {"model": "quartet"}) == 40
+
+
+def test_first_notes_are_measured_by_model_from_the_start_on() -> None:
+    metrics = Metrics()
+    metrics.set_bundle_info("quartet", digest="abc")
+    get = metrics.registry.get_sample_value
+
+    assert get("fantasia_first_note_duration_seconds_count", {"model": "quartet"}) == 0
+    metrics.first_note("quartet", 0.25)
+    assert get("fantasia_first_note_duration_seconds_sum", {"model": "quartet"}) == 0.25
+
+
+def test_the_expected_and_the_actual_provider_are_exported_and_so_is_the_version() -> None:
+    metrics = Metrics()
+    metrics.set_execution_provider("quartet", requested="auto", expected="CUDAExecutionProvider", actual="CPU")
+    get = metrics.registry.get_sample_value
+
+    labels = {"model": "quartet", "requested": "auto", "expected": "CUDAExecutionProvider", "actual": "CPU"}
+    assert get("fantasia_execution_provider_info", labels) == 1
+    assert get("fantasia_server_info", {"version": __version__}) == 1
 
 
 def test_every_metric_has_the_prefix_and_a_base_unit() -> None:

@@ -80,6 +80,9 @@ class Recorder(CallObserver):
         self.finished_calls[method, code] += 1
         assert self.finished_calls.total() <= self.received_calls.total()
 
+    def first_note(self, model: str, seconds: float) -> None:
+        raise AssertionError("no notes were written")
+
     def notes_written(self, model: str, notes: int) -> None:
         raise AssertionError("the test service writes no notes")
 

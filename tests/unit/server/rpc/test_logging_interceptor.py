@@ -27,6 +27,9 @@ class CodeRecorder(CallObserver):
     def finished(self, method: str, code: str, seconds: float) -> None:
         self.codes.append(code)
 
+    def first_note(self, model: str, seconds: float) -> None:
+        raise AssertionError("no notes were written")
+
     def notes_written(self, model: str, notes: int) -> None:
         raise AssertionError("no notes were written")
 

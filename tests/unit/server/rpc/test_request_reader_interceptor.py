@@ -33,6 +33,9 @@ class Recorder(CallObserver):
     def finished(self, method: str, code: str, seconds: float) -> None:
         self.events.append(f"{method} {code}")
 
+    def first_note(self, model: str, seconds: float) -> None:
+        raise AssertionError("no notes were written")
+
     def notes_written(self, model: str, notes: int) -> None:
         raise AssertionError("no notes were written")
 
