@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     slots: int = Field(default=256, ge=1, le=4096, description="Maximum number of running sequences per model.")
     max_batch_size: int = Field(default=64, ge=1, le=4096, description="Maximum batch size of one run on a CPU.")
     queue_limit: int = Field(
-        default=64, ge=0, le=100_000, description="Maximum number of sequences per model that wait for a slot."
+        default=128, ge=0, le=100_000, description="Maximum number of sequences per model that wait for a slot."
     )
     max_pieces_per_caller: int = Field(
         default=256, ge=1, le=100_000, description="Maximum number of pieces that one caller has in flight."

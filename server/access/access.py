@@ -58,8 +58,8 @@ class Access:
         """Log what an operator should change."""
         if self.callers is not None and self.certificates is None and not is_loopback(self._host):
             _log.warning(
-                "tokens without TLS: any machine on the network path can read and use them; set --tls-certificate-file, "
-                "or let a proxy on this machine end TLS and listen on 127.0.0.1",
+                "tokens without TLS: any machine on the network path can read and use them; set "
+                "--tls-certificate-file, or let a proxy on this machine end TLS, and listen on 127.0.0.1",
                 extra={"fields": {"host": self._host}},
             )
 

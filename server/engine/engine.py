@@ -14,7 +14,14 @@ from server.engine.admission import Admission
 from server.engine.admission_worker import AdmissionWorker
 from server.engine.chunk_sizer import MAX_CHUNK_SECONDS, MAX_CHUNK_SECONDS_WITH_ADMISSION_WORKER
 from server.engine.completion import Completion, RequestHandle
-from server.engine.errors import EngineError, EngineFailedError, EngineRequestError, EngineStoppedError, QueueFullError
+from server.engine.errors import (
+    DisplacedError,
+    EngineError,
+    EngineFailedError,
+    EngineRequestError,
+    EngineStoppedError,
+    QueueFullError,
+)
 from server.engine.estimate import FinishEstimate, RetryHint, time_until_free
 from server.engine.in_flight import InFlightRequests
 from server.engine.listener import SequenceListener
@@ -140,12 +147,18 @@ class Engine:
             self._admission.start()
             self._thread.start()
 
-    def submit(self, request: EngineRequest, listener: SequenceListener | None = None) -> RequestHandle:
+    def submit(
+        self, request: EngineRequest, listener: SequenceListener | None = None, *, caller: str = ""
+    ) -> RequestHandle:
         """Put a request into the queue. It waits there until the engine is started.
+
+        If the queue is full, it may take the place of requests of callers that have more in it; these fail with
+        `DisplacedError`.
 
         Args:
             request: what to write.
             listener: is told of new tokens while the request runs; None for none.
+            caller: whose it is; slots are shared fairly between callers.
 
         Raises:
             EngineRequestError: a token of the request is not in the vocabulary, or it has more candidates than the
@@ -160,18 +173,23 @@ class Engine:
             )
         if request.guide is not None and self._runner.chunk_sizes[0] > 1:
             raise EngineRequestError(f"{self.name} cannot follow a guide, for it cannot decode a single step")
+        cost = self._estimate.expected_tokens(request) * request.candidates
         with self._lock:
             if not self._accepting:
                 raise EngineStoppedError(f"{self.name} accepts no more requests")
-            if not self._scheduler.has_room(request.candidates):
+            displaced = self._scheduler.make_room(caller, request.candidates)
+            if displaced is None:
                 notify(self._observer.refused)
                 raise QueueFullError(self.name, self._retry_after_seconds())
-            sequence = Sequence(request, submitted_at=time.perf_counter(), listener=listener)
+            error = DisplacedError(self.name, self._retry_after_seconds()) if displaced else None
+            sequence = Sequence(request, time.perf_counter(), listener, caller=caller, cost=cost)
             sequence.future.add_done_callback(self._on_done)
             self._in_flight.add(sequence)
             notify(self._observer.submitted)  # first, because another thread may report later events at once
             self._scheduler.enqueue(sequence)
             self._admission.wake()
+        for each in displaced:
+            self._in_flight.resolve(each, error, 0)
         return RequestHandle(sequence.future)
 
     def expected_tokens(self, request: EngineRequest) -> int:
@@ -187,13 +205,13 @@ class Engine:
             tokens, row_count = self._tokens_left(sequence), self._row_count
         return tokens * self._estimate.token_seconds(row_count)
 
-    def seconds_needed(self, request: EngineRequest) -> tuple[float, float]:
-        """Estimate how long a request takes at least if it is submitted now: in the queue, and after that."""
+    def seconds_needed(self, request: EngineRequest, *, caller: str = "") -> tuple[float, float]:
+        """Estimate how long a caller's request takes at least if submitted now: in the queue, and after that."""
         with self._lock:
             row_count = self._row_count + request.candidates
             held = Counter(self._scheduler.running.values())  # the slots of each sequence
             running = [(self._tokens_left(each), slots) for each, slots in held.items()]
-            waiting = [(self._tokens_left(each), each.rows) for each in self._scheduler.waiting]
+            waiting = [(self._tokens_left(each), each.rows) for each in self._scheduler.ahead_of(caller)]
         queue_tokens = time_until_free(self.slots, running, waiting, request.candidates)
         beside = [(left - queue_tokens, rows) for left, rows in (*running, *waiting) if left > queue_tokens]
         queue_seconds = queue_tokens * self._estimate.token_seconds(row_count, least=True)
@@ -275,7 +293,7 @@ class Engine:
             if not self._scheduler.cancel(sequence, time.perf_counter()):
                 self._work.notify()
                 return
-            self._admission.wake()  # younger sequences may need fewer slots
+            self._admission.wake()  # the next ones may need fewer slots
         self._in_flight.resolve(sequence, None, 0)
 
     def _retry_after_seconds(self) -> float:

@@ -4,6 +4,7 @@ FantasiaError
 └── EngineError
     ├── EngineRequestError   the request cannot run; the rpc layer validates requests first, so this is a bug of ours
     ├── QueueFullError       the queue is full; carries a retry hint
+    │   └── DisplacedError   the request left the full queue for one of another caller
     ├── ConstraintError      no token satisfies all constraints of the request any more
     ├── EngineStoppedError   the engine accepts no more requests, or stopped before this one was complete
     └── EngineFailedError    the runner failed while the sequence ran
@@ -32,6 +33,18 @@ class QueueFullError(EngineError):
 
     def __init__(self, name: str, retry_after_seconds: float) -> None:
         super().__init__(f"the queue of {name} is full, try again in {retry_after_seconds:.1f} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DisplacedError(QueueFullError):
+    """The request left the full queue, because another caller had less in it. The arguments are the same."""
+
+    def __init__(self, name: str, retry_after_seconds: float) -> None:
+        EngineError.__init__(
+            self,
+            f"the queue of {name} is full, and callers with fewer requests come first: "
+            f"try again in {retry_after_seconds:.1f} s",
+        )
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import Future
 
 from server.engine.completion import Completion
-from server.engine.errors import ConstraintError, EngineError
+from server.engine.errors import ConstraintError, DisplacedError, EngineError
 from server.engine.observer import EngineObserver, Outcome, notify
 from server.engine.sequence import Sequence, SequenceStatus
 
@@ -68,6 +68,8 @@ class InFlightRequests:
             outcome = Outcome[result.finish_reason.name]
         elif isinstance(result, ConstraintError):
             outcome = Outcome.CONSTRAINTS
+        elif isinstance(result, DisplacedError):
+            outcome = Outcome.DISPLACED
         else:
             outcome = Outcome.FAILED
         notify(self._observer.finished, outcome, now - sequence.submitted_at, tokens)

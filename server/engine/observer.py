@@ -18,6 +18,8 @@ class Outcome(Enum):
     """Its end token was sampled."""
     CONSTRAINTS = "constraints"
     """No token satisfied all its constraints any more."""
+    DISPLACED = "displaced"
+    """It left the full queue for a request of another caller."""
     CANCELLED = "cancelled"
     """Its caller cancelled it."""
     FAILED = "failed"

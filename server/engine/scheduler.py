@@ -1,13 +1,13 @@
 """Which sequences run, which wait, and how many steps the next chunk has."""
 
 import heapq
-from collections import deque
 from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.chunk_sizer import MAX_CHUNK_SECONDS, ChunkSizer
+from server.engine.fair_queue import FairQueue
 from server.engine.sequence import Sequence, SequenceStatus
 
 _PREFILL_SHARE = 0.75  # of a chunk's duration; less than 1, because the duration of a slice varies
@@ -44,7 +44,9 @@ class SlotPool:
 
 
 class Scheduler:
-    """First come, first served: a queue of waiting sequences, and slots for each sequence that was admitted.
+    """A queue of waiting sequences, fair between callers, and slots for each sequence that was admitted.
+
+    The sequences of one caller are served in the order in which they came. `FairQueue` shares between callers.
 
     A caller holds the engine's lock when it calls a method that changes something. Only the engine's thread frees
     slots. Any thread may read the counts at any time.
@@ -66,8 +68,7 @@ class Scheduler:
         self._slots = SlotPool(slots)
         self._chunk_sizes = chunk_sizes
         self._limit = slots + queue_limit
-        self._waiting: deque[Sequence] = deque()
-        self._waiting_rows = 0
+        self._waiting: FairQueue[Sequence] = FairQueue()
         self._cancelled: list[Sequence] = []
         self._chunk_sizer = ChunkSizer(chunk_sizes, max_chunk_seconds)
         self.running: dict[int, Sequence] = {}
@@ -75,13 +76,17 @@ class Scheduler:
 
     @property
     def waiting(self) -> Collection[Sequence]:
-        """The queue, the oldest sequence first."""
-        return self._waiting
+        """The queue, in the order in which its sequences are admitted if no other comes."""
+        return list(self._waiting)
+
+    def ahead_of(self, caller: str) -> Collection[Sequence]:
+        """The waiting sequences that are admitted before a new one of this caller."""
+        return self._waiting.ahead_of(caller)
 
     @property
     def waiting_count(self) -> int:
         """Number of slots that the sequences in the queue wait for."""
-        return self._waiting_rows
+        return self._waiting.size
 
     @property
     def running_count(self) -> int:
@@ -92,10 +97,20 @@ class Scheduler:
         """Whether a sequence that needs so many slots may join the queue."""
         return self.running_count + self.waiting_count + rows <= self._limit
 
+    def make_room(self, caller: str, rows: int) -> list[Sequence] | None:
+        """Make room for a sequence, if need be at the cost of callers with more in the queue.
+
+        Returns:
+            The sequences that have left the queue for it; None if it may not join.
+        """
+        excess = self.running_count + self.waiting_count + rows - self._limit
+        return [] if excess <= 0 else self._waiting.displace(caller, rows, excess)
+
     @property
     def can_admit(self) -> bool:
-        """Whether a sequence waits, and the oldest one finds enough free slots."""
-        return bool(self._waiting) and self._waiting[0].rows <= self._slots.free_count
+        """Whether a sequence waits, and the next one finds enough free slots."""
+        head = self._waiting.head
+        return head is not None and head.rows <= self._slots.free_count
 
     @property
     def has_cancelled(self) -> bool:
@@ -105,8 +120,7 @@ class Scheduler:
     def enqueue(self, sequence: Sequence) -> None:
         """Append a sequence to the queue. There must be room."""
         assert self.has_room(sequence.rows)
-        self._waiting.append(sequence)
-        self._waiting_rows += sequence.rows
+        self._waiting.push(sequence.caller, sequence, size=sequence.rows, cost=sequence.cost)
 
     def cancel(self, sequence: Sequence, now: float) -> bool:
         """Cancel a sequence.
@@ -117,12 +131,7 @@ class Scheduler:
         """
         sequence.cancelled_at = now
         if sequence.status is SequenceStatus.WAITING:
-            try:
-                self._waiting.remove(sequence)
-            except ValueError:
-                return False
-            self._waiting_rows -= sequence.rows
-            return True
+            return self._waiting.remove(sequence)
         if self.holds_slot(sequence):
             self._cancelled.append(sequence)
         return False
@@ -136,14 +145,13 @@ class Scheduler:
         return released
 
     def admit(self, limit: int, now: float) -> list[Sequence]:
-        """Assign free slots to the oldest waiting sequences, at most `limit` of them, and return these.
+        """Assign free slots to the next waiting sequences, at most `limit` of them, and return these.
 
-        A sequence gets all its slots at once. Until so many are free, no younger one gets any.
+        A sequence gets all its slots at once. Until so many are free, no later one gets any.
         """
         admitted: list[Sequence] = []
         while self.can_admit and len(admitted) < limit:
-            sequence = self._waiting.popleft()
-            self._waiting_rows -= sequence.rows
+            sequence = self._waiting.pop()
             sequence.move_to(SequenceStatus.ADMITTED)
             sequence.slots = tuple(self._slots.allocate() for _ in range(sequence.rows))
             sequence.admitted_at = now
@@ -180,7 +188,7 @@ class Scheduler:
         sizes = [size for size in self._chunk_sizes if size <= min(shortest_reaching, longest)]
         if not sizes:
             return self._chunk_sizes[0]
-        return self._chunk_sizer.choose(sizes) if self._slots.free_count or self._waiting else sizes[-1]
+        return self._chunk_sizer.choose(sizes) if self._slots.free_count or len(self._waiting) else sizes[-1]
 
     def record_chunk(self, steps: int, seconds: float) -> None:
         """Record the duration of a chunk, with the work before and after the run."""
@@ -214,7 +222,6 @@ class Scheduler:
     def clear(self) -> None:
         """Remove every sequence and free every slot."""
         self._waiting.clear()
-        self._waiting_rows = 0
         self._cancelled.clear()
         for slot in list(self.running):
             self.release_slot(slot)

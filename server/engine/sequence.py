@@ -54,6 +54,10 @@ class Sequence:
     """When the request was submitted."""
     listener: SequenceListener | None = None
     """Is told of new tokens."""
+    caller: str = ""
+    """Whose it is; the queue shares slots fairly between callers. It has no effect on the tokens."""
+    cost: float = 1.0
+    """Estimated tokens of all its candidates: what callers share."""
     future: Future[Completion] = field(default_factory=Future)
     """What the caller waits for."""
     status: SequenceStatus = SequenceStatus.WAITING

@@ -10,20 +10,21 @@ _CERTAIN_SHARE: Final = 0.5
 """A request is refused only if this share of the estimate exceeds the remaining time: the estimate may be wrong."""
 
 
-def check_deadline(engine: Engine, spec: GenerationSpec, remaining_seconds: float | None) -> None:
+def check_deadline(engine: Engine, spec: GenerationSpec, remaining_seconds: float | None, caller: str = "") -> None:
     """Check that a piece of a fixed length can be complete in time.
 
     Args:
         engine: that is to write it.
         spec: the request.
         remaining_seconds: time until the caller's deadline; None for no deadline.
+        caller: whose request it is, for its place in the queue.
 
     Raises:
         DeadlineTooShortError: it is certain that it cannot.
     """
     if remaining_seconds is None or spec.length.is_open or spec.completion is not None:
         return
-    queue_seconds, run_seconds = engine.seconds_needed(spec.engine_request)
+    queue_seconds, run_seconds = engine.seconds_needed(spec.engine_request, caller=caller)
     needed = queue_seconds + run_seconds
     if _CERTAIN_SHARE * needed <= remaining_seconds or not engine.confirm_refusal():
         return

@@ -46,14 +46,14 @@ class Evaluations:
             for model in models
         }
 
-    async def evaluate(self, model: ServedModel, request: pb.EvaluateRequest) -> pb.EvaluateResponse:
-        """The response to a request.
+    async def evaluate(self, model: ServedModel, request: pb.EvaluateRequest, caller: str = "") -> pb.EvaluateResponse:
+        """The response to a request of a caller.
 
         Raises:
             InvalidRequestError: pieces are not valid, or the model supports no evaluation.
             WorkLimitError: too many calls wait.
         """
-        return await self._work[model.name].run(partial(evaluate, model, request, self._limits))
+        return await self._work[model.name].run(partial(evaluate, model, request, self._limits), caller)
 
     def close(self) -> None:
         """End the threads."""

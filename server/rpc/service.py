@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import grpc
@@ -74,7 +75,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
     ) -> pb.GenerateResponse:
         """See the contract."""
         model = self._model(request)
-        spec = await self._spec(request, model)
+        spec = await self._spec(request, model, context)
         with self._running(spec, model, context) as done:
             completion = await done
             response = await self._response(model, spec, completion, resume_tokens=request.return_resume_token)
@@ -89,7 +90,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         """See the contract."""
         began: float | None = time.perf_counter()
         model = self._model(request.request)
-        spec = await self._spec(request.request, model, resume_tokens=request.resume_tokens)
+        spec = await self._spec(request.request, model, context, resume_tokens=request.resume_tokens)
         terms = self._terms[model.name]
         stream = PieceStream(terms, spec, resume_tokens=request.resume_tokens)
         with self._running(spec, model, context, stream) as done:
@@ -111,7 +112,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         model = self._catalogue.get(request.model)
         caller = caller_of(context)
         self._quota.check_rate(caller)
-        response = await self._evaluations.evaluate(model, request)
+        response = await self._evaluations.evaluate(model, request, caller.key)
         self._quota.charge(caller, sum(evaluation.token_count for evaluation in response.evaluations))
         self._observer.pieces_evaluated(model.name, len(response.evaluations))
         return response
@@ -143,7 +144,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             raise ModelNotFoundError(request.model, error.loaded, error.field, violations) from None
 
     async def _spec(
-        self, request: pb.GenerateRequest, model: ServedModel, *, resume_tokens: bool = False
+        self, request: pb.GenerateRequest, model: ServedModel, context: Context, *, resume_tokens: bool = False
     ) -> GenerationSpec:
         """The valid request. A given piece and its plan take up to seconds, so a thread makes them.
 
@@ -152,7 +153,8 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         terms = self._terms[model.name]
         if is_plain(request) and not (request.resume_token and model.bundle.network.note_state_size):
             return build_generation_spec(request, terms, resume_tokens=resume_tokens)
-        return await self._planning.run(lambda: build_generation_spec(request, terms, resume_tokens=resume_tokens))
+        plan = partial(build_generation_spec, request, terms, resume_tokens=resume_tokens)
+        return await self._planning.run(plan, caller_of(context).key)
 
     @contextmanager
     def _running(
@@ -172,10 +174,11 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
             done.set_result(spec.completion)
             yield done
             return
-        check_deadline(model.engine, spec, context.time_remaining())
+        caller = caller_of(context)
+        check_deadline(model.engine, spec, context.time_remaining(), caller.key)
         tokens = model.engine.expected_tokens(spec.engine_request)
-        with self._quota.hold(caller_of(context), tokens, model.engine, spec.choice.candidates) as pieces:
-            handle = pieces.handle = model.engine.submit(spec.engine_request, listener)
+        with self._quota.hold(caller, tokens, model.engine, spec.choice.candidates) as pieces:
+            handle = pieces.handle = model.engine.submit(spec.engine_request, listener, caller=caller.key)
             done = asyncio.wrap_future(handle.future)
             try:
                 yield done

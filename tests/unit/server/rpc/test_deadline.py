@@ -21,7 +21,7 @@ class Estimates:
         self._seconds = queue_seconds, run_seconds
         self._confirm = confirm
 
-    def seconds_needed(self, request: EngineRequest) -> tuple[float, float]:
+    def seconds_needed(self, request: EngineRequest, *, caller: str) -> tuple[float, float]:
         return self._seconds
 
     def confirm_refusal(self) -> bool:
