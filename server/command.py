@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from server.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from server.app import LoadModels
+
+_log = logging.getLogger(__name__)
 
 # How long Python lets a thread run while another waits for the interpreter lock. Building a response takes a
 # millisecond or more, and neither the engine, between two chunks, nor the event loop should wait Python's usual 5 ms.
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     except SettingError as error:
         _print_error(error)
         return 2
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     share_malloc_arena()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # gRPC reads this when it is imported. Its own lines are not logfmt, and our errors say the same. Set the variable
@@ -57,7 +60,10 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     try:
         asyncio.run(serve(settings, load or load_models, watchdog))
     except FantasiaError as error:
-        _print_error(error)
+        if settings.log_format == "json":
+            _log.critical(_sentence(error))
+        else:
+            _print_error(error)
         return 1
     except KeyboardInterrupt:  # a second signal while draining
         return 130
@@ -81,4 +87,8 @@ def share_malloc_arena() -> None:
 def _print_error(error: FantasiaError) -> None:
     """Print on one line of stderr why the server ends, after what is logged already."""
     flush_log()
-    sys.stderr.write(f"{PROGRAM}: error: {plain_text(str(error), _MAX_ERROR_CHARACTERS)}\n")
+    sys.stderr.write(f"{PROGRAM}: error: {_sentence(error)}\n")
+
+
+def _sentence(error: FantasiaError) -> str:
+    return plain_text(str(error), _MAX_ERROR_CHARACTERS)

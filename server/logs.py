@@ -1,7 +1,8 @@
-"""The server's log: logfmt, one line per record, written to stderr by a thread."""
+"""The server's log: one line per record, in logfmt or JSON, written to stderr by a thread."""
 
 import json
 import logging
+import math
 import os
 import queue
 import re
@@ -10,7 +11,9 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
+
+LogFormat = Literal["logfmt", "json"]
 
 _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, quote, equals sign and backslash
 _MAX_LINES: Final = 10_000
@@ -29,19 +32,18 @@ class LogfmtFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of ASCII."""
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields: dict[str, object] = {
-            "time": time.replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "msg": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            fields["error"] = f"{type(error).__name__}: {error}"
-            fields["trace"] = self.formatException(record.exc_info)
-        return " ".join(f"{key}={_quoted(str(value))}" for key, value in fields.items())
+        return " ".join(f"{key}={_quoted(str(value))}" for key, value in _fields(record, self).items())
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object, with the keys of `LogfmtFormatter`.
+
+    Finite numbers and booleans stay what they are; every other value is a string.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of ASCII."""
+        return _json({key: _json_value(value) for key, value in _fields(record, self).items()})
 
 
 class BackgroundHandler(logging.Handler):
@@ -54,11 +56,12 @@ class BackgroundHandler(logging.Handler):
 
     Args:
         descriptor: a file descriptor that is open for writing.
+        formatter: makes one line of a record.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, formatter: logging.Formatter | None = None) -> None:
         super().__init__()
-        self.setFormatter(LogfmtFormatter())
+        self.setFormatter(formatter or LogfmtFormatter())
         self._descriptor = descriptor
         self._dropped = 0
         self._dropped_lock = threading.Lock()
@@ -113,9 +116,10 @@ class BackgroundHandler(logging.Handler):
                 return
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, log_format: LogFormat = "logfmt") -> None:
     """Send every record of `level` (such as `info`) and above to stderr, and nowhere else."""
-    logging.basicConfig(level=level.upper(), handlers=[BackgroundHandler(sys.stderr.fileno())], force=True)
+    handler = BackgroundHandler(sys.stderr.fileno(), JsonFormatter() if log_format == "json" else LogfmtFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def flush_log() -> None:
@@ -124,7 +128,32 @@ def flush_log() -> None:
         handler.flush()
 
 
+def _fields(record: logging.LogRecord, formatter: logging.Formatter) -> dict[str, object]:
+    """Keys and values of a record, in their order."""
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    fields: dict[str, object] = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "msg": record.getMessage(),
+        **getattr(record, "fields", {}),
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        fields["error"] = f"{type(error).__name__}: {error}"
+        fields["trace"] = formatter.formatException(record.exc_info)
+    return fields
+
+
 def _quoted(value: str) -> str:
-    if _PLAIN.fullmatch(value):
-        return value
+    return value if _PLAIN.fullmatch(value) else _json(value)
+
+
+def _json(value: object) -> str:
     return json.dumps(value).replace("\x7f", r"\u007f")  # the one control character that JSON leaves as it is
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fantasia import __version__
 from server.errors import SettingError, shortened
+from server.logs import LogFormat
 
 PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
@@ -175,6 +176,9 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Minimum level of log lines."
+    )
+    log_format: LogFormat = Field(
+        default="logfmt", description="Form of log lines: key=value, or one JSON object a line."
     )
 
 

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.app import App
+from server.logs import JsonFormatter, LogfmtFormatter
 from tests.integration.arithmetic_runner import ArithmeticRunner
 from tests.integration.scraping import scrape_until
 from tests.integration.statuses import rich_status
@@ -115,6 +116,29 @@ async def test_a_fault_is_logged_with_the_request_id_of_the_caller(
     assert info.request_id == fields["request_id"] == fault.__dict__["fields"]["request_id"] == "cafe-1"
     assert "cafe-1" in fields["reason"]
     assert "secret" not in fields["reason"]
+
+
+async def test_neither_music_nor_tokens_nor_headers_are_logged(
+    stub: Stub, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    requests = [
+        pb.GenerateRequest(bars=1, given=pb.GivenPiece(midi=b"MThd" + b"hidden" * 40)),
+        pb.GenerateRequest(bars=1, resume_token=b"hidden" * 40),
+        pb.GenerateRequest(bars=1, return_resume_token=True, seed=1),
+    ]
+    metadata = (*MINE, ("authorization", "Bearer hidden"), ("x-hidden", "hidden"), ("x-hidden-bin", b"hidden"))
+    answers = [
+        await asyncio.gather(stub.Generate(each, metadata=metadata), return_exceptions=True) for each in requests
+    ]
+    (piece,) = answers[-1][0].pieces  # type: ignore[union-attr]
+    assert len(await lines(app, caplog, len(requests))) == len(requests)
+
+    for formatter in (LogfmtFormatter(), JsonFormatter()):
+        text = "\n".join(map(formatter.format, caplog.records))
+        assert "cafe-1" in text
+        for hidden in ("hidden", "aGlkZGVu", str(piece.resume_token)[2:20], str(piece.midi)[2:20]):
+            assert hidden not in text
 
 
 async def test_health_checks_are_not_logged(

@@ -16,7 +16,7 @@ from server.watchdog import Watchdog
 def unchanged_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the log, the environment and the switch interval of the test process."""
     interval = sys.getswitchinterval()
-    monkeypatch.setattr("server.command.log_to_stderr", lambda level: None)
+    monkeypatch.setattr("server.command.log_to_stderr", lambda level, log_format: None)
     monkeypatch.setattr("server.command.share_malloc_arena", lambda: None)
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     yield
@@ -41,6 +41,21 @@ def test_a_second_signal_ends_with_code_130(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr(server.app, "serve", serve)
     assert main(["--models", str(tmp_path)]) == 130
+
+
+def test_with_a_json_log_the_error_is_a_record(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def serve(settings: Settings, load: LoadModels, watchdog: Watchdog) -> None:
+        raise StartupError("there is no bundle")
+
+    monkeypatch.setattr(server.app, "serve", serve)
+    assert main(["--models", str(tmp_path), "--log-format", "json"]) == 1
+    assert capfd.readouterr().err == ""
+    assert [(record.levelname, record.message) for record in caplog.records] == [("CRITICAL", "there is no bundle")]
 
 
 @pytest.mark.parametrize("quoted", ["a\nb", "a\x1b[31mb", "a\u2028b"])

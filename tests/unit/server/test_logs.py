@@ -1,5 +1,7 @@
 import fcntl
+import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -9,9 +11,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import server.logs
-from server.logs import BackgroundHandler, LogfmtFormatter
+from server.logs import BackgroundHandler, JsonFormatter, LogfmtFormatter
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -44,6 +48,52 @@ def test_an_exception_and_its_trace_are_on_the_same_line() -> None:
     assert "\n" not in line
     assert 'error="ValueError: no such\\nthing"' in line
     assert "Traceback" in line
+
+
+def test_a_record_is_one_json_object_with_numbers_as_numbers() -> None:
+    fields = {"address": "[::1]:50051", "n": 3, "seconds": 0.25, "captured": False, "limit": None, "ratio": math.nan}
+    line = JsonFormatter().format(record("serving", created=0.25, fields=fields))
+
+    assert json.loads(line) == {
+        "time": "1970-01-01T00:00:00.250Z",
+        "level": "info",
+        "logger": "server.app",
+        "msg": "serving",
+        **fields,
+        "limit": "None",
+        "ratio": "nan",
+    }
+
+
+JSON_VALUES = st.one_of(st.text(), st.integers(), st.floats(), st.binary(), st.none(), st.lists(st.text()))
+SURROGATES = st.text(st.characters(categories=["Cs", "Cc", "Zl", "Lu"]))  # as in file names that are not UTF-8
+
+
+@given(st.text(), st.dictionaries(st.text(), JSON_VALUES | SURROGATES))
+def test_any_record_is_one_plain_line_of_strict_json(message: str, fields: dict[str, object]) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    line = JsonFormatter().format(record("%s", args=(message,), fields=fields))
+    found = json.loads(line, parse_constant=refuse)
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert list(found) == list(dict.fromkeys(["time", "level", "logger", "msg", *fields]))
+    for key, value in fields.items():
+        assert found[key] == value or found[key] == str(value)
+
+
+def test_both_forms_have_the_same_keys_for_an_exception() -> None:
+    try:
+        raise ValueError("no such\nthing")
+    except ValueError:
+        failed = record("fault", exc_info=sys.exc_info(), fields={"method": "Generate"})
+
+    found = json.loads(JsonFormatter().format(failed))
+    assert list(found) == [word.partition("=")[0] for word in shlex.split(LogfmtFormatter().format(failed))]
+    assert found["error"] == "ValueError: no such\nthing"
+    assert found["trace"].startswith("Traceback")
 
 
 @pytest.fixture
