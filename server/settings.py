@@ -18,7 +18,7 @@ from server.logs import LogFormat
 
 PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
-_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE"})
+_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER", "FANTASIA_SOUNDFONT", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE"})
 """Variables of the `fantasia` command, which may run in the same environment."""
 _SERVICE_HOST: Final = "_SERVICE_HOST"
 _SERVICE_LINK: Final = ("tcp://", "udp://", "sctp://")

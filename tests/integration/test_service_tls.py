@@ -10,9 +10,13 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from click.testing import CliRunner, Result
 
 from fantasia.v1 import generation_pb2 as pb
+from fantasia_client import TLS, AccessDeniedError, AsyncClient, Client, Piece, Token
+from fantasia_client.cli import main
 from server.access import watched_files
+from server.access.callers import token_entry
 from server.app import App, LoadModels
 from server.errors import SettingError
 from server.settings import Settings
@@ -213,3 +217,40 @@ async def test_handshakes_that_never_end_are_closed_and_do_not_keep_others_out(a
         assert [await reader.read() for reader, _ in silent] == [b""] * 50
     for _, writer in silent:
         writer.close()
+
+
+async def test_the_fantasia_command_and_both_clients_call_with_certificate_and_token(
+    settings: Settings, load: LoadModels, files: Path, ca: trustme.CA, tmp_path: Path
+) -> None:
+    client = ca.issue_cert("studio.example")
+    (tmp_path / "client.crt").write_bytes(client.cert_chain_pems[0].bytes())
+    (tmp_path / "client.key").write_bytes(client.private_key_pem.bytes())
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "callers.toml").write_text(f'[callers.studio]\ntokens = ["{token_entry("secret")}"]\n')
+    async with mutual(settings, load, files, callers_file=str(tmp_path / "callers.toml")) as app:
+        server = app.address.replace("127.0.0.1", "localhost")
+        options = ["--ca", str(files / "ca.crt"), "--cert", str(tmp_path / "client.crt"), "--key"]
+        command = ["--server", server, *options, str(tmp_path / "client.key")]
+        token = ["--token-file", str(tmp_path / "token")]
+
+        def run(*arguments: str) -> Result:
+            return CliRunner().invoke(main, [*command, *arguments])
+
+        listed = await asyncio.to_thread(run, *token, "models")
+        assert listed.exit_code == 0, listed.output
+        refused = await asyncio.to_thread(run, "models")
+        assert refused.exit_code == 1
+        assert "this server needs a token" in refused.stderr
+
+        tls = TLS.from_files(files / "ca.crt", tmp_path / "client.crt", tmp_path / "client.key")
+        async with AsyncClient(server, tls=tls, token=Token.from_file(tmp_path / "token")) as asynchronous:
+            piece = await asynchronous.generate(bars=1, seed=1)
+
+        def generate() -> Piece:
+            with Client(server, tls=tls, token="secret") as synchronous:  # noqa: S106
+                return synchronous.generate(bars=1, seed=1)
+
+        assert (await asyncio.to_thread(generate)).midi == piece.midi
+        with pytest.raises(AccessDeniedError):
+            async with AsyncClient(server, tls=tls, token="wrong") as stranger:  # noqa: S106
+                await stranger.generate(bars=1)

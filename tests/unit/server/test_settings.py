@@ -124,6 +124,20 @@ def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch, name: 
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--tls-key-file", "k"], "--tls-certificate-file and --tls-key-file must be given together"),
+        (["--tls-certificate-file", "c"], "--tls-certificate-file and --tls-key-file must be given together"),
+        (["--tls-client-ca-file", "c"], "--tls-client-ca-file needs --tls-certificate-file and --tls-key-file"),
+    ],
+)
+def test_a_setting_that_needs_another_one_is_refused_alone(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        parse_settings(arguments)
+    assert str(caught.value) == sentence
+
+
 def test_unknown_variables_and_wrong_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANTASIA_SLOT", "5")
     monkeypatch.setenv("FANTASIA_MODEL", "models")
@@ -133,7 +147,10 @@ def test_unknown_variables_and_wrong_values_are_reported_together(monkeypatch: p
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["FANTASIA_SERVER", "FANTASIA", "FANTASIAS_PORT"])
+@pytest.mark.parametrize(
+    "name",
+    ["FANTASIA_SERVER", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE", "FANTASIA_SOUNDFONT", "FANTASIA", "FANTASIAS_PORT"],
+)
 def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "localhost:50051")
     assert parse_settings([]).port == 50051

@@ -41,6 +41,7 @@ from fantasia_client.request_types import (
     VelocityShape,
 )
 from fantasia_client.stream import AsyncStream, Stream
+from fantasia_client.token import InsecureTokenWarning, Token
 from fantasia_client.types import (
     Evaluation,
     FinishReason,
@@ -83,6 +84,7 @@ __all__ = [
     "GivenPiece",
     "GivenReport",
     "Health",
+    "InsecureTokenWarning",
     "InvalidRequestError",
     "Keepalive",
     "Limits",
@@ -107,6 +109,7 @@ __all__ = [
     "StreamUpdate",
     "TempoChange",
     "Timing",
+    "Token",
     "UnsupportedCallError",
     "VelocityShape",
     "__version__",

@@ -5,7 +5,7 @@ port modulo 65536. So this module checks the address and always adds the port.
 """
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 from fantasia_client.validation import short_repr
 
@@ -58,6 +58,22 @@ def normalize_address(server: object) -> str:
             f"write {short_repr(suggestion)[1:-1]}{_WEB.get(scheme, '')}"
         )
     return _host_and_port(text, text)
+
+
+def is_local(server: str) -> bool:
+    """Whether all of an address from `normalize_address` is on this machine."""
+    scheme, _, rest = server.partition(":")
+    if scheme in ("unix", "unix-abstract"):
+        return True
+    hosts = rest.split(",") if scheme in ("ipv4", "ipv6") else [server.removeprefix("dns:").rpartition("/")[2]]
+    return all(_is_loopback(host.rpartition(":")[0].strip("[]")) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def _numeric(part: str, kind: type[IPv4Address | IPv6Address], text: str) -> str:

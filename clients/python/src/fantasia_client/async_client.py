@@ -102,7 +102,10 @@ class AsyncClient(BaseClient):
         request = build_stream_request(options)
         deadline = self._start_call(options.get("timeout_seconds"))
         call = self._stub.StreamGenerate(
-            request, timeout=deadline.seconds, wait_for_ready=self._should_wait(options.get("wait_for_ready"))
+            request,
+            timeout=deadline.seconds,
+            wait_for_ready=self._should_wait(options.get("wait_for_ready")),
+            metadata=self._metadata(),
         )
         return AsyncStream(call, request.request, partial(self._translate, deadline=deadline))
 
@@ -156,7 +159,12 @@ class AsyncClient(BaseClient):
     ) -> ResponseT:
         deadline = self._start_call(timeout_seconds)
         try:
-            return await method(request, timeout=deadline.seconds, wait_for_ready=self._should_wait(wait_for_ready))
+            return await method(
+                request,
+                timeout=deadline.seconds,
+                wait_for_ready=self._should_wait(wait_for_ready),
+                metadata=self._metadata(),
+            )
         except grpc.RpcError as error:
             raise await self._translate(error, deadline) from error
 

@@ -2,16 +2,18 @@
 
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
 from numbers import Real
 
 import grpc
 
-from fantasia_client.address import DEFAULT_SERVER, normalize_address
+from fantasia_client.address import DEFAULT_SERVER, is_local, normalize_address
 from fantasia_client.connection import TLS, ChannelOptions, Keepalive, Retry, channel_credentials, channel_options
 from fantasia_client.errors import ClientClosedError, FantasiaClientError
 from fantasia_client.probe import PROBE_SECONDS, ConnectionProbe
 from fantasia_client.status import error_from_rpc, is_connection_failure
+from fantasia_client.token import InsecureTokenWarning, Token
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 MIN_TIMEOUT_SECONDS = 0.01
@@ -47,12 +49,20 @@ class BaseClient(ABC):
         keepalive: Keepalive | None = None,
         tls: TLS | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | str | None = None,
     ) -> None:
         self._server = normalize_address(server)
+        self._token = Token(token) if isinstance(token, str) else token
         self._timeout_seconds = _checked_timeout(timeout_seconds)
         self._wait_for_ready = wait_for_ready
         self._closed = False
         credentials = channel_credentials(tls, credentials)
+        if self._token is not None and credentials is None and not is_local(self._server):
+            warnings.warn(
+                f"the token is sent to {self._server} without TLS: any machine on the way can read it",
+                InsecureTokenWarning,
+                stacklevel=3,
+            )
         self._probe = ConnectionProbe(self._server, credentials)
         self._open_channel(self._server, credentials, channel_options(retry or Retry(), keepalive or Keepalive()))
 
@@ -70,6 +80,10 @@ class BaseClient(ABC):
         if self._closed:
             raise ClientClosedError(f"this client of {self._server} is closed")
         return Deadline(self._timeout_seconds if timeout_seconds is None else _checked_timeout(timeout_seconds))
+
+    def _metadata(self) -> tuple[tuple[str, str], ...] | None:
+        """The metadata of a new call."""
+        return None if self._token is None else self._token.metadata()
 
     def _should_wait(self, wait_for_ready: bool | None) -> bool:
         return self._wait_for_ready if wait_for_ready is None else wait_for_ready

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 import click
 
 from fantasia import __version__
-from fantasia_client.address import DEFAULT_SERVER, normalize_address
+from fantasia_client.address import DEFAULT_SERVER, is_local, normalize_address
 from fantasia_client.base_client import DEFAULT_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from fantasia_client.cli_generate import continue_piece, generate, harmonize, rewrite, stream
 from fantasia_client.cli_options import INPUT_FILE, Connection, InputFile, violation_sentence
-from fantasia_client.client import Client
 from fantasia_client.connection import TLS
 from fantasia_client.errors import (
     ConstraintsNotMetError,
@@ -26,10 +26,14 @@ from fantasia_client.errors import (
     ServerUnavailableError,
 )
 from fantasia_client.summary import evaluation_summary, model_summary
+from fantasia_client.token import FILE_VARIABLE, InsecureTokenWarning, Token
 from fantasia_client.types import Health
 
 _EXPLAIN_SECONDS = 2.0
 """After `--wait` has timed out: maximum time to find out why the server cannot be reached."""
+
+
+_READABLE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
 class _Interrupted(click.ClickException):
@@ -68,7 +72,7 @@ def _error_message(error: FantasiaClientError, connection: Connection | None, co
         return "; ".join(violation_sentence(violation, command) for violation in error.violations)
     if isinstance(error, DeadlineExceededError) and connection is not None and connection.wait:
         try:
-            with Client(connection.server, tls=connection.tls) as client:
+            with connection.connect(wait=False) as client:
                 client.health(timeout_seconds=_EXPLAIN_SECONDS)
         except ServerUnavailableError as reason:
             return f"{error}: {reason}"
@@ -119,17 +123,45 @@ def _timeout(_context: click.Context, _option: click.Parameter, value: float) ->
 @click.option("--tls", is_flag=True, help="Encrypt the connection.")
 @click.option(
     "--ca",
-    type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path),
+    type=_READABLE,
     help="PEM file with the trusted authorities; implies --tls.",
 )
+@click.option("--cert", type=_READABLE, help="PEM file with a certificate of this client; needs --key, implies --tls.")
+@click.option("--key", type=_READABLE, help="PEM file with the private key of --cert.")
+@click.option(
+    "--token-file",
+    type=_READABLE,
+    envvar=FILE_VARIABLE,
+    show_envvar=True,
+    help="File with the token that the server needs. Without it, the variable FANTASIA_TOKEN may hold the token.",
+)
 @click.pass_context
-def main(context: click.Context, server: str, timeout: float, wait: bool, tls: bool, ca: Path | None) -> None:
+def main(
+    context: click.Context,
+    server: str,
+    timeout: float,
+    wait: bool,
+    tls: bool,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    token_file: Path | None,
+) -> None:
     """Generate music with a Fantasia server."""
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key must be given together.")
     try:
-        trust = TLS.from_files(ca) if ca else TLS() if tls else None
+        trust = TLS.from_files(ca, cert, key) if ca or cert else TLS() if tls else None
     except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{error}.", param_hint="--ca") from error
-    context.obj = Connection(server, timeout, wait, trust)
+        raise click.BadParameter(f"{error}.", param_hint="--ca, --cert or --key") from error
+    try:
+        token = Token.from_file(token_file) if token_file else Token.from_environment()
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{error}.", param_hint="--token-file") from error
+    if token is not None and trust is None and not is_local(server):
+        click.echo(f"Warning: the token is sent to {server} without TLS: any machine on the way can read it.", err=True)
+        warnings.simplefilter("ignore", InsecureTokenWarning)
+    context.obj = Connection(server, timeout, wait, trust, token)
 
 
 @main.command()

@@ -14,6 +14,7 @@ from fantasia_client.client import Client
 from fantasia_client.connection import TLS
 from fantasia_client.errors import FieldViolation
 from fantasia_client.request_types import Constraints, Controls, GenerateOptions, GivenPiece, Region, VelocityShape
+from fantasia_client.token import Token
 from fantasia_client.types import Meter, ResumePoint, Sampling
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -31,10 +32,21 @@ class Connection:
     timeout_seconds: float
     wait: bool
     tls: TLS | None
+    token: Token | None = None
 
-    def connect(self) -> Client:
-        """A client of the server."""
-        return Client(self.server, timeout_seconds=self.timeout_seconds, wait_for_ready=self.wait, tls=self.tls)
+    def connect(self, *, wait: bool | None = None) -> Client:
+        """A client of the server.
+
+        Args:
+            wait: whether calls wait for a server that cannot be reached; None: as the option says.
+        """
+        return Client(
+            self.server,
+            timeout_seconds=self.timeout_seconds,
+            wait_for_ready=self.wait if wait is None else wait,
+            tls=self.tls,
+            token=self.token,
+        )
 
 
 class PatternType(click.ParamType[Any, Any]):

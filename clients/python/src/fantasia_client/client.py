@@ -52,9 +52,11 @@ class Client(BaseClient):
         keepalive: when a lost connection is detected.
         tls: encrypt the connection. Without `tls` and `credentials`, it is not encrypted.
         credentials: encrypt the connection with gRPC credentials, for cases that `tls` does not cover.
+        token: names the caller, if the server needs that: text, `Token.from_file(path)` or `Token.from_environment()`.
+            Without TLS, only send it to this machine: else there is an `InsecureTokenWarning`.
 
     Raises:
-        ValueError: the address is invalid, the timeout is not a number or below 0.01, or both `tls` and
+        ValueError: the address or the token is invalid, the timeout is not a number or below 0.01, or both `tls` and
             `credentials` are given.
     """
 
@@ -82,7 +84,8 @@ class Client(BaseClient):
             InvalidRequestError: a field is invalid; `violations` lists each field and its valid values.
             ModelNotFoundError: the server has no such model.
             ConstraintsNotMetError: no candidate could obey the constraints.
-            ServerBusyError: the server's queue is full; retry after `retry_after_seconds`.
+            AccessDeniedError: the token is missing, or is not valid for this call.
+            ServerBusyError: the server's queue is full, or you have used too much; retry after `retry_after_seconds`.
             ServerUnavailableError: the server cannot be reached, and all retries failed.
             DeadlineExceededError: the deadline passed, or is too early for the length.
             FantasiaClientError: the call failed for another reason.
@@ -143,7 +146,10 @@ class Client(BaseClient):
         request = build_stream_request(options)
         deadline = self._start_call(options.get("timeout_seconds"))
         call = self._stub.StreamGenerate(
-            request, timeout=deadline.seconds, wait_for_ready=self._should_wait(options.get("wait_for_ready"))
+            request,
+            timeout=deadline.seconds,
+            wait_for_ready=self._should_wait(options.get("wait_for_ready")),
+            metadata=self._metadata(),
         )
         return Stream(call, request.request, partial(self._translate, deadline=deadline))
 
@@ -227,7 +233,12 @@ class Client(BaseClient):
     ) -> ResponseT:
         deadline = self._start_call(timeout_seconds)
         try:
-            return method(request, timeout=deadline.seconds, wait_for_ready=self._should_wait(wait_for_ready))
+            return method(
+                request,
+                timeout=deadline.seconds,
+                wait_for_ready=self._should_wait(wait_for_ready),
+                metadata=self._metadata(),
+            )
         except grpc.RpcError as error:
             raise self._translate(error, deadline) from error
 

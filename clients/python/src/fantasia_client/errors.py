@@ -3,9 +3,9 @@
 FantasiaClientError
 ├── InvalidRequestError       a field of the request is invalid: see `violations`
 ├── ModelNotFoundError        the server has no model of that name: see `model` and `violations`
-├── AccessDeniedError         credentials are missing or do not allow the call
+├── AccessDeniedError         the token is missing, is not valid, or does not allow the call
 ├── MessageTooLargeError      the request or the response exceeds a limit: see `limit_bytes`
-├── ServerBusyError           the server's queue is full: see `retry_after_seconds`
+├── ServerBusyError           the server's queue is full, or a limit is reached: see `retry_after_seconds`
 ├── ServerUnavailableError    the server cannot be reached, is starting or is stopping
 ├── DeadlineExceededError     the deadline passed before the response came
 ├── CallCancelledError        the server or `close` cancelled the call
@@ -74,7 +74,7 @@ class ModelNotFoundError(_ViolationsError):
 
 
 class AccessDeniedError(FantasiaClientError):
-    """Credentials are missing or do not allow the call."""
+    """The token is missing, is not valid, or does not allow the call."""
 
 
 class MessageTooLargeError(FantasiaClientError):
@@ -109,7 +109,7 @@ class _RetryableError(FantasiaClientError):
 
 
 class ServerBusyError(_RetryableError):
-    """The server's queue is full. Wait `retry_after_seconds`, then retry."""
+    """The server's queue is full, or the caller has reached a limit. Wait `retry_after_seconds`, then retry."""
 
 
 class ServerUnavailableError(_RetryableError):
