@@ -40,7 +40,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image-test clean
+.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image-test dashboard monitoring-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -190,6 +190,13 @@ wheels: $(VENV)/developed  ## build the wheels of the stubs and the client into 
 
 image-test: $(VENV)/developed  ## build the container image and test it (needs root and Debian)
 	deploy/test_image.sh
+
+dashboard: $(VENV)/developed  ## write the Grafana dashboard deploy/monitoring/dashboard.json
+	$(BIN)/python -m tools.grafana_dashboard deploy/monitoring/dashboard.json
+
+monitoring-test: $(VENV)/developed  ## test rules and dashboard in a real Prometheus with real servers under load
+	$(BIN)/pytest tests/e2e/test_monitoring.py
+	$(BIN)/pytest -m monitoring tests/e2e/test_monitoring_live.py
 
 clean:  ## remove the environment and all build outputs
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -71,5 +71,7 @@ class EngineMetrics(EngineObserver):
         """See `EngineObserver`."""
         self._sequence_duration.observe(total_seconds)
         self._tokens.inc(tokens)
+        if outcome is Outcome.DISPLACED:  # its caller got the answer of a refused one
+            self._refused.inc()
         if self._sequences.finished(self._model, outcome.value) == 0:
             self._last_chunk_at = None  # no sequence waits for the next chunk

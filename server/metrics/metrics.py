@@ -63,7 +63,8 @@ class Metrics(CallObserver):
             label="method",
         )
         self.refused = self._counter(
-            "fantasia_sequences_refused", "Sequences refused because all slots were taken and the queue was full."
+            "fantasia_sequences_refused",
+            "Sequences refused, or displaced from the queue, because all slots were taken and the queue was full.",
         )
         self.queue_duration = self._histogram(
             "fantasia_queue_duration", "Time that a sequence waited for a slot, in seconds.", _LATENCY_BUCKETS

@@ -44,6 +44,12 @@ def test_the_life_of_a_sequence_updates_its_metrics(metrics: Metrics, observer: 
     assert value(metrics, "fantasia_tokens_total") == 512
 
 
+def test_a_displaced_sequence_counts_as_refused(metrics: Metrics, observer: EngineMetrics) -> None:
+    observer.submitted()
+    observer.finished(Outcome.DISPLACED, 1.5, tokens=0)
+    assert value(metrics, "fantasia_sequences_refused_total") == 1
+
+
 def test_step_buckets_begin_at_20_microseconds(metrics: Metrics, observer: EngineMetrics) -> None:
     observer.chunk(batch_size=1, steps=10, seconds=0.00019)
 
