@@ -40,7 +40,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image-test dashboard monitoring-test clean
+.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image image-test dashboard monitoring-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -181,6 +181,9 @@ reproduce: $(VENV)/developed  ## repeat the original experiment on a folder of M
 lock: $(VENV)/base  ## update the lock files in requirements/
 	$(call install,pip-tools,pip-tools)
 	$(COMPILE) --generate-hashes -o requirements/server.txt requirements/server.in proto/pyproject.toml
+	$(COMPILE) --generate-hashes --unsafe-package onnxruntime -o requirements/server-gpu.txt -c requirements/server.txt \
+		requirements/server-gpu.in proto/pyproject.toml
+	$(COMPILE) --generate-hashes -o requirements/sbom.txt requirements/sbom.in
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt requirements/demo.in
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt requirements/dev.in
 
@@ -188,8 +191,13 @@ wheels: $(VENV)/developed  ## build the wheels of the stubs and the client into 
 	$(BIN)/python -m build --no-isolation --outdir dist proto
 	$(BIN)/python -m build --no-isolation --outdir dist clients/python
 
-image-test: $(VENV)/developed  ## build the container image and test it (needs root and Debian)
-	deploy/test_image.sh
+# TARGET is cpu or gpu.
+TARGET ?= cpu
+image:  ## build the container image of TARGET, cpu or gpu (needs podman, buildah or docker)
+	deploy/image/build.sh $(call quoted,$(TARGET))
+
+image-test: $(VENV)/developed  ## build both container images and test them (needs root and Debian)
+	deploy/image/test.sh
 
 dashboard: $(VENV)/developed  ## write the Grafana dashboard deploy/monitoring/dashboard.json
 	$(BIN)/python -m tools.grafana_dashboard deploy/monitoring/dashboard.json

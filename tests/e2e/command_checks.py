@@ -41,11 +41,11 @@ PARSE_ONLY: Final = {
     r"tensorboard\b": "runs until it is stopped, and belongs to another project",
     r"qemu-x86_64\b": "needs an emulator",
     r"pip\b": "would change the environment of the tests",
-    r"podman\b": "needs a container engine: deploy/test_image.sh does the same",
+    r"podman\b": "needs a container engine: make image-test does the same",
     r"python -m server\.tokens hash\b": "reads standard input",
     r"head\b": "writes random bytes",
     r"kubectl\b": "needs a cluster",
-    r"deploy/test_image\.sh$": "needs root and a container engine",
+    r"helm\b": "needs a cluster; tests/e2e/test_chart.py renders the chart",
     r"npm\b": "downloads packages; tests/e2e/test_examples.py runs it",
     r"node\b": "needs those packages; tests/e2e/test_examples.py runs it",
     r"examples/.*\.sh\b": "trains a model; tests/e2e/test_examples.py runs it",
@@ -219,21 +219,20 @@ def _pip(words: list[str], _: pytest.MonkeyPatch) -> str:
             for extra in filter(None, extras.split(",")):
                 if extra not in client["project"]["optional-dependencies"]:
                     return f"{folder} has no extra {extra}"
-        elif words[0] == "uninstall":
-            lines = (ROOT / "requirements/server.in").read_text().splitlines()
-            if word not in {Requirement(line).name for line in lines if not line.startswith("#")}:
-                return f"{word} is not a dependency of the server"
+        elif word.startswith("requirements/"):
+            if not (ROOT / word).is_file():
+                return f"{word} does not exist"
         else:
             wanted = Requirement(word)
             if wanted.name == client["project"]["name"]:
                 unknown = wanted.extras - set(client["project"]["optional-dependencies"])
                 if unknown:
                     return f"{word} has no extra {', '.join(unknown)}"
-    return "" if words[0] in ("install", "uninstall") and named else f"cannot check pip {words[0]}"
+    return "" if words[0] == "install" and named else f"cannot check pip {words[0]}"
 
 
 def _podman(words: list[str], _: pytest.MonkeyPatch) -> str:
-    images = [word for word in words if word.startswith("fantasia:")]
+    images = [word.removesuffix("-gpu") for word in words if word.startswith("fantasia:")]
     if images != [f"fantasia:{__version__}"]:
         return f"{images} does not have the version {__version__}"
     if words[0] == "build":
@@ -246,14 +245,34 @@ def _podman(words: list[str], _: pytest.MonkeyPatch) -> str:
 
 
 def _kubectl(words: list[str], _: pytest.MonkeyPatch) -> str:
+    words = _without_namespace(words)
     if words[:3] == ["create", "secret", "generic"]:
         manifests = " ".join(path.read_text() for path in (ROOT / "deploy").rglob("*.yaml"))
         name, source = words[3], words[4].removeprefix("--from-file=").partition("=")[0]
         known = f"secretName: {name}\n" in manifests and f"/{source}\n" in manifests
         return "" if known and len(words) == 5 else f"no pod reads the item {source} of the secret {name}"
+    if words[:2] == ["create", "namespace"] and len(words) == 3:
+        return ""
+    if words in (["rollout", "status", "deployment/fantasia"], ["port-forward", "deployment/fantasia", "50051"]):
+        return ""
     if words[:2] != ["apply", "-k"] or len(words) != 3:
         return "cannot be parsed"
     return "" if (ROOT / words[2] / "kustomization.yaml").is_file() else f"{words[2]} is not a kustomization"
+
+
+def _without_namespace(words: list[str]) -> list[str]:
+    if "--namespace" not in words:
+        return words
+    place = words.index("--namespace")
+    return words[:place] + words[place + 2 :]
+
+
+def _helm(words: list[str], _: pytest.MonkeyPatch) -> str:
+    words = _without_namespace([word for word in words if word not in ("install", "upgrade", "--install")])
+    if words[:2] != ["fantasia", "deploy/chart"] or words[2::2] != ["--values"] * len(words[3::2]):
+        return "cannot be parsed"
+    missing = [file for file in words[3::2] if not (ROOT / file).is_file()]
+    return f"{missing} do not exist" if missing else ""
 
 
 def _torchrun(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -300,12 +319,12 @@ CHECKS: Final[dict[str, Callable[[list[str], pytest.MonkeyPatch], str]]] = {
     "pip": _pip,
     "podman": _podman,
     "kubectl": _kubectl,
+    "helm": _helm,
     "torchrun": _torchrun,
     "tensorboard": _tensorboard,
     "qemu-x86_64": _qemu,
     "npm": _npm,
     "node": _node,
-    "deploy/test_image.sh": _script("deploy/test_image.sh"),
     "examples/train/train.sh": _script("examples/train/train.sh"),
 }
 """Checks of programs that these tests never run. Each returns the problem, or an empty string."""

@@ -38,7 +38,17 @@ from training.corpus.store import Corpus
 from training.export import export_run
 
 SHIPPED: Final = ("chorales", "folk", "piano")
-OTHER_OPTIONS: Final = {"--": "ends the options of torchrun", "--prefix": "npm"}
+OTHER_OPTIONS: Final = {
+    "--": "ends the options of torchrun",
+    "--device": "podman",
+    "--install": "helm",
+    "--namespace": "helm and kubectl",
+    "--nnodes": "torchrun",
+    "--prefix": "npm",
+    "--require-hashes": "pip",
+    "--set": "helm",
+    "--values": "helm",
+}
 
 
 def distinct(commands: Sequence[Command]) -> list[Any]:
@@ -207,6 +217,7 @@ def test_every_exception_is_used() -> None:
         ("pip install './clients/python[plots]'", "plots"),
         ("kubectl apply -k deploy/bases", "deploy/bases"),
         ("kubectl create secret generic fantasia-key --from-file=key=resume.key", "no pod reads"),
+        ("helm install fantasia deploy/chart --values deploy/chart/values-none.yaml", "values-none.yaml"),
         ("torchrun --nproc-per-nodes 2 -m -- training train smoke --corpus data/mine.npz --run runs/x", "torchrun"),
         ("brew install fantasia", "no check for brew"),
     ],

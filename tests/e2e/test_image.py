@@ -1,124 +1,58 @@
-"""The container image, built and run with the security settings of the Deployment.
-
-`deploy/test_image.sh` installs the tools and the base image, with options for machines without systemd or a registry.
-On other machines with podman and buildah, `pytest -m image` is enough.
-"""
+"""The image of the target cpu, built and run with the security settings of the Deployment."""
 
 import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
+from fantasia import __version__
 from fantasia_client import Client, Health
+from tests.e2e.image_engine import Container, built, inspect_image, podman, python_in, run, scrape
 
-ROOT = Path(__file__).resolve().parents[2]
-BASE = "docker.io/library/python:3.13-slim"
-IMAGE = "localhost/fantasia:test"
 MEBIBYTE = 1 << 20
+MOST_BYTES = 350 * 10**6
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 
-
-def options(name: str) -> list[str]:
-    return shlex.split(os.environ.get(f"IMAGE_{name}", ""))
-
-
-def engine(tool: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [tool, *options("ENGINE_OPTIONS"), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
-    assert not check or ended.returncode == 0, ended.stderr
-    return ended
-
-
-def run(*arguments: str) -> str:
-    return engine("podman", *options("RUN_OPTIONS"), "run", *options("LIMITS"), *arguments).stdout.strip()
-
-
-def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as answer:
-        return str(answer.read(), "utf-8")
+Start = Callable[..., Container]
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    if not (shutil.which("buildah") and shutil.which("podman")):
-        pytest.skip("needs buildah and podman")
-    if engine("podman", "image", "exists", BASE, check=False).returncode:
-        pytest.skip(f"needs the image {BASE}")
-    engine(
-        "buildah",
-        "bud",
-        *options("BUILD_OPTIONS"),
-        "--format=docker",
-        "--pull-never",
-        "--layers",
-        f"--tag={IMAGE}",
-        ".",
-    )
-    return IMAGE
-
-
-class Container:
-    """A server without root, capabilities and writable files, on free ports."""
-
-    def __init__(self, image: str) -> None:
-        hardened = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
-        bounded = ["--memory=512m", "--cpus=2", "--network=host", "--no-healthcheck"]
-        anywhere = ["--env=FANTASIA_PORT=0", "--env=FANTASIA_METRICS_PORT=0"]
-        self.id = run("--detach", *hardened, *bounded, *anywhere, image)
-
-    def log(self) -> str:
-        ended = engine("podman", "logs", self.id)
-        return ended.stdout + ended.stderr
-
-    def inspect(self, what: str) -> str:
-        return engine("podman", "inspect", "--format", what, self.id).stdout.strip()
-
-    def ports(self) -> tuple[int, int]:
-        """Ports of the service and of the metrics, after the start."""
-        for _ in range(300):
-            if found := re.search(r"msg=serving address=0\.0\.0\.0:(\d+) metrics_port=(\d+)", self.log()):
-                return int(found[1]), int(found[2])
-            assert self.inspect("{{.State.Status}}") == "running", self.log()
-            time.sleep(0.1)
-        raise AssertionError(self.log())
-
-    def status(self) -> dict[str, str]:
-        """Status of its first process, from /proc."""
-        text = Path("/proc", self.inspect("{{.State.Pid}}"), "status").read_text()
-        return {name: value.strip() for name, value in (line.split(":", 1) for line in text.splitlines())}
+    return built("cpu")
 
 
 @pytest.fixture
-def container(image: str) -> Iterator[Container]:
-    container = Container(image)
-    yield container
-    engine("podman", "rm", "--force", "--time=0", container.id)
+def start(image: str) -> Iterator[Start]:
+    """Starts servers, and removes them at the end."""
+    started: list[Container] = []
+
+    def started_one(*more: str, cpus: float = 2) -> Container:
+        started.append(Container(image, *more, cpus=cpus))
+        return started[-1]
+
+    yield started_one
+    for container in started:
+        container.remove()
 
 
-def test_it_generates_music_without_privileges_and_drains(container: Container) -> None:
+def test_it_generates_music_without_privileges_and_drains(start: Start) -> None:
+    container = start()
     port, _ = container.ports()
     with Client(f"localhost:{port}") as client:
         assert client.health() is Health.SERVING
         first, second = (client.generate(bars=4, seed=7).midi for _ in range(2))
     status = container.status()
-    engine("podman", "stop", "--time=30", container.id)
+    code = container.stop()
 
     assert first.startswith(b"MThd")
     assert first == second
     assert status["Uid"].split() == ["10001"] * 4
-    assert (int(status["CapEff"], 16), status["NoNewPrivs"]) == (0, "1")
-    assert int(status["VmHWM"].removesuffix("kB")) * 1024 < 400 * MEBIBYTE
-    assert container.inspect("{{.State.ExitCode}}") == "0"
+    assert (int(status["CapEff"], 16), status["NoNewPrivs"], status["Seccomp"]) == (0, "1", "2")
+    assert int(status["VmHWM"].removesuffix("kB")) * 1024 < 512 * MEBIBYTE
+    assert code == 0
     # Every line is from the server's log, without a warning but that there is no key.
     log = container.log().splitlines()
     (warning,) = [line for line in log if " level=info " not in line]
@@ -126,29 +60,112 @@ def test_it_generates_music_without_privileges_and_drains(container: Container) 
     assert log[-1].endswith("msg=stopped")
 
 
-def test_a_running_call_completes_after_sigterm(container: Container) -> None:
+@pytest.mark.parametrize("cpus", [0.5, 1, 2])
+def test_it_serves_within_a_cpu_limit_as_any_user(start: Start, cpus: float) -> None:
+    container = start("--user=1000650000:0", cpus=cpus)  # as OpenShift chooses a user
+    port, _ = container.ports()
+    with Client(f"localhost:{port}") as client:
+        piece = client.generate(bars=2, seed=7)
+    status = container.status()
+
+    assert piece.token_count == 2 * 64
+    assert status["Uid"].split() == ["1000650000"] * 4
+    assert container.stop() == 0
+
+
+def test_a_running_stream_completes_after_sigterm(start: Start) -> None:
+    container = start()
+    port, _ = container.ports()
+    with Client(f"localhost:{port}") as client:
+        stream = client.stream(bars=64, seed=1)
+        next(stream)
+        podman("kill", "--signal=TERM", container.id)
+        updates = list(stream)
+    podman("wait", container.id)
+
+    assert len(updates) > 1
+    assert stream.piece is not None
+    assert stream.piece.token_count == 64 * 64  # 16 steps of four voices a bar
+    assert container.inspect("{{.State.ExitCode}}") == "0"
+
+
+def test_a_running_call_completes_after_sigterm(start: Start) -> None:
+    container = start()
     port, metrics_port = container.ports()
     with Client(f"localhost:{port}") as client, ThreadPoolExecutor() as threads:
         call = threads.submit(client.generate, bars=64, seed=1)
         while not re.search(r"^fantasia_slots_used\{.*\} 1\.0$", scrape(metrics_port), re.MULTILINE):
             assert not call.done()
-        engine("podman", "kill", "--signal=TERM", container.id)
+        podman("kill", "--signal=TERM", container.id)
         assert not call.done()
         piece = call.result()
-    engine("podman", "wait", container.id)
+    podman("wait", container.id)
 
-    assert piece.token_count == 64 * 64  # 16 steps of four voices a bar
+    assert piece.token_count == 64 * 64
     assert container.inspect("{{.State.ExitCode}}") == "0"
+
+
+def test_it_is_small(image: str) -> None:
+    assert inspect_image(image)["Size"] < MOST_BYTES
+
+
+def test_its_labels_are_true(image: str, start: Start) -> None:
+    labels = inspect_image(image)["Labels"]
+    port, _ = start().ports()
+    with Client(f"localhost:{port}") as client:
+        served = {(model.name, model.digest) for model in client.list_models()}
+    labelled = dict(entry.split("=") for entry in labels["fantasia.models"].split(","))
+
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert re.fullmatch("[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
+    assert {(name.split("/")[0], digest.removeprefix("sha256:")) for name, digest in labelled.items()} >= served
+    assert len(served) == 3
+
+
+def test_its_bill_of_materials_names_all_packages(image: str) -> None:
+    program = """
+import hashlib, importlib.metadata, json, pathlib
+bill = json.loads(pathlib.Path("/usr/share/sbom/fantasia.cdx.json").read_text())
+status = pathlib.Path("/var/lib/dpkg/status").read_text()
+print(json.dumps({
+    "listed": sorted(part["purl"] for part in bill["components"] if "purl" in part),
+    "python": sorted(f"pkg:pypi/{each.name.lower().replace('_', '-')}@{each.version}"
+        for each in importlib.metadata.distributions() if each.locate_file("").is_relative_to("/opt/venv")),
+    "debian": status.count("\\nStatus: install ok installed"),
+    "models": sorted(part["version"] for part in bill["components"] if part["type"] == "machine-learning-model"),
+    "served": sorted(hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in pathlib.Path("/app/models").rglob("manifest.json")),
+}))
+"""
+    found = json.loads(python_in(image, program))
+
+    assert set(found["python"]) == {purl for purl in found["listed"] if purl.startswith("pkg:pypi/")}
+    assert sum(purl.startswith("pkg:deb/") for purl in found["listed"]) == found["debian"] > 50
+    assert found["models"] == found["served"] != []
 
 
 def test_it_contains_only_the_server(image: str) -> None:
     program = """
-import importlib.util, json
-names = ["torch", "music21", "matplotlib", "pytest", "training", "server", "onnxruntime"]
-print(json.dumps([name for name in names if importlib.util.find_spec(name)]))
+import importlib.util, json, shutil
+names = ["torch", "music21", "matplotlib", "pytest", "training", "pip", "server", "onnxruntime"]
+programs = ["gcc", "cc", "ld", "as", "make", "pip", "curl", "wget", "python"]
+print(json.dumps([*filter(importlib.util.find_spec, names), *filter(shutil.which, programs)]))
 """
 
-    assert json.loads(run("--rm", "--entrypoint=python", image, "-c", program)) == ["server", "onnxruntime"]
+    assert json.loads(python_in(image, program)) == ["server", "onnxruntime", "python"]
+
+
+def test_every_module_can_be_imported(image: str) -> None:
+    program = """
+import importlib, pathlib
+paths = [path for name in ("music", "runtime", "server", "fantasia") for path in pathlib.Path(name).rglob("*.py")]
+for path in paths:
+    if path.name != "__main__.py":
+        importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
+print(len(paths))
+"""
+
+    assert int(python_in(image, program)) > 100
 
 
 def test_its_code_is_compiled_and_read_only(image: str) -> None:
