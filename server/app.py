@@ -13,10 +13,11 @@ from typing import Final, Self
 
 from runtime.threads import read_cpu_budget
 from server.access.access import Access
+from server.access.tls_context import TlsContexts
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
 from server.loading import load_models
-from server.metrics import AccessMetrics, Metrics, MetricsEndpoint
+from server.metrics import AccessMetrics, Metrics, MetricsEndpoint, ScrapeAuthorizer
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.quota import CallerQuota
@@ -80,7 +81,7 @@ class App:
         self.health_address = ""
         """Address of the second port for health; empty until it listens, and without such a port."""
         self.metrics_port = 0
-        """The bound port of the metrics; 0 until it listens."""
+        """The bound port of the metrics; 0 until it listens, and if metrics are off."""
 
     @property
     def failed_models(self) -> list[str]:
@@ -131,9 +132,10 @@ class App:
         settings = self._settings
         access = Access(settings, self._access_metrics)
         access.warn()
-        endpoint = MetricsEndpoint(self._metrics.registry, settings.host, settings.metrics_port)
-        stack.push_async_callback(asyncio.to_thread, endpoint.close)
-        self.metrics_port = endpoint.port
+        if access.metrics != "off":
+            endpoint = self._metrics_endpoint(access)
+            stack.push_async_callback(asyncio.to_thread, endpoint.close)
+            self.metrics_port = endpoint.port
         models = await asyncio.to_thread(self._load, settings, self._metrics)
         for model in models:
             stack.push_async_callback(asyncio.to_thread, model.engine.stop)
@@ -177,6 +179,14 @@ class App:
         stack.callback(watching.cancel)
         self._on_ready()
         await self._rpc.start_serving()
+
+    def _metrics_endpoint(self, access: Access) -> MetricsEndpoint:
+        registry, host, port = self._metrics.registry, self._settings.host, self._settings.metrics_port
+        if access.metrics == "open":
+            return MetricsEndpoint(registry, host, port)
+        context = None if access.certificates is None else TlsContexts(access.certificates).current
+        authorize = None if access.callers is None else ScrapeAuthorizer(access.authenticator)
+        return MetricsEndpoint(registry, host, port, context=context, authorize=authorize)
 
     async def _drain(self) -> None:
         """Send clients to other replicas and finish running calls; calls that take too long get UNAVAILABLE."""

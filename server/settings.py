@@ -160,6 +160,9 @@ class Settings(BaseSettings):
     reflection_access: Access = Field(
         default="checked", description="Reflection on the gRPC port; checked: for callers who may use it."
     )
+    metrics_access: Access = Field(
+        default="open", description="Metrics; checked: with TLS, and for callers who may use them."
+    )
     health_host: str = Field(
         default="",
         description="Address of a second port with health alone, without TLS and tokens, for Kubernetes' probes. "

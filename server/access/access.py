@@ -47,6 +47,7 @@ class Access:
         """Limit of callers without one of their own; 0 for none."""
         self.health = settings.health_access
         self.reflection = settings.reflection_access
+        self.metrics = settings.metrics_access
         self._host = settings.host
 
     @property

@@ -11,8 +11,9 @@ for _name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         logging.getLogger(__name__).warning("%s is ignored: the metrics of this server stay in its memory", _name)
 
 from server.metrics.access import AccessMetrics
+from server.metrics.authorization import ScrapeAuthorizer
 from server.metrics.endpoint import MetricsEndpoint
 from server.metrics.engine import EngineMetrics
 from server.metrics.metrics import Metrics
 
-__all__ = ["AccessMetrics", "EngineMetrics", "Metrics", "MetricsEndpoint"]
+__all__ = ["AccessMetrics", "EngineMetrics", "Metrics", "MetricsEndpoint", "ScrapeAuthorizer"]

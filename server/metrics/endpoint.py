@@ -13,16 +13,19 @@ import asyncio
 import http
 import logging
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import h11
 from prometheus_client import CollectorRegistry
 
 from server.errors import StartupError
+from server.metrics.connection import Connection, open_connection
 from server.metrics.exposition import Exposition, Response, Scrape, error_response
 
 _log = logging.getLogger(__name__)
@@ -37,12 +40,13 @@ RESPONSE_SECONDS: Final = 10.0
 """Time limit for the peer to read the response."""
 _EVICTABLE_SECONDS: Final = 1.0
 """Minimum age of a connection that is closed for a new one."""
-_CLOSING_SECONDS: Final = 1.0
-"""Time limit for the peer to close the connection after the response; a reset could lose the response."""
 _NO_DESCRIPTOR_SECONDS: Final = 0.1
 """Pause when the process has no file descriptor left for a connection."""
 _BACKLOG: Final = 1024
-_READ_BYTES: Final = 4096
+
+Authorize = Callable[[Sequence[str], Mapping[str, Any] | None], Response | None]
+"""Gives the error response to a scrape, or None if it is allowed, for the values of the header `Authorization` and the
+client's certificate, as `ssl.SSLObject.getpeercert` gives it."""
 
 
 class MetricsEndpoint:
@@ -52,12 +56,24 @@ class MetricsEndpoint:
         registry: the metrics.
         host: address or name to listen on.
         port: port to listen on; 0 for any free port.
+        context: gives the TLS context of a new connection; None for no TLS.
+        authorize: refuses scrapes; None allows all.
 
     Raises:
         StartupError: the endpoint cannot listen on the address.
     """
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        host: str,
+        port: int,
+        *,
+        context: Callable[[], ssl.SSLContext] | None = None,
+        authorize: Authorize | None = None,
+    ) -> None:
+        self._context = context
+        self._authorize = authorize
         try:
             host.encode("idna")  # as the socket will do, but with one kind of error
             self._listener = _listen(host, port)
@@ -129,25 +145,37 @@ class MetricsEndpoint:
 
     async def _handle(self, connection: socket.socket) -> None:
         """Read one request and answer it."""
+        with suppress(OSError, TimeoutError):
+            context = None if self._context is None else self._context()
+            opened = await open_connection(connection, context, REQUEST_SECONDS)
+            try:
+                await self._exchange(opened)
+            finally:
+                opened.abort()
+
+    async def _exchange(self, connection: Connection) -> None:
         wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         head = False
-        with suppress(OSError, TimeoutError):
-            try:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    request = await _request(wire, connection)
-            except TimeoutError:
-                response = error_response(408, f"the request did not arrive within {REQUEST_SECONDS:g} s")
-            except h11.RemoteProtocolError as error:
-                response = error_response(error.error_status_hint, str(error))
-            else:
-                if request is None:
-                    return
-                head = request.method == b"HEAD"
-                response = await self._answer(request)
-            async with asyncio.timeout(RESPONSE_SECONDS):
-                await _send(wire, connection, response, head=head)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = await _request(wire, connection)
+        except TimeoutError:
+            response = error_response(408, f"the request did not arrive within {REQUEST_SECONDS:g} s")
+        except h11.RemoteProtocolError as error:
+            response = error_response(error.error_status_hint, str(error))
+        else:
+            if request is None:
+                return
+            head = request.method == b"HEAD"
+            response = await self._answer(request, connection)
+        async with asyncio.timeout(RESPONSE_SECONDS):
+            await _send(wire, connection, response, head=head)
 
-    async def _answer(self, request: h11.Request) -> Response:
+    async def _answer(self, request: h11.Request, connection: Connection) -> Response:
+        if self._authorize is not None:
+            values = [value.decode("latin-1") for name, value in request.headers if name == b"authorization"]
+            if (refusal := self._authorize(values, connection.peer_certificate)) is not None:
+                return refusal
         scrape = self._exposition.parse(request)
         if isinstance(scrape, Response):
             return scrape
@@ -183,37 +211,27 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _request(wire: h11.Connection, connection: socket.socket) -> h11.Request | None:
+async def _request(wire: h11.Connection, connection: Connection) -> h11.Request | None:
     """The head of the request; None if the peer closed the connection.
 
     Raises:
         h11.RemoteProtocolError: the bytes are not HTTP, or too many.
     """
-    loop = asyncio.get_running_loop()
     while True:
         event = wire.next_event()
         if isinstance(event, h11.Request):
             return event
         if isinstance(event, h11.ConnectionClosed):
             return None
-        wire.receive_data(await loop.sock_recv(connection, _READ_BYTES))
+        wire.receive_data(await connection.receive())
 
 
-async def _send(wire: h11.Connection, connection: socket.socket, response: Response, *, head: bool) -> None:
-    """Send the response, without its body for a HEAD request, and wait for the peer to close.
-
-    Further bytes of the peer are read and dropped.
-    """
-    loop = asyncio.get_running_loop()
+async def _send(wire: h11.Connection, connection: Connection, response: Response, *, head: bool) -> None:
+    """Send the response, without its body for a HEAD request, and wait for the peer to close."""
     headers = [*response.headers, ("Content-Length", str(len(response.body))), ("Connection", "close")]
     reason = http.HTTPStatus(response.status).phrase
     data = wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
     if not head:
         data += wire.send(h11.Data(data=response.body)) or b""
     data += wire.send(h11.EndOfMessage()) or b""
-    await loop.sock_sendall(connection, data)
-    connection.shutdown(socket.SHUT_WR)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_CLOSING_SECONDS):
-            while await loop.sock_recv(connection, _READ_BYTES):
-                pass
+    await connection.finish(data)

@@ -26,8 +26,10 @@ class Replica:
     Takes the stream of the log from the process, which would close it at its end while it is still read.
     """
 
-    def __init__(self, process: subprocess.Popen[str], address: str, metrics_port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], address: str, metrics_port: int, line: str = "") -> None:
         self.process = process
+        self.logged = dict(re.findall(r"(\w+)=(\S+)", line))
+        """Fields of the log line that says that it serves."""
         self.address = address
         self.metrics_port = metrics_port
         self._lines: list[str] = []
@@ -93,7 +95,7 @@ def serving(process: "subprocess.Popen[str]") -> Replica:
         if "msg=serving" in line:
             found = re.search(r" address=(\S+) metrics_port=(\d+)", line)
             assert found is not None
-            return Replica(process, found[1], int(found[2]))
+            return Replica(process, found[1], int(found[2]), line)
     raise AssertionError("it ended before it served")
 
 
