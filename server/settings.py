@@ -18,7 +18,7 @@ from server.logs import LogFormat
 
 PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
-_CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER", "FANTASIA_SOUNDFONT", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE"})
+CLIENT_VARIABLES: Final = frozenset({"FANTASIA_SERVER", "FANTASIA_SOUNDFONT", "FANTASIA_TOKEN", "FANTASIA_TOKEN_FILE"})
 """Variables of the `fantasia` command, which may run in the same environment."""
 _SERVICE_HOST: Final = "_SERVICE_HOST"
 _SERVICE_LINK: Final = ("tcp://", "udp://", "sctp://")
@@ -263,7 +263,7 @@ def _variable(name: str) -> str:
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each variable with our prefix that is not a setting; empty variables count as unset."""
-    known = set(map(_variable, Settings.model_fields)) | _CLIENT_VARIABLES
+    known = set(map(_variable, Settings.model_fields)) | CLIENT_VARIABLES
     names = (name for name, value in environment.items() if name.upper().startswith(_ENV_PREFIX) and value)
     unknown = sorted(name for name in names if name.upper() not in known and not _is_service_link(name, environment))
     return list(map(_unknown, unknown))

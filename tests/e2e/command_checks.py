@@ -43,6 +43,7 @@ PARSE_ONLY: Final = {
     r"pip\b": "would change the environment of the tests",
     r"podman\b": "needs a container engine: make image-test does the same",
     r"python -m server\.tokens hash\b": "reads standard input",
+    r"fantasia .*--ca\b": "needs a server with TLS; tests/integration/test_service_tls.py runs the same options",
     r"head\b": "writes random bytes",
     r"kubectl\b": "needs a cluster",
     r"helm\b": "needs a cluster; tests/e2e/test_chart.py renders the chart",

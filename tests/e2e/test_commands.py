@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from bench.fuzz.__main__ import main as fuzz_main
@@ -18,7 +19,7 @@ from fantasia_client import Client
 from fantasia_client.cli import main as fantasia_main
 from music.midi import write_midi
 from research.__main__ import main as research_main
-from server.settings import Settings
+from server.settings import CLIENT_VARIABLES, Settings
 from tests.e2e.command_checks import PARSE_ONLY, PARTIAL, check, fantasia, without_venv
 from tests.e2e.printed_commands import (
     PAGES,
@@ -69,6 +70,8 @@ def server(small_corpus: Path, small_run: Path, tmp_path_factory: pytest.TempPat
         shutil.copy(small_corpus, folder / "data" / f"{name}.npz")
     shutil.copytree(small_run, folder / "runs" / "mine")
     (folder / "mine.toml").write_text("")
+    (folder / "ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    (folder / "token").write_text("secret")
     export_run(folder / "runs" / "mine", folder / "models" / "mine", name="mine", corpus_path=small_corpus)
     for number, piece in enumerate(Corpus.load(small_corpus).pieces()):
         for scores in ("my_midi", "folder_of_midi"):
@@ -182,7 +185,7 @@ def test_every_option_that_a_page_names_exists() -> None:
 
 
 def test_every_variable_that_a_page_names_exists() -> None:
-    known = {f"FANTASIA_{name.upper()}" for name in Settings.model_fields} | {"FANTASIA_SERVER", "FANTASIA_SOUNDFONT"}
+    known = {f"FANTASIA_{name.upper()}" for name in Settings.model_fields} | CLIENT_VARIABLES
     links = re.compile(r"FANTASIA_(METRICS_)?(SERVICE_HOST|SERVICE_PORT)\w*")  # Kubernetes sets them
     found = list(variables_in_pages())
     assert [(where, name) for where, name in found if name not in known and not links.fullmatch(name)] == []

@@ -1,4 +1,4 @@
-"""Peers that send headers without end, stay idle, grow old, or crowd the port of the probes."""
+"""Peers that send headers without end, stay idle, grow old, or take all places of the probes' port."""
 
 import time
 from collections.abc import Iterator
