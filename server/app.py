@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -16,8 +17,11 @@ from server.access.access import Access
 from server.access.tls_context import TlsContexts
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
-from server.loading import load_models
+from server.errors import StartupError
+from server.loading import ModelLoader, export_bundle_info
 from server.metrics import AccessMetrics, Metrics, MetricsEndpoint, ScrapeAuthorizer
+from server.repository.repository import ModelRepository
+from server.repository.start import Loaded, load_repository
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.quota import CallerQuota
@@ -35,6 +39,7 @@ _GRACE_SECONDS: Final = 0.5
 # For calls that clients sent before they got GOAWAY.
 _ARRIVAL_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 1.0
+_STDERR: Final = 2
 
 LoadModels = Callable[[Settings, Metrics], list[ServedModel]]
 
@@ -44,7 +49,8 @@ class App:
 
     Args:
         settings: the server's settings.
-        load: makes the models, without starting their engines; it runs on a thread.
+        load: makes the models, without starting their engines; it runs on a thread. None for the models in the
+            repository that the settings name, which then is looked at for changes.
         keepalive: how lost peers are detected.
         on_ready: called when every model has run, right before calls are accepted.
 
@@ -55,7 +61,7 @@ class App:
     def __init__(
         self,
         settings: Settings,
-        load: LoadModels = load_models,
+        load: LoadModels | None = None,
         *,
         keepalive: Keepalive | None = None,
         on_ready: Callable[[], None] = lambda: None,
@@ -75,6 +81,9 @@ class App:
         )
         """Pieces that callers have in flight."""
         self._catalogue: Catalogue
+        self._repository: ModelRepository | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._reload = asyncio.Event()
         self._rpc: RpcServer
         self.address = ""
         """Its address as clients write it, with the bound port; empty until it listens."""
@@ -82,6 +91,10 @@ class App:
         """Address of the second port for health; empty until it listens, and without such a port."""
         self.metrics_port = 0
         """The bound port of the metrics; 0 until it listens, and if metrics are off."""
+
+    def reload_models(self) -> None:
+        """Look for changes in the model repository now, or as soon as the server serves."""
+        self._reload.set()
 
     @property
     def failed_models(self) -> list[str]:
@@ -122,6 +135,8 @@ class App:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._watching is not None:
+            await _end(self._watching)
         _log.info("draining", extra={"fields": {"seconds": self._settings.drain_seconds}})
         async with self._stack:
             await self._drain()
@@ -136,10 +151,17 @@ class App:
             endpoint = self._metrics_endpoint(access)
             stack.push_async_callback(asyncio.to_thread, endpoint.close)
             self.metrics_port = endpoint.port
-        models = await asyncio.to_thread(self._load, settings, self._metrics)
-        for model in models:
-            stack.push_async_callback(asyncio.to_thread, model.engine.stop)
-        self._catalogue = Catalogue(models, settings.default_model)
+        loader = ModelLoader(settings, self._metrics)
+        loaded = await asyncio.to_thread(self._load_models, loader)
+        try:
+            self._catalogue = Catalogue(loaded.models, settings.default_model, loaded.default_versions)
+        except StartupError:
+            for model in loaded.models:
+                await asyncio.to_thread(model.engine.stop)
+            raise
+        stack.push_async_callback(self._stop_engines)
+        for model in self._catalogue:
+            export_bundle_info(model, self._metrics)
         self._rpc = RpcServer(
             self._catalogue,
             self._metrics,
@@ -172,13 +194,30 @@ class App:
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()
         self.address, self.health_address = self._rpc.address, self._rpc.health_address
-        for model in models:
+        for model in self._catalogue:
             await asyncio.to_thread(model.engine.warm_up)
             model.engine.start()
         watching = asyncio.create_task(access.watch())
         stack.callback(watching.cancel)
         self._on_ready()
         await self._rpc.start_serving()
+        if self._load is None:
+            self._repository = ModelRepository(settings, loaded, loader, self._catalogue, self._rpc, self._metrics)
+            self._watching = asyncio.create_task(self._repository.watch(self._reload))
+
+    def _load_models(self, loader: ModelLoader) -> Loaded:
+        if self._load is None:
+            return load_repository(self._settings, loader)
+        return Loaded.of(self._load(self._settings, self._metrics))
+
+    @property
+    def _models(self) -> list[ServedModel]:
+        """All models that run, those that are being unloaded included."""
+        return [*self._catalogue, *(self._repository.unloading if self._repository else ())]
+
+    async def _stop_engines(self) -> None:
+        for model in self._models:
+            await asyncio.to_thread(model.engine.stop)
 
     def _metrics_endpoint(self, access: Access) -> MetricsEndpoint:
         registry, host, port = self._metrics.registry, self._settings.host, self._settings.metrics_port
@@ -194,7 +233,7 @@ class App:
         await self._rpc.start_draining()
         await asyncio.sleep(_ARRIVAL_SECONDS)
         await self._rpc.wait_until_idle(max(until - time.monotonic(), 0.0))
-        for engine in [model.engine for model in self._catalogue]:
+        for engine in [model.engine for model in self._models]:
             if not await asyncio.to_thread(engine.drain, max(until - time.monotonic(), 0.0)):
                 unfinished = engine.running + engine.waiting
                 _log.warning("not drained", extra={"fields": {"model": engine.name, "sequences": unfinished}})
@@ -214,14 +253,23 @@ def _resume_tokens(settings: Settings) -> ResumeTokens:
     return ResumeTokens.with_random_key()
 
 
-async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Watchdog | None = None) -> None:
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def serve(settings: Settings, load: LoadModels | None = None, watchdog: Watchdog | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    SIGHUP lets the server look for changes in the model repository now.
 
     Until the server serves, signals keep their handlers: those of `end_on_signal` end the process.
 
     Args:
         settings: the server's settings.
-        load: makes the models.
+        load: makes the models; None for those in the repository.
         watchdog: limits the time of start and drain.
 
     Raises:
@@ -230,13 +278,21 @@ async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Wa
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    has_terminal = os.isatty(_STDERR)
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGHUP)}
 
     def on_signal(number: signal.Signals) -> None:
         remove_handlers()
         kill_on_signal()
         _log.info("signal", extra={"fields": {"signal": number.name}})
         stop.set()
+
+    def on_hangup() -> None:
+        if has_terminal and not os.isatty(_STDERR):  # the terminal is closed
+            on_signal(signal.SIGHUP)
+        else:
+            _log.info("signal", extra={"fields": {"signal": signal.SIGHUP.name}})
+            app.reload_models()
 
     def remove_handlers() -> None:
         for number in SIGNALS:
@@ -248,8 +304,10 @@ async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Wa
         if watchdog is not None:
             watchdog.serving()
 
+    app = App(settings, load, on_ready=on_ready)
     try:
-        async with App(settings, load, on_ready=on_ready) as app:
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        async with app:
             while not stop.is_set() and not app.failed_models:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _POLL_SECONDS)
@@ -258,6 +316,7 @@ async def serve(settings: Settings, load: LoadModels = load_models, watchdog: Wa
                 watchdog.drain_begins()
     finally:
         remove_handlers()
+        loop.remove_signal_handler(signal.SIGHUP)
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)

@@ -53,12 +53,11 @@ def main(arguments: Sequence[str], load: "LoadModels | None" = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Not at the top: a wrong setting must be reported before ONNX Runtime is loaded.
     from server.app import serve
-    from server.loading import load_models
 
     watchdog = Watchdog(settings.startup_timeout_seconds, settings.drain_seconds)
     watchdog.start_begins()
     try:
-        asyncio.run(serve(settings, load or load_models, watchdog))
+        asyncio.run(serve(settings, load, watchdog))
     except FantasiaError as error:
         if settings.log_format == "json":
             _log.critical(_sentence(error))

@@ -3,11 +3,13 @@
 FantasiaError
 ├── StartupError           the server cannot start with these settings
 │   └── SettingError       a setting has a wrong value, or an environment variable is unknown
+├── MemoryShortageError    the free memory is not enough for one more model
 ├── MalformedRequestError  the bytes of a request are not the message that the method takes
 ├── RequestTimeoutError    the request of a call did not arrive in time
 ├── InvalidRequestError    fields of a request are out of range; names all of them
 ├── ResumeTokenError       a resume token cannot be used for the request
 ├── ModelNotFoundError     no model with this name is loaded
+│   └── VersionNotFoundError   the model is loaded, but not this version
 ├── DeadlineTooShortError  a piece cannot be complete within the caller's deadline
 ├── CandidateFailedError   the candidate that was asked for found no token that satisfies the constraints
 ├── WorkLimitError         too many requests of a kind wait; has a retry delay
@@ -40,6 +42,22 @@ class StartupError(FantasiaError):
 
 class SettingError(StartupError):
     """A setting has a wrong value, or an environment variable is unknown."""
+
+
+class MemoryShortageError(FantasiaError):
+    """The free memory is not enough for one more model.
+
+    Args:
+        path: of the bundle.
+        needed: estimated number of bytes that it takes.
+        free: number of bytes that are free.
+    """
+
+    def __init__(self, path: str, needed: int, free: int) -> None:
+        super().__init__(
+            f"{path}: it needs about {needed / 1e6:,.0f} MB of memory, and {free / 1e6:,.0f} MB are free: raise the "
+            "memory limit, or remove other versions"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +142,59 @@ class ModelNotFoundError(FantasiaError):
         self.field = field
         self.loaded = tuple(loaded)
         self.others = tuple(others)
-        found = f"model {self.name!r} is not loaded; loaded models: {', '.join(loaded)}"
-        super().__init__("; ".join([found, *map(str, self.others)]))
+        super().__init__("; ".join([self.found, *map(str, self.others)]))
+
+    @property
+    def found(self) -> str:
+        """What is not there, and what is."""
+        wanted = (
+            f"model {self.name!r} is not loaded" if self.name else "no model is named, and there is no default model"
+        )
+        return f"{wanted}; loaded models: {', '.join(self.loaded) or 'none'}"
+
+    @property
+    def allowed(self) -> str:
+        """The values that the field may have, and the one that it has."""
+        names = ", ".join(self.loaded)
+        if not self.name:
+            return f"must be one of {names}" if names else "names no loaded model: there is none"
+        return f"must be empty or one of {names}, not {self.name!r}" if names else "must be the name of a loaded model"
+
+    def with_others(self, others: Sequence[Violation]) -> "ModelNotFoundError":
+        """The same error with further violations of the request."""
+        return ModelNotFoundError(self.name, self.loaded, self.field, others)
+
+
+class VersionNotFoundError(ModelNotFoundError):
+    """The model is loaded, but not this version.
+
+    Args:
+        model: name of the model.
+        version: the requested number.
+        versions: numbers of its loaded versions, the default version first.
+        field: path of the request's field that holds the number.
+        others: further violations of the request that do not depend on the model.
+    """
+
+    def __init__(
+        self, model: str, version: int, versions: Sequence[int], field: str, others: Sequence[Violation] = ()
+    ) -> None:
+        self.model, self.version, self.versions = model, version, tuple(versions)
+        super().__init__(f"{model}:{version}", [str(each) for each in versions], field, others)
+
+    @property
+    def found(self) -> str:
+        """See `ModelNotFoundError.found`."""
+        return f"version {self.version} of {self.model} is not loaded; loaded versions: {', '.join(self.loaded)}"
+
+    @property
+    def allowed(self) -> str:
+        """See `ModelNotFoundError.allowed`."""
+        return f"must be 0 or one of {', '.join(self.loaded)}, not {self.version}"
+
+    def with_others(self, others: Sequence[Violation]) -> ModelNotFoundError:
+        """See `ModelNotFoundError.with_others`."""
+        return VersionNotFoundError(self.model, self.version, self.versions, self.field, others)
 
 
 class DeadlineTooShortError(FantasiaError):

@@ -1,61 +1,99 @@
-"""Loads a folder of bundles into engines."""
+"""Loads bundles into engines."""
 
 import logging
-import os
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from music.bundle import Bundle, load_bundle
-from music.manifest import MANIFEST
+from music.errors import BundleMismatchError
 from runtime.device_runner import DeviceRunner
 from runtime.errors import ProviderUnavailableError
 from runtime.host_runner import HostRunner
+from runtime.memory import free_memory
 from runtime.runner import Runner
 from runtime.scorer import ForcedScorer, Scorer, open_scorer
 from runtime.session import CPU, expected_provider
 from runtime.threads import choose_threads, read_cpu_budget
-from server.catalogue import ServedModel, choose_default
+from server.catalogue import ServedModel
 from server.engine.engine import Engine
-from server.errors import StartupError
+from server.errors import MemoryShortageError
 from server.metrics import EngineMetrics, Metrics
+from server.repository.layout import BundleFolder, ModelFolder
 from server.settings import Settings
 
 _log = logging.getLogger(__name__)
-_LOST_AND_FOUND: Final = "lost+found"  # at the root of every ext4 volume
+_MEMORY_FACTOR: Final = 1.5
+"""Memory that a model takes, measured with the shipped ones, by the size of what its sessions read."""
 
 
-def load_models(settings: Settings, metrics: Metrics) -> list[ServedModel]:
-    """Load every bundle, each with an engine that is not started.
+class ModelLoader:
+    """Verifies bundles, and makes models of them whose engines are not started.
 
-    Raises:
-        BundleError: a bundle is refused.
-        ProviderUnavailableError: CUDA is required and does not work.
-        PrecisionUnavailableError: int8 is required and does not work.
-        StartupError: there is no bundle, or no clear default; see `choose_default`.
+    Args:
+        settings: the server's settings.
+        metrics: what the engines report to.
     """
-    models: list[ServedModel] = []
-    # Every bundle is checked before the first graph is loaded, which takes longer.
-    bundles = [load_bundle(path) for path in find_bundles(settings.models)]
-    choose_default([bundle.name for bundle in bundles], settings.default_model)
-    try:
-        cpu = read_cpu_budget()
-        for bundle in bundles:
-            parameters = bundle.network.parameters
-            threads = choose_threads(settings.threads, cpu, models=len(bundles), parameters=parameters)
-            runner = create_runner(bundle, settings, threads)
-            scorer = open_scorer(bundle, threads=threads)
-            models.append(create_served_model(bundle, runner, settings.queue_limit, metrics, threads, scorer))
-            metrics.set_execution_provider(
-                bundle.name,
-                requested=settings.provider,
-                expected=expected_provider(settings.provider),
-                actual=runner.provider,
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+
+    def verify(self, folder: ModelFolder, version: BundleFolder) -> Bundle:
+        """The bundle of a version.
+
+        Raises:
+            BundleError: it is refused; one of another model is a `BundleMismatchError`.
+        """
+        bundle = load_bundle(version.path)
+        if folder.name and bundle.name != folder.name:
+            raise BundleMismatchError(
+                f"{version.path}: its manifest has the name {bundle.name}, but its folder is that of {folder.name}"
             )
-    except BaseException:
-        for model in models:
-            model.engine.stop()
-        raise
-    return models
+        return bundle
+
+    def create(self, bundle: Bundle, version: int, *, models: int) -> ServedModel:
+        """The model of a verified bundle.
+
+        Args:
+            bundle: of the model.
+            version: its number.
+            models: number of models that share the CPU.
+
+        Raises:
+            BundleError: a graph does not load, or a file has changed since it was verified.
+            ProviderUnavailableError: CUDA is required and does not work.
+            PrecisionUnavailableError: int8 is required and does not work.
+        """
+        settings, parameters = self._settings, bundle.network.parameters
+        threads = choose_threads(settings.threads, read_cpu_budget(), models=models, parameters=parameters)
+        runner = create_runner(bundle, settings, threads)
+        scorer = open_scorer(bundle, threads=threads)
+        self._metrics.set_execution_provider(
+            bundle.name,
+            version,
+            requested=settings.provider,
+            expected=expected_provider(settings.provider),
+            actual=runner.provider,
+        )
+        return create_served_model(bundle, runner, settings.queue_limit, self._metrics, threads, scorer, version)
+
+    def check_memory(self, bundle: Bundle) -> None:
+        """Check that the memory that is free should be enough for one more model.
+
+        Raises:
+            MemoryShortageError: it is not.
+        """
+        free, needed = free_memory(), estimated_memory(bundle)
+        if free is not None and needed > free:
+            raise MemoryShortageError(str(bundle.path), needed, free)
+
+
+def estimated_memory(bundle: Bundle) -> int:
+    """Bytes that the sessions of a bundle take, about: each keeps a copy of the weights that it reads."""
+    graphs = bundle.manifest.graphs.names
+    sizes = {name: bundle.file(name).stat().st_size for name in bundle.manifest.files}
+    weights = sum(size for name, size in sizes.items() if name not in graphs)
+    return round(_MEMORY_FACTOR * (len(graphs) * weights + sum(sizes[name] for name in graphs)))
 
 
 def create_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
@@ -85,30 +123,6 @@ def create_runner(bundle: Bundle, settings: Settings, threads: int) -> Runner:
     )
 
 
-def find_bundles(models: Path) -> list[Path]:
-    """The bundles in a folder, sorted by name; the folder itself if it is a bundle.
-
-    Hidden folders and `lost+found` are ignored. A folder without a manifest and a broken symbolic link are included, so
-    that loading them fails with their name instead of serving less than the operator expects.
-
-    Raises:
-        StartupError: there is no bundle, or `models` cannot be read.
-    """
-    if os.path.lexists(models / MANIFEST):
-        return [models]
-    try:
-        paths = [path for path in models.iterdir() if not path.name.startswith(".") and path.name != _LOST_AND_FOUND]
-        folders = sorted(path for path in paths if path.is_dir() or (path.is_symlink() and not path.exists()))
-    except OSError as error:
-        raise StartupError(f"the folder of models {models} cannot be read: {error.strerror or error}") from error
-    if not folders:
-        raise StartupError(
-            f"{models} contains no bundle: it has no manifest.json and no folder that could be a bundle; "
-            "set --models to a folder of bundles, or to one bundle"
-        )
-    return folders
-
-
 def create_served_model(
     bundle: Bundle,
     runner: Runner,
@@ -116,22 +130,24 @@ def create_served_model(
     metrics: Metrics,
     threads: int = 1,
     scorer: Scorer | ForcedScorer | None = None,
+    version: int = 1,
 ) -> ServedModel:
-    """Create the engine of a bundle, with its metrics."""
-    observer = EngineMetrics(metrics, bundle.name)
+    """Create the engine of a version, with its metrics."""
+    use = metrics.add_engine(bundle.name, version)
+    observer = EngineMetrics(metrics, bundle.name, version)
     engine = Engine(runner, queue_limit=queue_limit, observer=observer, name=bundle.name)
+    use.attach(engine)
+    on_unload = partial(metrics.remove_engine, bundle.name, version, use)
+    return ServedModel(bundle, engine, threads, scorer, version, on_unload)
+
+
+def export_bundle_info(model: ServedModel, metrics: Metrics) -> None:
+    """Export what is served under the name and version of a model."""
     metrics.set_bundle_info(
-        bundle.name,
-        digest=bundle.digest,
-        tokenizer=bundle.tokenizer.name,
-        provider=engine.provider,
-        precision=engine.precision,
+        model.name,
+        model.version,
+        digest=model.bundle.digest,
+        tokenizer=model.bundle.tokenizer.name,
+        provider=model.engine.provider,
+        precision=model.engine.precision,
     )
-    metrics.set_capacity(
-        bundle.name,
-        slots=engine.slots,
-        queue_limit=queue_limit,
-        running=lambda: engine.running,
-        waiting=lambda: engine.waiting,
-    )
-    return ServedModel(bundle, engine, threads, scorer)

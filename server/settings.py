@@ -1,6 +1,7 @@
 """The server's settings: read from the command line and the environment, checked, then frozen."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import click
 from annotated_types import Ge, Le
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fantasia import __version__
+from music.manifest import NAME_PATTERN
 from server.errors import SettingError, shortened
 from server.logs import LogFormat
+from server.repository.layout import VERSION_PATTERN
 
 PROGRAM: Final = "python -m server"
 _ENV_PREFIX: Final = "FANTASIA_"
@@ -45,6 +48,26 @@ Access = Literal["open", "checked", "off"]
 """Use of a service: by every peer that can connect, by callers who may use it, or by none."""
 
 
+def parse_default_versions(text: str) -> dict[str, int]:
+    """Numbers of versions by name of the model, of a text such as `piano=2,folk=1`.
+
+    Raises:
+        ValueError: it is no such text, or names a model twice.
+    """
+    found: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, version = part.partition("=")
+        if not re.fullmatch(NAME_PATTERN, name) or not re.fullmatch(VERSION_PATTERN, version) or name in found:
+            raise ValueError(f"{part!r} is wrong")
+        found[name] = int(version)
+    return found
+
+
+def _checked_versions(text: str) -> str:
+    parse_default_versions(text)
+    return text
+
+
 class Settings(BaseSettings):
     """All settings. Each field is a flag of the command line and an environment variable."""
 
@@ -56,11 +79,30 @@ class Settings(BaseSettings):
         default=9464, ge=0, le=65535, description="Port of the Prometheus metrics; 0 for any free port."
     )
     models: Annotated[Path, BeforeValidator(_existing_folder)] = Field(
-        default=Path("models"), description="Folder of model bundles; every bundle in it is served."
+        default=Path("models"),
+        description="Model repository: a folder with a folder for each model, which is a bundle or has a folder for "
+        "each version; or one bundle.",
     )
     default_model: str = Field(
         default="",
         description="Model for requests that name none. If empty: chorales if it is loaded, else the only model.",
+    )
+    default_versions: Annotated[str, AfterValidator(_checked_versions)] = Field(
+        default="",
+        description="Versions for requests that name none, such as piano=2,folk=1. For other models: the version that "
+        "the entry `default` of the model's folder names, else the highest.",
+    )
+    served_versions: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Maximum number of versions of a model that are served: the highest, and the default version.",
+    )
+    model_poll_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=86400,
+        description="Interval between looks for new and changed models, in seconds; 0 for none. SIGHUP starts a look.",
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Execution provider; auto uses CUDA if it works here, else the CPU."
@@ -312,6 +354,8 @@ def _allowed(field: FieldInfo) -> str:
         return f"one of {', '.join(map(str, choices))}"
     if bounds := _bounds(field):
         return f"a {'whole ' if field.annotation is int else ''}number from {bounds[0]} to {bounds[1]}"
+    if field.annotation is str:
+        return "names of models with a version of each, such as piano=2,folk=1"
     return "a folder that exists"
 
 

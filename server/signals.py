@@ -22,6 +22,8 @@ def end_on_signal() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, _end)
+    # Whoever sends it wants the model repository to be read, which the start does later.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def kill_on_signal() -> None:

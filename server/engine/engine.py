@@ -59,6 +59,7 @@ class Engine:
 
     def __init__(self, runner: Runner, *, queue_limit: int, observer: EngineObserver | None = None, name: str) -> None:
         self.name = name
+        self.queue_limit = queue_limit
         self._runner = runner
         self._observer = observer or EngineObserver()
         self._lock = threading.RLock()

@@ -7,30 +7,30 @@ from server.metrics.metrics import Metrics
 
 
 class EngineMetrics(EngineObserver):
-    """Observes the engine of one model and updates the metrics."""
+    """Observes the engine of one version of a model and updates the metrics."""
 
-    def __init__(self, metrics: Metrics, model: str) -> None:
-        self._model = model
+    def __init__(self, metrics: Metrics, model: str, version: int) -> None:
+        self._labels = labels = (model, str(version))
         self._sequences = metrics.sequences
-        self._sequences.initialize(model, [outcome.value for outcome in Outcome])
-        self._refused = metrics.refused.labels(model)
-        self._queue_duration = metrics.queue_duration.labels(model)
-        self._first_token_duration = metrics.first_token_duration.labels(model)
-        self._sequence_duration = metrics.sequence_duration.labels(model)
-        self._step_duration = metrics.step_duration.labels(model)
-        self._chunk_duration = metrics.chunk_duration.labels(model)
-        self._chunk_interval = metrics.chunk_interval.labels(model)
-        self._first_step_duration = metrics.first_step_duration.labels(model)
-        self._prefill_duration = metrics.prefill_duration.labels(model)
-        self._prefill_tokens = metrics.prefill_tokens.labels(model)
-        self._cancellation_duration = metrics.cancellation_duration.labels(model)
-        self._batch_size = metrics.batch_size.labels(model)
-        self._tokens = metrics.tokens.labels(model)
+        self._sequences.initialize(labels, [outcome.value for outcome in Outcome])
+        self._refused = metrics.refused.labels(*labels)
+        self._queue_duration = metrics.queue_duration.labels(*labels)
+        self._first_token_duration = metrics.first_token_duration.labels(*labels)
+        self._sequence_duration = metrics.sequence_duration.labels(*labels)
+        self._step_duration = metrics.step_duration.labels(*labels)
+        self._chunk_duration = metrics.chunk_duration.labels(*labels)
+        self._chunk_interval = metrics.chunk_interval.labels(*labels)
+        self._first_step_duration = metrics.first_step_duration.labels(*labels)
+        self._prefill_duration = metrics.prefill_duration.labels(*labels)
+        self._prefill_tokens = metrics.prefill_tokens.labels(*labels)
+        self._cancellation_duration = metrics.cancellation_duration.labels(*labels)
+        self._batch_size = metrics.batch_size.labels(*labels)
+        self._tokens = metrics.tokens.labels(*labels)
         self._last_chunk_at: float | None = None
 
     def submitted(self) -> None:
         """See `EngineObserver`."""
-        self._sequences.received(self._model)
+        self._sequences.received(self._labels)
 
     def refused(self) -> None:
         """See `EngineObserver`."""
@@ -73,5 +73,5 @@ class EngineMetrics(EngineObserver):
         self._tokens.inc(tokens)
         if outcome is Outcome.DISPLACED:  # its caller got the answer of a refused one
             self._refused.inc()
-        if self._sequences.finished(self._model, outcome.value) == 0:
+        if self._sequences.finished(self._labels, outcome.value) == 0:
             self._last_chunk_at = None  # no sequence waits for the next chunk

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -18,6 +19,8 @@ CallEndedError = grpc.aio.InternalError
 Usually gRPC cancels the task first. If it does not, it logs this error as a fault of the server. So `abort` and
 `ErrorInterceptor` raise `asyncio.CancelledError` in its place.
 """
+call_facts: ContextVar[dict[str, str]] = ContextVar("call_facts")
+"""Further fields of the log line of the present call. The handler adds what it finds out, such as the version."""
 REQUEST_ID: Final = "x-request-id"
 """Key of the request id in the metadata of requests and answers."""
 _VALID_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")

@@ -1,7 +1,7 @@
 """Measures how likely pieces are under a model."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -32,33 +32,30 @@ class _EncodedPiece(NamedTuple):
 
 
 class Evaluations:
-    """Runs the `Evaluate` calls of all models: of each model one at a time, with lower priority than generation.
+    """Runs the `Evaluate` calls of one model: one at a time, with lower priority than generation.
 
     Args:
-        models: to evaluate with.
+        model: to evaluate with.
         limits: maxima of requests.
     """
 
-    def __init__(self, models: Iterable[ServedModel], limits: RequestLimits) -> None:
+    def __init__(self, model: ServedModel, limits: RequestLimits) -> None:
+        self._model = model
         self._limits = limits
-        self._work = {
-            model.name: WorkLimit("evaluation", threads=1, max_waiting=_MAX_WAITING, initializer=lower_thread_priority)
-            for model in models
-        }
+        self._work = WorkLimit("evaluation", threads=1, max_waiting=_MAX_WAITING, initializer=lower_thread_priority)
 
-    async def evaluate(self, model: ServedModel, request: pb.EvaluateRequest, caller: str = "") -> pb.EvaluateResponse:
+    async def evaluate(self, request: pb.EvaluateRequest, caller: str = "") -> pb.EvaluateResponse:
         """The response to a request of a caller.
 
         Raises:
             InvalidRequestError: pieces are not valid, or the model supports no evaluation.
             WorkLimitError: too many calls wait.
         """
-        return await self._work[model.name].run(partial(evaluate, model, request, self._limits), caller)
+        return await self._work.run(partial(evaluate, self._model, request, self._limits), caller)
 
     def close(self) -> None:
-        """End the threads."""
-        for work in self._work.values():
-            work.close()
+        """End the thread."""
+        self._work.close()
 
 
 def evaluate(model: ServedModel, request: pb.EvaluateRequest, limits: RequestLimits) -> pb.EvaluateResponse:
@@ -75,7 +72,7 @@ def evaluate(model: ServedModel, request: pb.EvaluateRequest, limits: RequestLim
         [piece.encoding.first_position for piece in pieces],
         tokens_at_once=_TOKENS_AT_ONCE,
     )
-    response = pb.EvaluateResponse(model=model.name, model_digest=model.bundle.digest)
+    response = pb.EvaluateResponse(model=model.name, model_version=model.version, model_digest=model.bundle.digest)
     for piece, log_probabilities in zip(pieces, found, strict=True):
         _fill(response.evaluations.add(), model.bundle, piece, log_probabilities)
     return response

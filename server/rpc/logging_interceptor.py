@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, Protocol
 
 import grpc
@@ -12,7 +12,7 @@ from fantasia.v1 import generation_pb2 as pb
 from music.errors import FantasiaError
 from server.errors import shortened
 from server.rpc.caller import named_caller
-from server.rpc.context import Context, abort, address_of, request_id_of
+from server.rpc.context import Context, abort, address_of, call_facts, request_id_of
 from server.rpc.interceptor import Call, Method, ServiceInterceptor
 from server.rpc.status import status_of
 
@@ -37,13 +37,13 @@ class CallObserver(Protocol):
     def finished(self, method: str, code: str, seconds: float) -> None:
         """The call ended with a gRPC code, such as `OK` or `DEADLINE_EXCEEDED`."""
 
-    def first_note(self, model: str, seconds: float) -> None:
+    def first_note(self, model: str, version: int, seconds: float) -> None:
         """A stream has its first message with a note, `seconds` after the call arrived. The note may be a given one."""
 
-    def notes_written(self, model: str, notes: int) -> None:
+    def notes_written(self, model: str, version: int, notes: int) -> None:
         """Pieces with this many notes were written."""
 
-    def pieces_evaluated(self, model: str, pieces: int) -> None:
+    def pieces_evaluated(self, model: str, version: int, pieces: int) -> None:
         """This many pieces were evaluated."""
 
 
@@ -54,10 +54,10 @@ class LoggingInterceptor(ServiceInterceptor):
 
     Args:
         observer: counts calls.
-        default_model: the model that is logged for requests that name none.
+        default_model: gives the model that is logged for requests that name none.
     """
 
-    def __init__(self, observer: CallObserver, default_model: str) -> None:
+    def __init__(self, observer: CallObserver, default_model: Callable[[], str]) -> None:
         super().__init__()
         self._observer = observer
         self._default_model = default_model
@@ -69,6 +69,8 @@ class LoggingInterceptor(ServiceInterceptor):
         request_id = request_id_of(context)
         peer = context.peer()  # now, since gRPC forgets it when the call ends
         code, reason = grpc.StatusCode.UNKNOWN, ""
+        facts: dict[str, str] = {}
+        call_facts.set(facts)
         try:
             response = await call(request, context)
             code, reason = context.code() or grpc.StatusCode.OK, context.details()
@@ -83,7 +85,7 @@ class LoggingInterceptor(ServiceInterceptor):
             seconds = time.perf_counter() - start
             self._observer.finished(method.name, code.name, seconds)
             if _log.isEnabledFor(logging.INFO):
-                requested = self._requested(request)
+                requested = {**self._requested(request), **facts}
                 log_call(method, code, seconds, peer=peer, request_id=request_id, reason=reason, requested=requested)
 
     def _requested(self, request: Any) -> dict[str, str]:
@@ -99,7 +101,7 @@ class LoggingInterceptor(ServiceInterceptor):
         return {}
 
     def _model(self, name: str) -> str:
-        return shortened(name or self._default_model)
+        return shortened(name or self._default_model())
 
 
 def log_call(

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from fantasia.v1 import generation_pb2 as pb
 from music.errors import plain_text
 from music.score import TICKS_PER_QUARTER, Meter, MeterChange, Note, TempoChange
-from server.catalogue import ServedModel
+from server.catalogue import ServedModel, UnavailableModel, UnavailableState
 from server.engine.completion import Completion, FinishReason
 from server.errors import StartupError
 from server.rpc.generation_spec import ModelTerms
@@ -15,6 +15,12 @@ from server.rpc.generation_spec import ModelTerms
 FINISH_REASONS: Final = {
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
     FinishReason.END: pb.FINISH_REASON_END,
+}
+
+UNAVAILABLE_STATES: Final = {
+    UnavailableState.LOADING: pb.UNAVAILABLE_STATE_LOADING,
+    UnavailableState.REFUSED: pb.UNAVAILABLE_STATE_REFUSED,
+    UnavailableState.UNLOADING: pb.UNAVAILABLE_STATE_UNLOADING,
 }
 
 
@@ -77,6 +83,16 @@ def timing_message(completion: Completion) -> pb.Timing:
     )
 
 
+def unavailable_message(model: UnavailableModel) -> pb.UnavailableModel:
+    """The message for a version that takes no calls."""
+    return pb.UnavailableModel(
+        name=plain_text(model.name),
+        version=model.version,
+        state=UNAVAILABLE_STATES[model.state],
+        reason=plain_text(model.reason),
+    )
+
+
 def model_message(model: ServedModel, terms: ModelTerms) -> pb.Model:
     """The message that describes a model and its terms to callers.
 
@@ -93,6 +109,7 @@ def _build_model(model: ServedModel, terms: ModelTerms) -> pb.Model:
     bundle, tokenizer = model.bundle, model.bundle.tokenizer
     return pb.Model(
         name=bundle.name,
+        version=model.version,
         digest=bundle.digest,
         description=bundle.description,
         tokenizer=tokenizer.name,

@@ -55,6 +55,7 @@ def build_response(
     """
     response = pb.GenerateResponse(
         model=model.name,
+        model_version=model.version,
         model_digest=model.bundle.digest,
         precision=model.engine.precision,
         candidates=spec.choice.candidates,

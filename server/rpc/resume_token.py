@@ -56,8 +56,8 @@ _NUMBERS: Final = struct.Struct(">QQQQdd?")
 _COUNT: Final = struct.Struct(">I")
 _DTYPES: Final = {np.dtype(name).str: np.dtype(name) for name in ("<f4", "<i8", "<i4", "<u4", "|i1", "|u1", "|b1")}
 _MAY_DIFFER: Final = (
-    "model", "bars", "steps", "seconds", "open", "seed", "candidates", "pieces", "candidate", "return_resume_token",
-    "resume_token",
+    "model", "model_version", "bars", "steps", "seconds", "open", "seed", "candidates", "pieces", "candidate",
+    "return_resume_token", "resume_token",
 )  # fmt: skip
 """Fields of a request that may differ when its piece is continued."""
 _STATE_BYTES_AT_MOST: Final = MAX_TOKEN_BYTES - 2048
@@ -185,6 +185,29 @@ class ResumeTokens:
         Raises:
             ResumeTokenError: it cannot be used; the message says why.
         """
+        reader = self._content(token)
+        _check_model(reader, model)
+        if not hmac.compare_digest(reader.take(32), request_hash):
+            raise ResumeTokenError(
+                "belongs to another request; only length, seed, candidates and the resume fields may differ"
+            )
+        return _unpack(reader)
+
+    def digest_of(self, token: bytes, name: str) -> str | None:
+        """Digest of the version that a token belongs to; None if it is no valid token of a model with this name."""
+        try:
+            reader = self._content(token)
+        except ResumeTokenError:
+            return None
+        token_name, digest = reader.text(), reader.take(32).hex()
+        return digest if token_name == name else None
+
+    def _content(self, token: bytes) -> "_Reader":
+        """The content of a token whose signature is right.
+
+        Raises:
+            ResumeTokenError: it is no token of this key.
+        """
         if not token.startswith(_MAGIC) or len(token) > MAX_TOKEN_BYTES:
             raise ResumeTokenError("is not a resume token of this service")
         if len(token) < _OVERHEAD:
@@ -199,13 +222,7 @@ class ResumeTokens:
         head, mac, body = token[: _HEAD.size], token[_HEAD.size : _OVERHEAD], token[_OVERHEAD:]
         if not hmac.compare_digest(mac, self._mac(head, body)):
             raise ResumeTokenError("was changed: its signature is not that of its content")
-        reader = _Reader(_decompressed(body))
-        _check_model(reader, model)
-        if not hmac.compare_digest(reader.take(32), request_hash):
-            raise ResumeTokenError(
-                "belongs to another request; only length, seed, candidates and the resume fields may differ"
-            )
-        return _unpack(reader)
+        return _Reader(_decompressed(body))
 
     def _mac(self, head: bytes, body: bytes) -> bytes:
         return hmac.digest(self._key, head + body, "sha256")

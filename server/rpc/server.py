@@ -1,6 +1,7 @@
 """The gRPC server: generation, health and reflection on one port."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -9,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.access.access import Access
-from server.catalogue import Catalogue
+from server.catalogue import Catalogue, ServedModel
 from server.errors import StartupError
 from server.rpc.access_interceptor import AccessInterceptor, needs_interceptor
 from server.rpc.credentials import server_credentials
@@ -81,7 +82,7 @@ class RpcServer:
         self._serving = ServingInterceptor()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=interceptors(observer, catalogue.names[0], self._serving, access=access),
+            interceptors=interceptors(observer, lambda: catalogue.default, self._serving, access=access),
             options=[
                 # A second server on the same port is an error.
                 ("grpc.so_reuseport", 0),
@@ -101,6 +102,7 @@ class RpcServer:
         self._host = f"[{host}]" if ":" in host else host
         self._port = port
         self._health_port = HealthPort(self._health, health_host, health_port, keepalive) if health_host else None
+        self._ready = True
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -129,6 +131,25 @@ class RpcServer:
         await self._server.start()
         if self._health_port is not None:
             await self._health_port.start()
+
+    def add_model(self, model: ServedModel) -> None:
+        """Prepare for calls of a model, which may be used once it is in the catalogue.
+
+        Raises:
+            StartupError: the model cannot be described to callers.
+        """
+        self._service.add_model(model)
+
+    def remove_model(self, model: ServedModel) -> None:
+        """Forget a model that no call uses any more."""
+        self._service.remove_model(model)
+
+    async def set_ready(self, ready: bool) -> None:
+        """Set the health of the service: SERVING while there is a model. The health of the server does not change."""
+        if ready is not self._ready:
+            self._ready = ready
+            statuses = health_pb2.HealthCheckResponse
+            await self._health.set(SERVICE.full_name, statuses.SERVING if ready else statuses.NOT_SERVING)
 
     async def start_serving(self) -> None:
         """Accept calls, then set health to SERVING."""
@@ -171,7 +192,7 @@ class RpcServer:
 
 def interceptors(
     observer: CallObserver,
-    default_model: str,
+    default_model: Callable[[], str],
     serving: ServingInterceptor,
     *,
     access: Access | None = None,

@@ -34,6 +34,7 @@ from server.errors import (
     InFlightLimitError,
     InvalidRequestError,
     MalformedRequestError,
+    MemoryShortageError,
     ModelNotFoundError,
     NotServingError,
     PermissionDeniedError,
@@ -157,10 +158,11 @@ def _constraints_failed(message: str, field: str, text: str) -> Status:
 
 
 def _model_not_found(error: ModelNotFoundError) -> Status:
-    allowed = f"must be empty or one of {', '.join(error.loaded)}, not {error.name!r}"
     resource = ResourceInfo(resource_type=MODEL_TYPE, resource_name=error.name, description=str(error))
     others = ((violation.field, violation.description) for violation in error.others)
-    return _status(grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, allowed), *others)])
+    return _status(
+        grpc.StatusCode.NOT_FOUND, str(error), [resource, _bad_request((error.field, error.allowed), *others)]
+    )
 
 
 def _unauthenticated(error: UnauthenticatedError) -> Status:
@@ -215,6 +217,7 @@ _INTERNAL: Final[frozenset[type]] = frozenset(
     {
         BundleError,
         StartupError,
+        MemoryShortageError,
         ExecutionError,
         EngineRequestError,
         EngineFailedError,

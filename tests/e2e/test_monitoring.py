@@ -83,7 +83,7 @@ def exported_names() -> set[str]:
     """Names of all time series of a server with one model."""
     metrics = Metrics(METHODS)
     AccessMetrics(metrics)
-    metrics.sequences.initialize("quartet", [outcome.value for outcome in Outcome])
+    metrics.sequences.initialize(("quartet", "1"), [outcome.value for outcome in Outcome])
     suffixes = {"counter": ["_total"], "info": ["_info"], "histogram": ["_bucket", "_count", "_sum"]}
     return {family.name + suffix for family in metrics.registry.collect() for suffix in suffixes.get(family.type, [""])}
 

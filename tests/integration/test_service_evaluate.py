@@ -17,7 +17,7 @@ from music.bundle import load_bundle
 from music.midi import read_midi, write_midi
 from music.score import Meter, MeterChange, Note, Score
 from server.app import App
-from server.catalogue import Catalogue, ServedModel
+from server.catalogue import ServedModel
 from server.errors import WorkLimitError
 from server.rpc.evaluation import Evaluations
 from server.rpc.request_limits import RequestLimits
@@ -104,15 +104,15 @@ async def test_a_model_without_a_scoring_graph_supports_no_evaluation(
 
 async def test_calls_of_a_model_wait_for_each_other(app: App) -> None:
     model: ServedModel = next(iter(app._catalogue))
-    evaluations = Evaluations(Catalogue([model]), RequestLimits())
+    evaluations = Evaluations(model, RequestLimits())
     go = threading.Event()
-    first = asyncio.ensure_future(evaluations._work[model.name].run(go.wait))
+    first = asyncio.ensure_future(evaluations._work.run(go.wait))
     await asyncio.sleep(0)
     request = pb.EvaluateRequest(pieces=[pb.GivenPiece()])
-    waiting = [asyncio.ensure_future(evaluations.evaluate(model, request)) for _ in range(8)]
+    waiting = [asyncio.ensure_future(evaluations.evaluate(request)) for _ in range(8)]
     await asyncio.sleep(0)
     with pytest.raises(WorkLimitError, match="8 requests wait for evaluation"):
-        await evaluations.evaluate(model, request)
+        await evaluations.evaluate(request)
     go.set()
     await asyncio.gather(first, *waiting, return_exceptions=True)
     evaluations.close()

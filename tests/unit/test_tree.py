@@ -30,6 +30,7 @@ COVERED_BY: dict[str, str] = {
     "server/app.py": "tests/integration/test_service_lifecycle.py",
     "server/engine/run_loop.py": "tests/unit/server/engine/test_engine.py",
     "server/errors.py": "tests/unit/server/rpc/test_status.py",
+    "server/repository/repository.py": "tests/integration/test_model_repository.py",
     "server/rpc/service.py": "tests/integration/test_service_generate.py",
     "server/rpc/server.py": "tests/integration/test_service_start.py",
     "training/commands/prepare.py": "tests/unit/training/corpus/test_prepare.py",

@@ -75,6 +75,34 @@ FINISH_REASON_END: FinishReason.ValueType  # 2
 """The model sampled its end token."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _UnavailableState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnavailableStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UnavailableState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNAVAILABLE_STATE_UNSPECIFIED: _UnavailableState.ValueType  # 0
+    """Never sent."""
+    UNAVAILABLE_STATE_LOADING: _UnavailableState.ValueType  # 1
+    """Its bundle is being copied, verified or loaded."""
+    UNAVAILABLE_STATE_REFUSED: _UnavailableState.ValueType  # 2
+    """Its bundle cannot be used."""
+    UNAVAILABLE_STATE_UNLOADING: _UnavailableState.ValueType  # 3
+    """It finishes the calls that it has, then it is unloaded."""
+
+class UnavailableState(_UnavailableState, metaclass=_UnavailableStateEnumTypeWrapper):
+    """Why a version of a model takes no calls."""
+
+UNAVAILABLE_STATE_UNSPECIFIED: UnavailableState.ValueType  # 0
+"""Never sent."""
+UNAVAILABLE_STATE_LOADING: UnavailableState.ValueType  # 1
+"""Its bundle is being copied, verified or loaded."""
+UNAVAILABLE_STATE_REFUSED: UnavailableState.ValueType  # 2
+"""Its bundle cannot be used."""
+UNAVAILABLE_STATE_UNLOADING: UnavailableState.ValueType  # 3
+"""It finishes the calls that it has, then it is unloaded."""
+Global___UnavailableState: _TypeAlias = UnavailableState  # noqa: Y015
+
 @_typing.final
 class GenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -102,6 +130,7 @@ class GenerateRequest(_message.Message):
     OMIT_GIVEN_FIELD_NUMBER: _builtins.int
     RETURN_RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model; ListModels gives the names. Empty: the server's default."""
     bars: _builtins.int
@@ -162,8 +191,11 @@ class GenerateRequest(_message.Message):
     change. It has the meaning that it had in that request: the length of the
     new piece, or if a piece is given, of all that is added to it, what is
     written already included; it may not be less than that. `seed` may be unset.
-    `candidates` must be 0 or 1.
+    `candidates` must be 0 or 1. Without `model_version`, the piece is continued
+    by the version that wrote it, as long as that version is loaded.
     """
+    model_version: _builtins.int
+    """Version of the model, one that ListModels gives. 0: the default version."""
     @_builtins.property
     def given(self) -> Global___GivenPiece:
         """A piece to continue, or to rewrite in part. Unset: a new piece is composed."""
@@ -237,10 +269,11 @@ class GenerateRequest(_message.Message):
         omit_given: _builtins.bool = ...,
         return_resume_token: _builtins.bool = ...,
         resume_token: _builtins.bytes = ...,
+        model_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_program", b"_program", "_seed", b"_seed", "_tempo_bpm", b"_tempo_bpm", "bars", b"bars", "candidate", b"candidate", "constraints", b"constraints", "controls", b"controls", "given", b"given", "length", b"length", "meter", b"meter", "open", b"open", "program", b"program", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "tempo_bpm", b"tempo_bpm", "velocity_shape", b"velocity_shape"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_program", b"_program", "_seed", b"_seed", "_tempo_bpm", b"_tempo_bpm", "bars", b"bars", "candidate", b"candidate", "candidates", b"candidates", "constraints", b"constraints", "controls", b"controls", "given", b"given", "length", b"length", "meter", b"meter", "model", b"model", "omit_given", b"omit_given", "open", b"open", "pieces", b"pieces", "program", b"program", "resume_token", b"resume_token", "return_resume_token", b"return_resume_token", "rewrite", b"rewrite", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "tempo_bpm", b"tempo_bpm", "transposition", b"transposition", "velocity_shape", b"velocity_shape", "voice_programs", b"voice_programs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate", b"_candidate", "_program", b"_program", "_seed", b"_seed", "_tempo_bpm", b"_tempo_bpm", "bars", b"bars", "candidate", b"candidate", "candidates", b"candidates", "constraints", b"constraints", "controls", b"controls", "given", b"given", "length", b"length", "meter", b"meter", "model", b"model", "model_version", b"model_version", "omit_given", b"omit_given", "open", b"open", "pieces", b"pieces", "program", b"program", "resume_token", b"resume_token", "return_resume_token", b"return_resume_token", "rewrite", b"rewrite", "sampling", b"sampling", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "tempo_bpm", b"tempo_bpm", "transposition", b"transposition", "velocity_shape", b"velocity_shape", "voice_programs", b"voice_programs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidate: _TypeAlias = _typing.Literal["candidate"]  # noqa: Y015
     _WhichOneofArgType__candidate: _TypeAlias = _typing.Literal["_candidate", b"_candidate"]  # noqa: Y015
@@ -1185,6 +1218,7 @@ class GenerateResponse(_message.Message):
     GIVEN_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     PARTICLES_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     model_digest: _builtins.str
@@ -1198,6 +1232,8 @@ class GenerateResponse(_message.Message):
     other. Then all pieces have the seed of the request, and Piece.candidate
     tells them apart. Else each piece has a seed of its own.
     """
+    model_version: _builtins.int
+    """Version of the model."""
     @_builtins.property
     def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Piece]:
         """The pieces, the best first; at least one."""
@@ -1221,10 +1257,11 @@ class GenerateResponse(_message.Message):
         given: Global___GivenReport | None = ...,
         timing: Global___Timing | None = ...,
         particles: _builtins.bool = ...,
+        model_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["given", b"given", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "given", b"given", "model", b"model", "model_digest", b"model_digest", "particles", b"particles", "pieces", b"pieces", "precision", b"precision", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "given", b"given", "model", b"model", "model_digest", b"model_digest", "model_version", b"model_version", "particles", b"particles", "pieces", b"pieces", "precision", b"precision", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1383,8 +1420,11 @@ class EvaluateRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     PIECES_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default."""
+    model_version: _builtins.int
+    """Version of the model. 0: the default version."""
     @_builtins.property
     def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenPiece]:
         """The pieces to measure, 1 to 100."""
@@ -1394,10 +1434,11 @@ class EvaluateRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         pieces: _abc.Iterable[Global___GivenPiece] | None = ...,
+        model_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pieces", b"pieces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_version", b"model_version", "pieces", b"pieces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1410,10 +1451,13 @@ class EvaluateResponse(_message.Message):
     EVALUATIONS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     MODEL_DIGEST_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     model_digest: _builtins.str
     """sha256 of the manifest of the model's bundle, in hex."""
+    model_version: _builtins.int
+    """Version of the model."""
     @_builtins.property
     def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
         """One for each piece, in their order."""
@@ -1424,10 +1468,11 @@ class EvaluateResponse(_message.Message):
         evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
         model: _builtins.str = ...,
         model_digest: _builtins.str = ...,
+        model_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "model", b"model", "model_digest", b"model_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluations", b"evaluations", "model", b"model", "model_digest", b"model_digest", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1576,38 +1621,87 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """The loaded models, the default model first."""
+        """The loaded models, the default model first. Each version of a model has an
+        entry; the default version comes first, then the others, the highest first.
+        """
+
+    @_builtins.property
+    def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableModel]:
+        """Versions that the server has found and that take no calls, by name and
+        version. A loaded model stays in `models` while a bundle that would replace
+        it is here.
+        """
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
+        unavailable: _abc.Iterable[Global___UnavailableModel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
-class GetModelRequest(_message.Message):
+class UnavailableModel(_message.Message):
+    """A version of a model that takes no calls."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the model. Empty: the server's default."""
+    """Name of the model."""
+    version: _builtins.int
+    """Number of the version. 0: it has none yet."""
+    state: Global___UnavailableState.ValueType
+    """Why it takes no calls."""
+    reason: _builtins.str
+    """What is wrong with a refused bundle, as one sentence; else empty."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___UnavailableState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnavailableModel: _TypeAlias = UnavailableModel  # noqa: Y015
+
+@_typing.final
+class GetModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the model. Empty: the server's default."""
+    version: _builtins.int
+    """Version of the model. 0: the default version."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1679,8 +1773,10 @@ class Model(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DEFAULT_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name, unique on this server."""
+    """Name; with the version, unique on this server."""
     digest: _builtins.str
     """sha256 of the bundle's manifest, in hex."""
     description: _builtins.str
@@ -1705,6 +1801,10 @@ class Model(_message.Message):
     """Precision of the decode graph, "float32" or "int8". The same request may
     give different music in another precision.
     """
+    version: _builtins.int
+    """Number of the version, at least 1."""
+    default_version: _builtins.bool
+    """Whether requests that name the model without a version get this one."""
     @_builtins.property
     def meters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Meter]:
         """Supported meters; the first one is the default."""
@@ -1750,10 +1850,12 @@ class Model(_message.Message):
         ranges: _abc.Iterable[Global___VoiceRange] | None = ...,
         capabilities: Global___Capabilities | None = ...,
         limits: Global___Limits | None = ...,
+        version: _builtins.int = ...,
+        default_version: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_sampling", b"default_sampling", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_program", b"default_program", "default_sampling", b"default_sampling", "default_tempo_bpm", b"default_tempo_bpm", "description", b"description", "digest", b"digest", "limits", b"limits", "max_steps", b"max_steps", "meters", b"meters", "metrics", b"metrics", "name", b"name", "parameters", b"parameters", "precision", b"precision", "provider", b"provider", "ranges", b"ranges", "steps_per_quarter", b"steps_per_quarter", "tokenizer", b"tokenizer", "voices", b"voices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "default_program", b"default_program", "default_sampling", b"default_sampling", "default_tempo_bpm", b"default_tempo_bpm", "default_version", b"default_version", "description", b"description", "digest", b"digest", "limits", b"limits", "max_steps", b"max_steps", "meters", b"meters", "metrics", b"metrics", "name", b"name", "parameters", b"parameters", "precision", b"precision", "provider", b"provider", "ranges", b"ranges", "steps_per_quarter", b"steps_per_quarter", "tokenizer", b"tokenizer", "version", b"version", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -43,9 +43,10 @@ class GenerationServiceStub:
     parsed. Details: BadRequest, with one violation per invalid field, whose
     path begins in the request message of the call; none if the bytes cannot be
     parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-    the model; BadRequest, with the model field and all fields that are invalid
-    for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+    ResourceInfo, with the name of the model; BadRequest, with the field of the
+    model or its version and all fields that are invalid for any model. Do: take
+    a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
     no token at some step of every candidate. Details: PreconditionFailure. Do:
     ask for more candidates, another seed or weaker constraints.
@@ -127,9 +128,10 @@ class GenerationServiceServicer:
     parsed. Details: BadRequest, with one violation per invalid field, whose
     path begins in the request message of the call; none if the bytes cannot be
     parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-    the model; BadRequest, with the model field and all fields that are invalid
-    for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+    ResourceInfo, with the name of the model; BadRequest, with the field of the
+    model or its version and all fields that are invalid for any model. Do: take
+    a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
     no token at some step of every candidate. Details: PreconditionFailure. Do:
     ask for more candidates, another seed or weaker constraints.
@@ -190,7 +192,8 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that the server has loaded, the default model first.
+        """Lists the models that the server has loaded, the default model first. Of a
+        model with several versions, the default version comes first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,9 +260,10 @@ class GenerationService:
     parsed. Details: BadRequest, with one violation per invalid field, whose
     path begins in the request message of the call; none if the bytes cannot be
     parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-    the model; BadRequest, with the model field and all fields that are invalid
-    for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+    ResourceInfo, with the name of the model; BadRequest, with the field of the
+    model or its version and all fields that are invalid for any model. Do: take
+    a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
     no token at some step of every candidate. Details: PreconditionFailure. Do:
     ask for more candidates, another seed or weaker constraints.

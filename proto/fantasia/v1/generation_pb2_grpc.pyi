@@ -44,9 +44,10 @@ class GenerationServiceStub:
       parsed. Details: BadRequest, with one violation per invalid field, whose
       path begins in the request message of the call; none if the bytes cannot be
       parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-      the model; BadRequest, with the model field and all fields that are invalid
-      for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+      ResourceInfo, with the name of the model; BadRequest, with the field of the
+      model or its version and all fields that are invalid for any model. Do: take
+      a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
       no token at some step of every candidate. Details: PreconditionFailure. Do:
       ask for more candidates, another seed or weaker constraints.
@@ -98,7 +99,9 @@ class GenerationServiceStub:
     Evaluate: _grpc.UnaryUnaryMultiCallable[_generation_pb2.EvaluateRequest, _generation_pb2.EvaluateResponse]
     """Measures how likely pieces are under a model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
-    """Lists the models that the server has loaded, the default model first."""
+    """Lists the models that the server has loaded, the default model first. Of a
+    model with several versions, the default version comes first.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_generation_pb2.GetModelRequest, _generation_pb2.GetModelResponse]
     """Describes one model."""
 
@@ -121,9 +124,10 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
       parsed. Details: BadRequest, with one violation per invalid field, whose
       path begins in the request message of the call; none if the bytes cannot be
       parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-      the model; BadRequest, with the model field and all fields that are invalid
-      for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+      ResourceInfo, with the name of the model; BadRequest, with the field of the
+      model or its version and all fields that are invalid for any model. Do: take
+      a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
       no token at some step of every candidate. Details: PreconditionFailure. Do:
       ask for more candidates, another seed or weaker constraints.
@@ -172,7 +176,9 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     Evaluate: _aio.UnaryUnaryMultiCallable[_generation_pb2.EvaluateRequest, _generation_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Measures how likely pieces are under a model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that the server has loaded, the default model first."""
+    """Lists the models that the server has loaded, the default model first. Of a
+    model with several versions, the default version comes first.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetModelRequest, _generation_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes one model."""
 
@@ -194,9 +200,10 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
       parsed. Details: BadRequest, with one violation per invalid field, whose
       path begins in the request message of the call; none if the bytes cannot be
       parsed. Do: correct the fields that it names.
-    - NOT_FOUND: No model has this name. Details: ResourceInfo, with the name of
-      the model; BadRequest, with the model field and all fields that are invalid
-      for any model. Do: take a name from ListModels.
+    - NOT_FOUND: No model has this name, or it has no such version. Details:
+      ResourceInfo, with the name of the model; BadRequest, with the field of the
+      model or its version and all fields that are invalid for any model. Do: take
+      a name and a version from ListModels.
     - FAILED_PRECONDITION: The constraints, which seemed to be satisfiable, left
       no token at some step of every candidate. Details: PreconditionFailure. Do:
       ask for more candidates, another seed or weaker constraints.
@@ -267,7 +274,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.ListModelsResponse, _abc.Awaitable[_generation_pb2.ListModelsResponse]]:
-        """Lists the models that the server has loaded, the default model first."""
+        """Lists the models that the server has loaded, the default model first. Of a
+        model with several versions, the default version comes first.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

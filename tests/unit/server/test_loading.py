@@ -1,105 +1,45 @@
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from music.bundle import Bundle, load_bundle
-from music.errors import BundleFormatError
+from music.errors import BundleMismatchError
 from runtime.errors import ProviderUnavailableError
 from runtime.host_runner import HostRunner
 from runtime.threads import CpuBudget
-from server.errors import StartupError
-from server.loading import create_runner, find_bundles, load_models
+from server.errors import MemoryShortageError
+from server.loading import ModelLoader, create_runner, estimated_memory
 from server.metrics import Metrics
+from server.repository.layout import BundleFolder, ModelFolder
 from server.settings import Settings
 
 
-def test_every_folder_except_hidden_ones_and_lost_and_found_is_a_bundle(tmp_path: Path) -> None:
-    for name in ("b", "a", ".cache", "lost+found"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "README.md").touch()
-
-    assert find_bundles(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-
-
-def test_the_folder_may_be_a_bundle_itself(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").touch()
-
-    assert find_bundles(tmp_path) == [tmp_path]
-
-
-def test_a_folder_without_bundles_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="no bundle"):
-        find_bundles(tmp_path)
-
-
-def test_an_empty_volume_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "lost+found").mkdir()
-    with pytest.raises(StartupError, match="no bundle"):
-        find_bundles(tmp_path)
-
-
-def test_a_bundle_without_its_manifest_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").touch()
-    with pytest.raises(StartupError, match=r"no manifest\.json"):
-        find_bundles(tmp_path)
-
-
-@pytest.fixture
-def closed() -> Iterator[Path]:
-    """A folder that this process may not enter, even as root. Other users may not enter pytest's own folders."""
-    with TemporaryDirectory(dir="/tmp") as folder:
-        path = Path(folder) / "models"
-        path.mkdir(mode=0)
-        Path(folder).chmod(0o755)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)
-        try:
-            yield path
-        finally:
-            os.seteuid(user)
-            path.chmod(0o755)
-
-
-def test_an_unreadable_folder_of_models_is_an_error(closed: Path) -> None:
-    with pytest.raises(StartupError, match=f"the folder of models {closed} cannot be read: Permission denied"):
-        find_bundles(closed)
-
-
-def test_an_unreadable_bundle_is_an_error(closed: Path) -> None:
-    with pytest.raises(
-        BundleFormatError, match=rf"{closed}: manifest.json is missing or unreadable \(Permission denied\)"
-    ):
-        load_bundle(closed)
-
-
-@pytest.mark.parametrize("target", ["nowhere", "lost"])
-def test_a_broken_link_is_not_ignored(tmp_path: Path, target: str) -> None:
-    (tmp_path / "lost").symlink_to(tmp_path / target)
-    (tmp_path / "manifest").touch()
-
-    assert find_bundles(tmp_path) == [tmp_path / "lost"]
-
-
-def test_an_unknown_default_is_an_error_before_any_graph_is_loaded(
+@pytest.mark.slow
+def test_the_estimated_memory_is_more_than_the_sessions_read_and_is_compared_with_what_is_free(
     small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def loaded(*arguments: Any) -> HostRunner:
-        raise AssertionError("a graph is loaded")
+    bundle = load_bundle(small_bundle)
+    needed = estimated_memory(bundle)
+    assert needed > len(bundle.manifest.graphs.names) * (small_bundle / "weights.bin").stat().st_size
+    loader = ModelLoader(Settings(models=small_bundle), Metrics())
 
-    monkeypatch.setattr("server.loading.create_runner", loaded)
-    with pytest.raises(StartupError, match="'nemo' is not loaded; loaded models: small"):
-        load_models(Settings(models=small_bundle, default_model="nemo"), Metrics())
+    for free in (None, needed):
+        monkeypatch.setattr("server.loading.free_memory", lambda free=free: free)
+        loader.check_memory(bundle)
+    monkeypatch.setattr("server.loading.free_memory", lambda: needed - 1)
+    with pytest.raises(MemoryShortageError, match=r"small: it needs about \d+ MB of memory, and \d+ MB are free"):
+        loader.check_memory(bundle)
 
 
-def test_a_folder_without_a_manifest_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "chorales").mkdir()
-    with pytest.raises(BundleFormatError, match="chorales"):
-        load_models(Settings(models=tmp_path), Metrics())
+@pytest.mark.slow
+def test_a_version_must_have_the_name_of_its_folder(small_bundle: Path) -> None:
+    loader = ModelLoader(Settings(models=small_bundle), Metrics())
+    version = BundleFolder(small_bundle, 3, ())
+    assert loader.verify(ModelFolder(small_bundle.parent, name="small"), version).name == "small"
+    assert loader.verify(ModelFolder(small_bundle.parent), version).name == "small"
+    with pytest.raises(BundleMismatchError, match="has the name small, but its folder is that of duo"):
+        loader.verify(ModelFolder(small_bundle.parent, name="duo"), version)
 
 
 @pytest.mark.slow
@@ -113,8 +53,9 @@ def test_the_threads_are_chosen_for_the_limit(small_bundle: Path, monkeypatch: p
 
     monkeypatch.setattr("server.loading.HostRunner", made)
     for asked in (0, 2):
-        (model,) = load_models(Settings(models=small_bundle, provider="cpu", threads=asked), Metrics())
-        model.engine.stop()
+        loader = ModelLoader(Settings(models=small_bundle, provider="cpu", threads=asked), Metrics())
+        model = loader.create(load_bundle(small_bundle), 1, models=1)
+        model.unload()
         assert model.threads == asked_of_runtime[-1] == max(asked, 1)
 
 
@@ -172,10 +113,16 @@ def test_a_gpu_that_is_not_used_is_exported_and_logged(
     monkeypatch.setattr(Device, "runs", False)
     monkeypatch.setattr("server.loading.expected_provider", lambda requested: expected)
     metrics = Metrics()
-    (model,) = load_models(Settings(models=small_bundle, slots=3), metrics)
-    model.engine.stop()
+    loader = ModelLoader(Settings(models=small_bundle, slots=3), metrics)
+    loader.create(load_bundle(small_bundle), 2, models=1).unload()
 
-    labels = {"model": "small", "requested": "auto", "expected": expected, "actual": "CPUExecutionProvider"}
+    labels = {
+        "model": "small",
+        "version": "2",
+        "requested": "auto",
+        "expected": expected,
+        "actual": "CPUExecutionProvider",
+    }
     assert metrics.registry.get_sample_value("fantasia_execution_provider_info", labels) == 1
     logged = [record.__dict__["fields"] for record in caplog.records if record.levelname == "WARNING"]
     assert logged == [{"model": "small", "reason": "no CUDA"}] * warnings

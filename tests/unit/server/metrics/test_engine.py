@@ -11,11 +11,11 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def observer(metrics: Metrics) -> EngineMetrics:
-    return EngineMetrics(metrics, "quartet")
+    return EngineMetrics(metrics, "quartet", 2)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
-    return metrics.registry.get_sample_value(name, {"model": "quartet", **labels})
+    return metrics.registry.get_sample_value(name, {"model": "quartet", "version": "2", **labels})
 
 
 def test_the_life_of_a_sequence_updates_its_metrics(metrics: Metrics, observer: EngineMetrics) -> None:

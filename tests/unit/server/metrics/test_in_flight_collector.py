@@ -13,7 +13,7 @@ def calls() -> InFlightCollector:
         received="calls_received",
         finished="calls_finished",
         in_flight="calls_in_flight",
-        label="method",
+        labels=("method",),
         outcome_label="code",
     )
 
@@ -29,16 +29,16 @@ def test_received_items_that_are_not_finished_are_in_flight(
     calls: InFlightCollector, registry: CollectorRegistry
 ) -> None:
     for _ in range(3):
-        calls.received("Generate")
+        calls.received(("Generate",))
 
-    assert calls.finished("Generate", "OK") == 2
+    assert calls.finished(("Generate",), "OK") == 2
     assert registry.get_sample_value("calls_received_total", {"method": "Generate"}) == 3
     assert registry.get_sample_value("calls_finished_total", {"method": "Generate", "code": "OK"}) == 1
     assert registry.get_sample_value("calls_in_flight", {"method": "Generate"}) == 2
 
 
 def test_an_initialized_label_is_exported_as_zero(calls: InFlightCollector, registry: CollectorRegistry) -> None:
-    calls.initialize("Generate", ["OK"])
+    calls.initialize(("Generate",), ["OK"])
 
     assert registry.get_sample_value("calls_received_total", {"method": "Generate"}) == 0
     assert registry.get_sample_value("calls_finished_total", {"method": "Generate", "code": "OK"}) == 0
@@ -48,8 +48,8 @@ def test_an_initialized_label_is_exported_as_zero(calls: InFlightCollector, regi
 def test_every_scrape_adds_up_while_threads_count(calls: InFlightCollector) -> None:
     def count(code: str) -> None:
         for _ in range(3000):
-            calls.received("Generate")
-            calls.finished("Generate", code)
+            calls.received(("Generate",))
+            calls.finished(("Generate",), code)
 
     threads = [threading.Thread(target=count, args=(code,)) for code in ("OK", "CANCELLED")]
     for thread in threads:
@@ -62,3 +62,17 @@ def test_every_scrape_adds_up_while_threads_count(calls: InFlightCollector) -> N
     for thread in threads:
         thread.join()
     assert [sum(sample.value for sample in metric.samples) for metric in calls.collect()] == [6000, 6000, 0]
+
+
+def test_removed_labels_are_not_exported_and_others_stay(calls: InFlightCollector, registry: CollectorRegistry) -> None:
+    for method in ("Generate", "Evaluate"):
+        calls.received((method,))
+        calls.finished((method,), "OK")
+    calls.remove(("Generate",))
+
+    for name in ("calls_received_total", "calls_finished_total"):
+        found = {
+            sample.labels["method"] for metric in calls.collect() for sample in metric.samples if sample.name == name
+        }
+        assert found == {"Evaluate"}
+    assert registry.get_sample_value("calls_in_flight", {"method": "Generate"}) is None

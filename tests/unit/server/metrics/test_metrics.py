@@ -1,11 +1,18 @@
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from fantasia import __version__
-from server.metrics import AccessMetrics, Metrics
+from server.engine.engine import Engine
+from server.engine.observer import Outcome
+from server.metrics import AccessMetrics, EngineMetrics, Metrics
+from server.metrics.engine_use import EngineUse
+from server.metrics.repository import RepositoryMetrics
 
 
 def test_calls_are_counted_by_code() -> None:
@@ -27,47 +34,118 @@ def test_faults_are_exported_as_zero_before_the_first_one(code: str) -> None:
     assert get("fantasia_requests_finished_total", {"method": "Generate", "code": code}) == 0
 
 
-def test_capacity_is_read_at_each_scrape() -> None:
-    metrics = Metrics()
-    running = [0]
-    metrics.set_capacity("quartet", slots=4, queue_limit=8, running=lambda: running[0], waiting=lambda: 2)
-    running[0] = 3
-    get = metrics.registry.get_sample_value
+QUARTET = {"model": "quartet", "version": "2"}
 
-    assert get("fantasia_slots", {"model": "quartet"}) == 4
-    assert get("fantasia_slots_used", {"model": "quartet"}) == 3
-    assert get("fantasia_queue_length", {"model": "quartet"}) == 2
-    assert get("fantasia_queue_limit", {"model": "quartet"}) == 8
+
+def engine(running: int) -> Engine:
+    """A stand-in for an engine."""
+    return cast(Engine, SimpleNamespace(slots=4, queue_limit=8, running=running, waiting=2))
+
+
+def test_the_use_of_an_engine_is_read_at_each_scrape() -> None:
+    metrics = Metrics()
+    busy = engine(0)
+    use = metrics.add_engine("quartet", 2)
+    get = metrics.registry.get_sample_value
+    assert get("fantasia_slots", QUARTET) == 0
+
+    use.attach(busy)
+    busy.running = 3  # type: ignore[misc]  # a property of real engines
+    assert get("fantasia_slots", QUARTET) == 4
+    assert get("fantasia_slots_used", QUARTET) == 3
+    assert get("fantasia_queue_length", QUARTET) == 2
+    assert get("fantasia_queue_limit", QUARTET) == 8
+
+
+def test_two_engines_of_a_version_count_together_until_one_is_removed() -> None:
+    metrics = Metrics()
+    old, new = metrics.add_engine("quartet", 2), metrics.add_engine("quartet", 2)
+    old.attach(engine(3))
+    new.attach(engine(1))
+    get = metrics.registry.get_sample_value
+    assert (get("fantasia_slots", QUARTET), get("fantasia_slots_used", QUARTET)) == (8, 4)
+
+    metrics.remove_engine("quartet", 2, old)
+    assert (get("fantasia_slots", QUARTET), get("fantasia_slots_used", QUARTET)) == (4, 1)
 
 
 def test_the_bundle_is_exported_and_notes_are_counted() -> None:
     metrics = Metrics()
-    metrics.set_bundle_info("quartet", digest="abc", provider="CPUExecutionProvider")
+    metrics.set_bundle_info("quartet", 2, digest="abc", provider="CPUExecutionProvider")
     get = metrics.registry.get_sample_value
 
-    labels = {"model": "quartet", "digest": "abc", "provider": "CPUExecutionProvider"}
-    assert get("fantasia_bundle_info", labels) == 1
-    assert get("fantasia_notes_total", {"model": "quartet"}) == 0
-    metrics.notes_written("quartet", 40)
-    assert get("fantasia_notes_total", {"model": "quartet"}) == 40
+    assert get("fantasia_bundle_info", {**QUARTET, "digest": "abc", "provider": "CPUExecutionProvider"}) == 1
+    assert get("fantasia_notes_total", QUARTET) == 0
+    metrics.notes_written("quartet", 2, 40)
+    metrics.pieces_evaluated("quartet", 2, 3)
+    assert get("fantasia_notes_total", QUARTET) == 40
+    assert get("fantasia_evaluated_pieces_total", QUARTET) == 3
+
+
+def samples(metrics: Metrics, version: str) -> int:
+    """Number of samples of a version."""
+    return sum(
+        sample.labels.get("version") == version for family in metrics.registry.collect() for sample in family.samples
+    )
+
+
+def serve(metrics: Metrics, version: int) -> EngineUse:
+    use = metrics.add_engine("quartet", version)
+    observer = EngineMetrics(metrics, "quartet", version)
+    metrics.set_bundle_info("quartet", version, digest="abc")
+    observer.submitted()
+    observer.chunk(batch_size=1, steps=1, seconds=0.1)
+    observer.finished(Outcome.LENGTH, 0.1, tokens=3)
+    return use
+
+
+def test_a_forgotten_version_leaves_no_sample_and_others_stay() -> None:
+    metrics = Metrics()
+    first = serve(metrics, 1)
+    expected = samples(metrics, "1")
+    second = serve(metrics, 2)
+    assert samples(metrics, "2") == expected > 100
+
+    metrics.forget_version("quartet", 1)
+    assert samples(metrics, "1") == expected, "its engine still runs"
+    metrics.remove_engine("quartet", 1, first)
+    assert samples(metrics, "1") == expected, "the last values are scraped later"
+    metrics.forget_version("quartet", 1)
+    metrics.forget_version("quartet", 1)
+    assert (samples(metrics, "1"), samples(metrics, "2")) == (0, expected)
+
+    again = serve(metrics, 1)
+    assert samples(metrics, "1") == expected
+    metrics.remove_engine("quartet", 1, again)
+    metrics.remove_engine("quartet", 2, second)
+
+
+def test_the_default_versions_are_those_of_the_last_call() -> None:
+    registry = CollectorRegistry()
+    repository = RepositoryMetrics(registry)
+    repository.set_default_versions({"piano": 2, "folk": 1})
+    repository.set_default_versions({"piano": 3})
+
+    assert registry.get_sample_value("fantasia_default_version", {"model": "piano"}) == 3
+    assert registry.get_sample_value("fantasia_default_version", {"model": "folk"}) is None
 
 
 def test_first_notes_are_measured_by_model_from_the_start_on() -> None:
     metrics = Metrics()
-    metrics.set_bundle_info("quartet", digest="abc")
+    metrics.set_bundle_info("quartet", 2, digest="abc")
     get = metrics.registry.get_sample_value
 
-    assert get("fantasia_first_note_duration_seconds_count", {"model": "quartet"}) == 0
-    metrics.first_note("quartet", 0.25)
-    assert get("fantasia_first_note_duration_seconds_sum", {"model": "quartet"}) == 0.25
+    assert get("fantasia_first_note_duration_seconds_count", QUARTET) == 0
+    metrics.first_note("quartet", 2, 0.25)
+    assert get("fantasia_first_note_duration_seconds_sum", QUARTET) == 0.25
 
 
 def test_the_expected_and_the_actual_provider_are_exported_and_so_is_the_version() -> None:
     metrics = Metrics()
-    metrics.set_execution_provider("quartet", requested="auto", expected="CUDAExecutionProvider", actual="CPU")
+    metrics.set_execution_provider("quartet", 2, requested="auto", expected="CUDAExecutionProvider", actual="CPU")
     get = metrics.registry.get_sample_value
 
-    labels = {"model": "quartet", "requested": "auto", "expected": "CUDAExecutionProvider", "actual": "CPU"}
+    labels = {**QUARTET, "requested": "auto", "expected": "CUDAExecutionProvider", "actual": "CPU"}
     assert get("fantasia_execution_provider_info", labels) == 1
     assert get("fantasia_server_info", {"version": __version__}) == 1
 
@@ -118,4 +196,4 @@ def test_help_texts_name_what_is_counted() -> None:
     assert texts["fantasia_requests_received"] == "Requests received, by method."
     assert texts["fantasia_requests_finished"] == "Requests finished, by method and code."
     assert texts["fantasia_requests_in_flight"] == "Requests received and not finished yet, by method."
-    assert texts["fantasia_sequences_submitted"] == "Sequences (one for each piece) submitted, by model."
+    assert texts["fantasia_sequences_submitted"] == "Sequences (one for each piece) submitted, by model and version."

@@ -80,13 +80,13 @@ class Recorder(CallObserver):
         self.finished_calls[method, code] += 1
         assert self.finished_calls.total() <= self.received_calls.total()
 
-    def first_note(self, model: str, seconds: float) -> None:
+    def first_note(self, model: str, version: int, seconds: float) -> None:
         raise AssertionError("no notes were written")
 
-    def notes_written(self, model: str, notes: int) -> None:
+    def notes_written(self, model: str, version: int, notes: int) -> None:
         raise AssertionError("the test service writes no notes")
 
-    def pieces_evaluated(self, model: str, pieces: int) -> None:
+    def pieces_evaluated(self, model: str, version: int, pieces: int) -> None:
         raise AssertionError("no pieces were evaluated")
 
     @property
@@ -193,7 +193,7 @@ class Server:
         self.serving = ServingInterceptor()
         chain = interceptors(
             self.recorder,
-            "chorales",
+            lambda: "chorales",
             self.serving,
             max_reads=2,
             max_streaming_calls=MAX_STREAMING_CALLS,

@@ -27,13 +27,13 @@ class CodeRecorder(CallObserver):
     def finished(self, method: str, code: str, seconds: float) -> None:
         self.codes.append(code)
 
-    def first_note(self, model: str, seconds: float) -> None:
+    def first_note(self, model: str, version: int, seconds: float) -> None:
         raise AssertionError("no notes were written")
 
-    def notes_written(self, model: str, notes: int) -> None:
+    def notes_written(self, model: str, version: int, notes: int) -> None:
         raise AssertionError("no notes were written")
 
-    def pieces_evaluated(self, model: str, pieces: int) -> None:
+    def pieces_evaluated(self, model: str, version: int, pieces: int) -> None:
         raise AssertionError("no pieces were evaluated")
 
 
@@ -100,7 +100,7 @@ async def logged(
 ) -> dict[str, Any]:
     """The fields of the one log line of a call."""
     caplog.clear()
-    interceptor = LoggingInterceptor(CodeRecorder(), "chorales")
+    interceptor = LoggingInterceptor(CodeRecorder(), lambda: "chorales")
     with caplog.at_level(logging.INFO):
         try:
             await interceptor.intercept(method(name), call, request, cast(Context, context or FakeContext()))
@@ -156,7 +156,7 @@ async def test_a_cancelled_call_is_logged_with_its_reason(
 
 async def test_every_call_is_counted_and_logged_however_many_are_refused(caplog: pytest.LogCaptureFixture) -> None:
     recorder = CodeRecorder()
-    interceptor = LoggingInterceptor(recorder, "chorales")
+    interceptor = LoggingInterceptor(recorder, lambda: "chorales")
     with caplog.at_level(logging.INFO):
         for _ in range(20):
             with pytest.raises(grpc.aio.AbortError):

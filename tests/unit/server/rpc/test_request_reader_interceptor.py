@@ -33,13 +33,13 @@ class Recorder(CallObserver):
     def finished(self, method: str, code: str, seconds: float) -> None:
         self.events.append(f"{method} {code}")
 
-    def first_note(self, model: str, seconds: float) -> None:
+    def first_note(self, model: str, version: int, seconds: float) -> None:
         raise AssertionError("no notes were written")
 
-    def notes_written(self, model: str, notes: int) -> None:
+    def notes_written(self, model: str, version: int, notes: int) -> None:
         raise AssertionError("no notes were written")
 
-    def pieces_evaluated(self, model: str, pieces: int) -> None:
+    def pieces_evaluated(self, model: str, version: int, pieces: int) -> None:
         raise AssertionError("no pieces were evaluated")
 
 

@@ -1,0 +1,1 @@
+"""The model repository: finds, loads and unloads versions of models. Only `server.app` starts it."""
