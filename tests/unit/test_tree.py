@@ -24,6 +24,7 @@ STRAY_TESTS: dict[str, str] = {}
 COVERED_BY: dict[str, str] = {
     "bench/fuzz/target.py": "tests/unit/bench/fuzz/test_main.py",
     "clients/python/src/fantasia_client/async_client.py": "clients/python/tests/test_client.py",
+    "clients/python/src/fantasia_client/model_info.py": "clients/python/tests/test_messages.py",
     "music/manifest.py": "tests/unit/music/test_bundle.py",
     "research/reproduction/network.py": "tests/unit/research/reproduction/test_experiment.py",
     "runtime/runner.py": "tests/unit/runtime/test_host_runner.py",

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_health.v1 import health_pb2
 
+from clients.python.tests.conftest import model_message
 from fantasia.v1 import generation_pb2 as pb
 from fantasia_client.cli import main
 
@@ -140,6 +141,39 @@ def test_a_refused_file_is_named(server: "ScriptedServer", midi_path: Path) -> N
     refusal = BadRequest(field_violations=[violation])
     server.script.append(server.fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong", refusal))
     failed(fantasia(server, "evaluate", midi_path), f"Error: {midi_path}: cannot be read")
+
+
+def test_versions_that_take_no_calls_are_listed_after_the_models(server: "ScriptedServer") -> None:
+    refused = pb.UnavailableModel(name="piano", version=3, state=pb.UNAVAILABLE_STATE_REFUSED, reason="no weights")
+    model = model_message("piano")
+    model.version = 2
+    for _ in range(2):
+        server.script.append(lambda *_: pb.ListModelsResponse(models=[model], unavailable=[refused]))
+    text = fantasia(server, "models").stdout
+    assert text.startswith("piano:2 (default): ")
+    assert text.endswith("\n\npiano:3 (refused): no weights\n")
+
+
+@pytest.mark.parametrize(
+    ("choice", "model", "version"),
+    [((), "", 0), (("--model", "piano"), "piano", 0), (("--model", "piano:2"), "piano", 2)],
+)
+def test_the_option_model_names_a_model_or_a_version(
+    server: "ScriptedServer", midi_path: Path, choice: tuple[str, ...], model: str, version: int
+) -> None:
+    midi_path.write_bytes(b"MThd file")
+    for command in (("generate", "--bars", "1", "--json"), ("harmonize", midi_path, "--json"), ("evaluate", midi_path)):
+        assert fantasia(server, *command, *choice).exit_code == 0, command
+    generated, described, harmonized, evaluated = server.requests
+    assert {(each.model, each.model_version) for each in (generated, harmonized, evaluated)} == {(model, version)}
+    assert (described.name, described.version) == (model, version)
+
+
+@pytest.mark.parametrize("name", ["piano:", "piano:0", "piano:x", "piano:1:2", "piano:01", "piano:" + "1" * 19])
+def test_a_version_that_is_no_number_is_refused(server: "ScriptedServer", name: str) -> None:
+    result = fantasia(server, "generate", "--bars", "1", "--json", "--model", name)
+    assert result.exit_code == 2
+    assert "it is written like piano or piano:2" in result.stderr
 
 
 def test_a_server_without_models_is_reported(server: "ScriptedServer") -> None:

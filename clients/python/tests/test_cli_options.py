@@ -103,6 +103,7 @@ def test_zero_is_a_value(server: "ScriptedServer", options: list[str], expected:
         ("generate", "given.midi", "--given: given.midi: must be other"),
         ("generate", "given.voices[0]", "--given-voices: given.voices[0]: must be other"),
         ("generate", "resume_token", "--resume: resume_token: must be other"),
+        ("generate", "model_version", "--model: model_version: must be other"),
         ("generate", "transposition", "--transpose: must be other"),
         ("generate", "tempo_bpm", "--tempo: must be other"),
         ("generate", "something", "something: must be other"),

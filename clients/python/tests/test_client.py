@@ -178,7 +178,8 @@ def test_both_clients_have_the_same_methods() -> None:
     assert surface(Client) == surface(AsyncClient)
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
     assert set(surface(Client)) == {
-        "generate", "generate_many", "stream", "evaluate", "list_models", "get_model", "health", "close",
+        "generate", "generate_many", "stream", "evaluate", "list_models", "list_unavailable_models", "get_model",
+        "health", "close",
     }  # fmt: skip
 
 

@@ -25,7 +25,10 @@ from fantasia_client import (
     ServerError,
     TempoChange,
     Timing,
+    UnavailableModel,
+    UnavailableState,
 )
+from fantasia_client.messages import parse_model, parse_models, parse_unavailable_models
 
 if TYPE_CHECKING:
     from clients.python.tests.conftest import Connect, ScriptedServer
@@ -260,3 +263,21 @@ async def test_health_is_the_state_of_the_server(
 def test_every_capability_and_limit_of_the_contract_is_known() -> None:
     for kind, message in ((Capabilities, pb.Capabilities), (Limits, pb.Limits)):
         assert [field.name for field in fields(kind)] == [field.name for field in message.DESCRIPTOR.fields]
+
+
+def test_versions_and_what_is_not_available_are_read() -> None:
+    response = pb.ListModelsResponse(
+        models=[pb.Model(name="piano", version=2, default_version=True, steps_per_quarter=4)],
+        unavailable=[
+            pb.UnavailableModel(name="piano", version=3, state=pb.UNAVAILABLE_STATE_REFUSED, reason="no weights"),
+            pb.UnavailableModel(name="piano", version=1, state=pb.UNAVAILABLE_STATE_UNLOADING),
+            pb.UnavailableModel(name="piano", version=4, state=17),  # type: ignore[arg-type]  # of a newer server
+        ],
+    )
+    (model,) = parse_models(response)
+    assert (model.version, model.default_version) == (2, True)
+    refused, unloading, other = parse_unavailable_models(response)
+    assert refused == UnavailableModel("piano", 3, UnavailableState.REFUSED, "no weights")
+    assert (unloading.state, unloading.reason, other.state) == (UnavailableState.UNLOADING, "", UnavailableState.OTHER)
+    old = parse_model(pb.Model(name="piano", steps_per_quarter=4))
+    assert (old.version, old.default_version) == (0, True), "an older server has one version"

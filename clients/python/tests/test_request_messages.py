@@ -22,7 +22,12 @@ from fantasia_client import (
     VelocityShape,
 )
 from fantasia_client.messages import parse_piece
-from fantasia_client.request_messages import build_evaluate_request, build_generate_request, build_stream_request
+from fantasia_client.request_messages import (
+    build_evaluate_request,
+    build_generate_request,
+    build_get_model_request,
+    build_stream_request,
+)
 
 if TYPE_CHECKING:
     from clients.python.tests.conftest import Connect, ScriptedServer
@@ -311,6 +316,16 @@ def test_a_stream_has_resume_tokens_if_asked_for() -> None:
     assert build_stream_request({"return_resume_token": True}) == pb.StreamGenerateRequest(
         request=pb.GenerateRequest(return_resume_token=True), resume_tokens=True
     )
+
+
+def test_a_version_of_a_model_is_part_of_each_request() -> None:
+    assert build_generate_request({"model": "piano", "model_version": 2}).model_version == 2
+    assert build_evaluate_request([MIDI], "piano", 2).model_version == 2
+    assert build_get_model_request("piano", 2) == pb.GetModelRequest(name="piano", version=2)
+    assert build_get_model_request(None, None) == pb.GetModelRequest()
+    for wrong in ("2", 2.5, 2**63):
+        with pytest.raises(InvalidRequestError, match="model_version"):
+            build_generate_request({"model_version": wrong})  # type: ignore[typeddict-item]
 
 
 def test_pieces_to_evaluate_are_those_that_can_be_given(midi_path: Path) -> None:

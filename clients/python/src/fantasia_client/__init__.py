@@ -30,7 +30,7 @@ from fantasia_client.errors import (
     ServerUnavailableError,
     UnsupportedCallError,
 )
-from fantasia_client.model_info import Capabilities, Limits, ModelInfo
+from fantasia_client.model_info import Capabilities, Limits, ModelInfo, UnavailableModel, UnavailableState
 from fantasia_client.request_types import (
     Chord,
     Constraints,
@@ -110,6 +110,8 @@ __all__ = [
     "TempoChange",
     "Timing",
     "Token",
+    "UnavailableModel",
+    "UnavailableState",
     "UnsupportedCallError",
     "VelocityShape",
     "__version__",

@@ -23,8 +23,9 @@ from fantasia_client.messages import (
     parse_model,
     parse_models,
     parse_piece,
+    parse_unavailable_models,
 )
-from fantasia_client.model_info import ModelInfo
+from fantasia_client.model_info import ModelInfo, UnavailableModel
 from fantasia_client.request_messages import (
     build_evaluate_request,
     build_generate_request,
@@ -114,29 +115,39 @@ class AsyncClient(BaseClient):
         pieces: Sequence[Music | GivenPiece],
         *,
         model: str | None = None,
+        model_version: int | None = None,
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> tuple[Evaluation, ...]:
         """Measure how likely pieces are under a model. As `Client.evaluate`."""
-        request = build_evaluate_request(pieces, model)
+        request = build_evaluate_request(pieces, model, model_version)
         return parse_evaluations(await self._call(self._stub.Evaluate, request, timeout_seconds, wait_for_ready))
 
     async def list_models(
         self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
     ) -> tuple[ModelInfo, ...]:
-        """The models that the server has loaded, the default model first. As `Client.list_models`."""
+        """The loaded models, the default model first. As `Client.list_models`."""
         request = pb.ListModelsRequest()
         return parse_models(await self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready))
+
+    async def list_unavailable_models(
+        self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
+    ) -> tuple[UnavailableModel, ...]:
+        """The versions of models that take no calls. As `Client.list_unavailable_models`."""
+        request = pb.ListModelsRequest()
+        response = await self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready)
+        return parse_unavailable_models(response)
 
     async def get_model(
         self,
         name: str | None = None,
+        version: int | None = None,
         *,
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> ModelInfo:
-        """One model; None for the server's default model. As `Client.get_model`."""
-        request = build_get_model_request(name)
+        """A version of a model; None for the default model, and for its default version. As `Client.get_model`."""
+        request = build_get_model_request(name, version)
         response = await self._call(self._stub.GetModel, request, timeout_seconds, wait_for_ready)
         return parse_model(response.model)
 

@@ -15,7 +15,7 @@ from fantasia import __version__
 from fantasia_client.address import DEFAULT_SERVER, is_local, normalize_address
 from fantasia_client.base_client import DEFAULT_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS
 from fantasia_client.cli_generate import continue_piece, generate, harmonize, rewrite, stream
-from fantasia_client.cli_options import INPUT_FILE, Connection, InputFile, violation_sentence
+from fantasia_client.cli_options import INPUT_FILE, MODEL_OPTION, Connection, InputFile, ModelChoice, violation_sentence
 from fantasia_client.connection import TLS
 from fantasia_client.errors import (
     ConstraintsNotMetError,
@@ -25,7 +25,7 @@ from fantasia_client.errors import (
     InvalidRequestError,
     ServerUnavailableError,
 )
-from fantasia_client.summary import evaluation_summary, model_summary
+from fantasia_client.summary import evaluation_summary, model_summary, unavailable_summary
 from fantasia_client.token import FILE_VARIABLE, InsecureTokenWarning, Token
 from fantasia_client.types import Health
 
@@ -170,15 +170,15 @@ def main(
 def models(connection: Connection, as_json: bool) -> None:
     """List the loaded models, the default model first."""
     with connection.connect() as client:
-        loaded = client.list_models()
+        loaded, unavailable = client.list_models(), client.list_unavailable_models()
     if as_json:
         documents = [{"default": index == 0, **model.to_dict()} for index, model in enumerate(loaded)]
         click.echo(json.dumps(documents, indent=2))
-    elif not loaded:
-        click.echo("The server has not loaded a model.")
-    else:
-        # The contract says that the default model comes first.
-        click.echo("\n\n".join(model_summary(model, default=index == 0) for index, model in enumerate(loaded)))
+        return
+    # The contract says that the default model comes first.
+    texts = [model_summary(model, default=index == 0) for index, model in enumerate(loaded)]
+    texts += [unavailable_summary(model) for model in unavailable]
+    click.echo("\n\n".join(texts) or "The server has not loaded a model.")
 
 
 @main.command()
@@ -194,17 +194,18 @@ def health(connection: Connection) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=INPUT_FILE, metavar="FILE...")
-@click.option("--model", help="Name of the model; `fantasia models` lists them.")
+@MODEL_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluations as JSON, with the nats of each note.")
 @click.pass_obj
-def evaluate(connection: Connection, files: tuple[InputFile, ...], model: str | None, as_json: bool) -> None:
+def evaluate(connection: Connection, files: tuple[InputFile, ...], model: ModelChoice | None, as_json: bool) -> None:
     """Print how likely pieces are under a model. Fewer nats per note-step: likelier.
 
     Example: fantasia evaluate song.mid melody.mid
     """
+    name, version = model or ModelChoice()
     with connection.connect() as client:
         try:
-            evaluations = client.evaluate([file.data for file in files], model=model)
+            evaluations = client.evaluate([file.data for file in files], model=name, model_version=version)
         except InvalidRequestError as error:
             sentences = [_file_sentence(item, files) for item in error.violations]
             raise click.ClickException("; ".join(sentences) or str(error)) from error

@@ -10,6 +10,7 @@ from fantasia_client.cli_options import (
     NUMBERS,
     REGION,
     Connection,
+    ModelChoice,
     any_request,
     client_arguments,
     continuing_request,
@@ -90,7 +91,7 @@ def harmonize(connection: Connection, /, **values: Any) -> None:
     """
     results = _results(values)
     with connection.connect() as client:
-        model = client.get_model(values["model"])
+        model = client.get_model(*(values["model"] or ModelChoice()))
         others = [voice for voice in range(model.voices) if voice not in values["given_voices"]]
         if not others:
             raise click.ClickException(f"the model {model.name} has no other voices to write")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import click
 from click import Context
@@ -20,7 +20,7 @@ from fantasia_client.types import Meter, ResumePoint, Sampling
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 KindT = TypeVar("KindT")
 
-_PARAMETERS: Final = {"given.voices": "given_voices", "resume_token": "resume"}
+_PARAMETERS: Final = {"given.voices": "given_voices", "resume_token": "resume", "model_version": "model"}
 """Parameters of commands whose name is no part of the field's path."""
 
 
@@ -80,6 +80,23 @@ class InputFile:
 
     name: str
     data: bytes
+
+
+class ModelChoice(NamedTuple):
+    """The model that an option names."""
+
+    name: str | None = None
+    """None for the server's default model."""
+    version: int | None = None
+    """None for the default version."""
+
+
+MODEL: Final = PatternType(
+    "model",
+    "piano or piano:2",
+    "([^:]*)(?::([1-9][0-9]{0,17}))?",
+    lambda match: ModelChoice(match[1], int(match[2]) if match[2] else None),
+)
 
 
 class InputFileType(click.ParamType[Any, Any]):
@@ -166,13 +183,19 @@ _LENGTH: Final = (
     click.option("--min-bars", type=int, help="The model ends the piece, but not before so many bars."),
     click.option("--max-bars", type=int, help="The model ends the piece, after so many bars at the latest."),
 )
+MODEL_OPTION: Final = click.option(
+    "--model",
+    type=MODEL,
+    metavar="NAME[:VERSION]",
+    help="Name of the model, or of one of its versions: piano:2. `fantasia models` lists them.",
+)
 _MUSIC: Final = (
     click.option(
         "--seed",
         type=click.IntRange(0, 2**64 - 1),
         help="Seed of the random stream. The same request and seed give the same bytes.",
     ),
-    click.option("--model", help="Name of the model; `fantasia models` lists them."),
+    MODEL_OPTION,
     click.option("--meter", callback=_meter, metavar="N/D", help="Time signature, such as 3/4."),
     click.option("--tempo", "tempo_bpm", type=float, metavar="BPM", help="Tempo in quarter notes per minute."),
     click.option("--program", type=int, help="General MIDI program of every voice, 0 to 127."),
@@ -272,10 +295,11 @@ def client_arguments(values: Mapping[str, Any]) -> GenerateOptions:
     if sum(value is not None for value in lengths.values()) > 1:
         raise click.UsageError("Give only one of --bars, --steps, --seconds and --min-bars with --max-bars.")
     same = (
-        "bars", "steps", "seconds", "min_bars", "max_bars", "seed", "candidates", "candidate", "model", "meter",
-        "tempo_bpm", "program", "voice_programs", "transposition",
+        "bars", "steps", "seconds", "min_bars", "max_bars", "seed", "candidates", "candidate", "meter", "tempo_bpm",
+        "program", "voice_programs", "transposition",
     )  # fmt: skip
     arguments: dict[str, Any] = {name: values.get(name) for name in same}
+    arguments["model"], arguments["model_version"] = values.get("model") or ModelChoice()
     arguments |= {
         "given": _given(values.get("given"), values.get("given_voices")),
         "rewrite": values.get("rewrite") or None,

@@ -20,8 +20,9 @@ from fantasia_client.messages import (
     parse_model,
     parse_models,
     parse_piece,
+    parse_unavailable_models,
 )
-from fantasia_client.model_info import ModelInfo
+from fantasia_client.model_info import ModelInfo, UnavailableModel
 from fantasia_client.request_messages import (
     build_evaluate_request,
     build_generate_request,
@@ -158,6 +159,7 @@ class Client(BaseClient):
         pieces: Sequence[Music | GivenPiece],
         *,
         model: str | None = None,
+        model_version: int | None = None,
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> tuple[Evaluation, ...]:
@@ -167,6 +169,7 @@ class Client(BaseClient):
             pieces: at most 100 pieces (`Limits.max_evaluated_pieces`): MIDI bytes, paths of MIDI files, generated
                 pieces, sequences of notes, or `GivenPiece`s.
             model: name of the model; None for the server's default model.
+            model_version: version of the model; None for its default version.
             timeout_seconds: deadline of this call.
             wait_for_ready: whether this call waits for a server that cannot be reached.
 
@@ -178,13 +181,13 @@ class Client(BaseClient):
             FantasiaClientError: the call failed for another reason.
             OSError: a MIDI file cannot be read.
         """
-        request = build_evaluate_request(pieces, model)
+        request = build_evaluate_request(pieces, model, model_version)
         return parse_evaluations(self._call(self._stub.Evaluate, request, timeout_seconds, wait_for_ready))
 
     def list_models(
         self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
     ) -> tuple[ModelInfo, ...]:
-        """The models that the server has loaded, the default model first.
+        """The loaded models: the default model first, and of each model the default version.
 
         Raises:
             FantasiaClientError: the call failed.
@@ -192,21 +195,34 @@ class Client(BaseClient):
         request = pb.ListModelsRequest()
         return parse_models(self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready))
 
+    def list_unavailable_models(
+        self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None
+    ) -> tuple[UnavailableModel, ...]:
+        """The versions of models that the server has found, and that take no calls.
+
+        Raises:
+            FantasiaClientError: the call failed.
+        """
+        request = pb.ListModelsRequest()
+        response = self._call(self._stub.ListModels, request, timeout_seconds, wait_for_ready)
+        return parse_unavailable_models(response)
+
     def get_model(
         self,
         name: str | None = None,
+        version: int | None = None,
         *,
         timeout_seconds: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> ModelInfo:
-        """One model; None for the server's default model.
+        """A version of a model; None for the default model, and for its default version.
 
         Raises:
-            InvalidRequestError: the name is not a string.
-            ModelNotFoundError: the server has no such model.
+            InvalidRequestError: the name is not a string, or the version not a whole number.
+            ModelNotFoundError: the server has no such model or version.
             FantasiaClientError: the call failed for another reason.
         """
-        request = build_get_model_request(name)
+        request = build_get_model_request(name, version)
         response = self._call(self._stub.GetModel, request, timeout_seconds, wait_for_ready)
         return parse_model(response.model)
 

@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia_client.errors import ServerError
-from fantasia_client.model_info import Capabilities, Limits, ModelInfo
+from fantasia_client.model_info import Capabilities, Limits, ModelInfo, UnavailableModel, UnavailableState
 from fantasia_client.request_messages import resume_point
 from fantasia_client.types import (
     Evaluation,
@@ -30,6 +30,11 @@ from fantasia_client.types import (
 _FINISH_REASONS = {
     pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
     pb.FINISH_REASON_END: FinishReason.END,
+}
+_UNAVAILABLE_STATES = {
+    pb.UNAVAILABLE_STATE_LOADING: UnavailableState.LOADING,
+    pb.UNAVAILABLE_STATE_REFUSED: UnavailableState.REFUSED,
+    pb.UNAVAILABLE_STATE_UNLOADING: UnavailableState.UNLOADING,
 }
 _HEALTH_STATES = {
     health_pb2.HealthCheckResponse.SERVING: Health.SERVING,
@@ -87,6 +92,7 @@ def _parse_one(
         finish_reason=_FINISH_REASONS.get(message.finish_reason, FinishReason.OTHER),
         model=response.model,
         model_digest=response.model_digest,
+        model_version=response.model_version,
         meter=_parse_meter(message.meter) if message.HasField("meter") else Meter(),
         tempo_bpm=message.tempo_bpm,
         programs=tuple(message.programs),
@@ -163,6 +169,16 @@ def parse_models(message: pb.ListModelsResponse) -> tuple[ModelInfo, ...]:
     return tuple(map(parse_model, message.models))
 
 
+def parse_unavailable_models(message: pb.ListModelsResponse) -> tuple[UnavailableModel, ...]:
+    """The versions that take no calls, in a response of `ListModels`."""
+    return tuple(
+        UnavailableModel(
+            item.name, item.version, _UNAVAILABLE_STATES.get(item.state, UnavailableState.OTHER), item.reason
+        )
+        for item in message.unavailable
+    )
+
+
 def parse_model(message: pb.Model) -> ModelInfo:
     """One model of a response.
 
@@ -172,6 +188,8 @@ def parse_model(message: pb.Model) -> ModelInfo:
     _check(message.steps_per_quarter >= 1, "steps_per_quarter", message.steps_per_quarter)
     return ModelInfo(
         name=message.name,
+        version=message.version,
+        default_version=message.default_version or not message.version,
         digest=message.digest,
         description=message.description,
         tokenizer=message.tokenizer,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from fantasia_client.types import Meter, Sampling
@@ -67,12 +68,39 @@ class Limits:
     """Steps of all pieces of a call of `evaluate` together."""
 
 
+class UnavailableState(StrEnum):
+    """Why a version of a model takes no calls."""
+
+    LOADING = "loading"
+    """Its bundle is being copied, verified or loaded."""
+    REFUSED = "refused"
+    """Its bundle cannot be used."""
+    UNLOADING = "unloading"
+    """It finishes the calls that it has, then it is unloaded."""
+    OTHER = "other"
+    """A state that this client does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableModel:
+    """A version of a model that a server has found, and that takes no calls."""
+
+    name: str
+    """Name of the model."""
+    version: int
+    """Number of the version; 0 if it has none yet."""
+    state: UnavailableState
+    """Why it takes no calls."""
+    reason: str = ""
+    """What is wrong with a refused bundle, as one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model that a server has loaded."""
 
     name: str
-    """Name, unique on its server."""
+    """Name; with the version, unique on its server."""
     digest: str
     """sha256 of the bundle's manifest, in hex. Models with equal digests give equal bytes for equal seeds."""
     description: str
@@ -107,6 +135,10 @@ class ModelInfo:
     """What requests may ask of this model."""
     limits: Limits = Limits()
     """Bounds of requests."""
+    version: int = 0
+    """Number of its version, at least 1; 0 if the server does not report it."""
+    default_version: bool = True
+    """Whether requests that name the model without a version get this one."""
 
     def max_bars(self, meter: Meter | None = None) -> int:
         """Maximum length of a piece in whole bars of the meter, by default the model's first meter."""

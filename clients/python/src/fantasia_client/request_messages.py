@@ -22,7 +22,7 @@ from fantasia_client.request_types import (
     check_options,
 )
 from fantasia_client.types import Meter, Note, Piece, ResumePoint, Sampling
-from fantasia_client.validation import INT32, UINT64, RequestValidator, short_repr
+from fantasia_client.validation import INT32, INT64, UINT64, RequestValidator, short_repr
 
 _CHORD_UNITS = {"bar": pb.CHORD_UNIT_BAR, "beat": pb.CHORD_UNIT_BEAT}
 _CHORD = re.compile(r"(?P<symbol>.+?)(?:\*(?P<length>[0-9]{1,9}))?")
@@ -68,7 +68,7 @@ def build_stream_request(options: GenerateOptions) -> pb.StreamGenerateRequest:
     return pb.StreamGenerateRequest(request=request, resume_tokens=request.return_resume_token)
 
 
-def build_evaluate_request(pieces: object, model: str | None) -> pb.EvaluateRequest:
+def build_evaluate_request(pieces: object, model: str | None, version: int | None = None) -> pb.EvaluateRequest:
     """The request of `Evaluate`.
 
     Raises:
@@ -77,19 +77,25 @@ def build_evaluate_request(pieces: object, model: str | None) -> pb.EvaluateRequ
     """
     validator = RequestValidator()
     messages = [_given(item, path, validator) for path, item in validator.items("pieces", pieces, "pieces")]
-    request = pb.EvaluateRequest(model=validator.text("model", model) or "", pieces=messages)
+    request = pb.EvaluateRequest(
+        model=validator.text("model", model) or "",
+        model_version=validator.integer("model_version", version, INT64) or 0,
+        pieces=messages,
+    )
     validator.raise_if_invalid()
     return request
 
 
-def build_get_model_request(name: str | None) -> pb.GetModelRequest:
-    """The request of `GetModel`; None asks for the server's default model.
+def build_get_model_request(name: str | None, version: int | None) -> pb.GetModelRequest:
+    """The request of `GetModel`; None asks for the server's default model, and for its default version.
 
     Raises:
-        InvalidRequestError: the name is not a string.
+        InvalidRequestError: the name is not a string, or the version not a whole number.
     """
     validator = RequestValidator()
-    request = pb.GetModelRequest(name=validator.text("name", name) or "")
+    request = pb.GetModelRequest(
+        name=validator.text("name", name) or "", version=validator.integer("version", version, INT64) or 0
+    )
     validator.raise_if_invalid()
     return request
 
@@ -114,6 +120,7 @@ def _new_request(options: GenerateOptions, pieces: int | None, validator: Reques
         candidates = pieces  # they are independent then, and no model has a default
     return pb.GenerateRequest(
         model=validator.text("model", options.get("model")) or "",
+        model_version=validator.integer("model_version", options.get("model_version"), INT64) or 0,
         given=None if given is None else _given(given, "given", validator),
         rewrite=_regions(options.get("rewrite"), validator),
         constraints=_constraints(options.get("constraints"), validator),

@@ -142,6 +142,7 @@ class GenerateOptions(TypedDict, total=False):
             returned. None: 1 without `rewrite`, else `Capabilities.default_candidates`, or fewer for long pieces.
         candidate: Return this candidate (`Piece.candidate`) instead of the best one.
         model: Name of the model. None: the server's default model.
+        model_version: Version of the model. None: its default version; with `resume`, the version that wrote the piece.
         meter: Time signature that the model supports, as a `Meter` or a string such as `"3/4"`. None: that of the given
             piece, else the model's first.
         tempo_bpm: Quarter notes per minute, 10 to 400. None: the tempo of the given piece with all its changes, else
@@ -175,6 +176,7 @@ class GenerateOptions(TypedDict, total=False):
     candidates: int | None
     candidate: int | None
     model: str | None
+    model_version: int | None
     meter: Meter | str | None
     tempo_bpm: float | None
     program: int | None

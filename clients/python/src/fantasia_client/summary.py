@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from fantasia_client.model_info import ModelInfo
+from fantasia_client.model_info import ModelInfo, UnavailableModel
 from fantasia_client.output import Output
 from fantasia_client.types import Evaluation, FinishReason, Meter, Note, Piece
 
@@ -25,7 +25,7 @@ def piece_summary(piece: Piece, output: Output | None, plot: Output | None, *, c
     lines += [
         f"{length} of {_meters(piece)}, {len(piece.notes)} notes, "
         f"{piece.duration_seconds:.1f} s at {piece.tempo_bpm:g} bpm{end}",
-        f"model {piece.model} ({piece.model_digest[:12]}), seed {piece.seed}",
+        f"model {_label(piece.model, piece.model_version)} ({piece.model_digest[:12]}), seed {piece.seed}",
     ]
     if candidates > 1:
         kind = " particles" if piece.particles else ""
@@ -76,6 +76,16 @@ def _changes(changed_notes: Mapping[str, int], left_out: Mapping[str, int]) -> l
     ]
 
 
+def unavailable_summary(model: UnavailableModel) -> str:
+    """A line about a version that takes no calls."""
+    return f"{_label(model.name, model.version)} ({model.state.value})" + (f": {model.reason}" if model.reason else "")
+
+
+def _label(name: str, version: int) -> str:
+    """Name and version of a model, as `--model` takes them."""
+    return f"{name}:{version}" if version else name
+
+
 def model_summary(model: ModelInfo, *, default: bool) -> str:
     """A few lines about a model; `default` marks the server's default model."""
     sampling = model.default_sampling
@@ -95,7 +105,7 @@ def model_summary(model: ModelInfo, *, default: bool) -> str:
     facts = {name: fact for name, fact in facts.items() if fact}
     width = max(map(len, facts)) + 2
     lines = [
-        f"{model.name}{' (default)' if default else ''}: {model.description}",
+        f"{_label(model.name, model.version)}{' (default)' if default else ''}: {model.description}",
         *(f"  {key:<{width}}{value}" for key, value in facts.items()),
     ]
     return "\n".join(lines)

@@ -230,6 +230,8 @@ class Piece:
     """The resume token with the request's fields; None unless the request asked for a token."""
     meter_changes: tuple[MeterChange, ...] = ()
     """Later time signatures, in the order of their ticks."""
+    model_version: int = 0
+    """Version of the model; 0 if the server does not report it."""
 
     @property
     def program(self) -> int:

@@ -9,6 +9,7 @@ from fantasia_client.errors import FieldViolation, InvalidRequestError
 INT32 = (-(2**31), 2**31 - 1)
 """Range of an int32 field."""
 UINT64 = (0, 2**64 - 1)
+INT64 = (-(2**63), 2**63 - 1)
 """Range of a uint64 field."""
 
 ValueT = TypeVar("ValueT")
