@@ -40,7 +40,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image image-test dashboard monitoring-test clean
+.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image image-test deploy-test dashboard monitoring-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -198,6 +198,10 @@ image:  ## build the container image of TARGET, cpu or gpu (needs podman, builda
 
 image-test: $(VENV)/developed  ## build both container images and test them (needs root and Debian)
 	deploy/image/test.sh
+
+deploy-test: $(VENV)/developed  ## check chart, manifests and locks with Helm, checkov and pip-audit
+	$(BIN)/pytest tests/e2e/test_deploy.py tests/e2e/test_chart.py tests/e2e/test_deploy_metrics.py
+	$(BIN)/pytest -m 'deploy or not deploy' tests/e2e/test_deploy_tools.py tests/e2e/test_deploy_training.py
 
 dashboard: $(VENV)/developed  ## write the Grafana dashboard deploy/monitoring/dashboard.json
 	$(BIN)/python -m tools.grafana_dashboard deploy/monitoring/dashboard.json

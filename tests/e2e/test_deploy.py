@@ -134,15 +134,6 @@ def test_every_selector_matches_the_pods(manifests: Manifests, deployment: Manif
         assert len(selector) == 3
 
 
-def test_the_pod_is_the_only_one_with_its_labels(deployment: Manifest) -> None:
-    job = yaml.safe_load((DEPLOY / "training" / "job.yaml").read_text())
-
-    assert (
-        not deployment["spec"]["selector"]["matchLabels"].items()
-        <= job["spec"]["template"]["metadata"]["labels"].items()
-    )
-
-
 def test_every_name_that_a_manifest_refers_to_exists(manifests: Manifests, pod: Manifest) -> None:
     names = {kind: manifest["metadata"]["name"] for kind, manifest in manifests.items()}
 

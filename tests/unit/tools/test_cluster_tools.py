@@ -1,4 +1,5 @@
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,21 @@ from tools.cluster_tools import ToolUnavailableError
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and no package index."""
     monkeypatch.setattr(cluster_tools, "CACHE", tmp_path)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    _forget()
+    yield tmp_path
+    _forget()
+
+
+def _forget() -> None:
+    """Let the next test look for each tool anew."""
     for tool in cluster_tools.TOOLS.values():
         tool.cache_clear()  # type: ignore[attr-defined]
-    return tmp_path
 
 
 @pytest.mark.slow
