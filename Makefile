@@ -184,6 +184,7 @@ lock: $(VENV)/base  ## update the lock files in requirements/
 	$(COMPILE) --generate-hashes --unsafe-package onnxruntime -o requirements/server-gpu.txt -c requirements/server.txt \
 		requirements/server-gpu.in proto/pyproject.toml
 	$(COMPILE) --generate-hashes -o requirements/sbom.txt requirements/sbom.in
+	$(COMPILE) --generate-hashes -o requirements/tracing.txt -c requirements/server.txt requirements/tracing.in proto/pyproject.toml
 	$(COMPILE) -o requirements/demo.txt -c requirements/server.txt requirements/demo.in
 	$(COMPILE) -o requirements/dev.txt -c requirements/demo.txt requirements/dev.in
 

@@ -17,11 +17,12 @@ from server.access.access import Access
 from server.access.tls_context import TlsContexts
 from server.catalogue import Catalogue, ServedModel
 from server.engine.errors import EngineFailedError
-from server.errors import StartupError
+from server.errors import SettingError, StartupError
 from server.loading import ModelLoader, export_bundle_info
 from server.metrics import AccessMetrics, Metrics, MetricsEndpoint, ScrapeAuthorizer
 from server.repository.repository import ModelRepository
 from server.repository.start import Loaded, load_repository
+from server.rpc.call_tracer import CallTracer
 from server.rpc.interceptor import METHODS
 from server.rpc.limits import ConnectionLimits, Keepalive
 from server.rpc.quota import CallerQuota
@@ -53,6 +54,7 @@ class App:
             repository that the settings name, which then is looked at for changes.
         keepalive: how lost peers are detected.
         on_ready: called when every model has run, right before calls are accepted.
+        tracer: traces calls; None for what the settings say.
 
     Raises:
         FantasiaError: on entering, the server cannot start with these settings.
@@ -65,8 +67,10 @@ class App:
         *,
         keepalive: Keepalive | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        tracer: CallTracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._on_ready = on_ready
         self._keepalive = keepalive or Keepalive()
         self._load = load
@@ -151,6 +155,8 @@ class App:
             endpoint = self._metrics_endpoint(access)
             stack.push_async_callback(asyncio.to_thread, endpoint.close)
             self.metrics_port = endpoint.port
+        tracer = self._tracer or _tracer(settings)
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
         loader = ModelLoader(settings, self._metrics)
         loaded = await asyncio.to_thread(self._load_models, loader)
         try:
@@ -190,6 +196,7 @@ class App:
                 evaluated_steps=settings.max_evaluated_steps,
             ),
             resume_tokens=_resume_tokens(settings),
+            tracer=tracer,
         )
         stack.push_async_callback(self._rpc.stop, _GRACE_SECONDS)
         await self._rpc.start()
@@ -251,6 +258,23 @@ def _resume_tokens(settings: Settings) -> ResumeTokens:
     if settings.resume_key_file:
         return ResumeTokens.with_key_file(Path(settings.resume_key_file))
     return ResumeTokens.with_random_key()
+
+
+def _tracer(settings: Settings) -> CallTracer:
+    """What traces calls.
+
+    Raises:
+        SettingError: tracing is on, and its packages are missing or its variables are wrong.
+    """
+    if not settings.tracing:
+        return CallTracer()
+    try:
+        from server.tracing import tracer_from_environment  # here, so that tracing costs nothing when it is off
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"--tracing needs the package of {error.name}: install the packages of requirements/tracing.txt"
+        ) from error
+    return tracer_from_environment()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

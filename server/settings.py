@@ -222,6 +222,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Minimum level of log lines."
     )
+    tracing: bool = Field(
+        default=False, description="OpenTelemetry traces, configured by the OTEL_ variables; needs further packages."
+    )
     log_format: LogFormat = Field(
         default="logfmt", description="Form of log lines: key=value, or one JSON object a line."
     )

@@ -73,6 +73,8 @@ class InFlightRequests:
         else:
             outcome = Outcome.FAILED
         notify(self._observer.finished, outcome, now - sequence.submitted_at, tokens)
+        if sequence.listener is not None:
+            notify(sequence.listener.finished, sequence.timeline(now), outcome, tokens)
         if wanted:
             assert result is not None
             if isinstance(result, Completion):

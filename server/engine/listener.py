@@ -1,9 +1,30 @@
 """What the engine tells the caller of a request while it runs."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.observer import Outcome
 from server.engine.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When a request went through the parts of the engine, in seconds of `time.perf_counter`."""
+
+    submitted_at: float
+    """When it was submitted."""
+    admitted_at: float | None
+    """When it got its slots; None if it never did."""
+    prefill_began_at: float | None
+    """When it joined the prefill queue; None if it had no primer to prefill."""
+    prefill_ended_at: float | None
+    """When its primer was prefilled; None if it never was."""
+    first_token_at: float | None
+    """When its first sampled token was known; None if it had none."""
+    finished_at: float
+    """When it left the engine."""
 
 
 class SequenceListener:
@@ -22,4 +43,13 @@ class SequenceListener:
         Args:
             tokens: (n,), the new tokens, n at least 1.
             snapshot: the sequence after these tokens, if `EngineRequest.snapshots` asks for it; else None.
+        """
+
+    def finished(self, timeline: Timeline, outcome: Outcome, tokens: int) -> None:
+        """The request left the engine; the last call. After a cancellation, the future resolved before it.
+
+        Args:
+            timeline: when it did what.
+            outcome: how it left.
+            tokens: number of tokens of all its candidates, sampled or forced.
         """

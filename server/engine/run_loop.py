@@ -170,6 +170,7 @@ class RunLoop:
             tokens = prefill_tokens(sequence.request)
             if len(tokens):
                 self._prefills.add(sequence.slots[0], tokens)
+                sequence.prefill_began_at = time.perf_counter()
                 self._move(sequence, SequenceStatus.PREFILLING)
             else:
                 self._start(sequence)
@@ -197,6 +198,7 @@ class RunLoop:
             notify(self._observer.prefill, part.tokens, now - began)
             if part.complete:
                 sequence = self._scheduler.running[part.slot]
+                sequence.prefill_ended_at = now
                 self._rows.fork(sequence)
                 self._start(sequence, np.array(sequence.request.forced[: part.total], np.int64))
             if part.complete or now + (now - began) > deadline:  # the next slice takes as long again

@@ -7,7 +7,7 @@ from typing import Final
 
 from music.errors import NoTokenLeftError
 from server.engine.completion import Candidate, Completion
-from server.engine.listener import SequenceListener
+from server.engine.listener import SequenceListener, Timeline
 from server.engine.particle_group import ParticleGroup
 from server.engine.request import EngineRequest
 
@@ -78,6 +78,10 @@ class Sequence:
     """Number of tokens that its listener has."""
     admitted_at: float | None = None
     """When it got its slots."""
+    prefill_began_at: float | None = None
+    """When it joined the prefill queue."""
+    prefill_ended_at: float | None = None
+    """When its primer was prefilled."""
     first_token_at: float | None = None
     """When its first sampled token was known."""
     cancelled_at: float | None = None
@@ -99,6 +103,17 @@ class Sequence:
         """From its submission to its first sampled token. It must have one."""
         assert self.first_token_at is not None
         return self.first_token_at - self.submitted_at
+
+    def timeline(self, finished_at: float) -> Timeline:
+        """When it did what, for its listener."""
+        return Timeline(
+            submitted_at=self.submitted_at,
+            admitted_at=self.admitted_at,
+            prefill_began_at=self.prefill_began_at,
+            prefill_ended_at=self.prefill_ended_at,
+            first_token_at=self.first_token_at,
+            finished_at=finished_at,
+        )
 
     def move_to(self, status: SequenceStatus) -> None:
         """Change the status. The caller holds the engine's lock."""

@@ -13,6 +13,7 @@ from server.access.access import Access
 from server.catalogue import Catalogue, ServedModel
 from server.errors import StartupError
 from server.rpc.access_interceptor import AccessInterceptor, needs_interceptor
+from server.rpc.call_tracer import CallTracer
 from server.rpc.credentials import server_credentials
 from server.rpc.error_interceptor import ErrorInterceptor
 from server.rpc.health_port import HealthPort
@@ -59,6 +60,7 @@ class RpcServer:
         quota: what one caller may have in flight.
         request_limits: what a request may bring and ask for.
         resume_tokens: makes and opens resume tokens.
+        tracer: traces calls.
     """
 
     def __init__(
@@ -77,12 +79,16 @@ class RpcServer:
         quota: CallerQuota,
         request_limits: RequestLimits,
         resume_tokens: ResumeTokens,
+        tracer: CallTracer,
     ) -> None:
         self._access = access
         self._serving = ServingInterceptor()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=interceptors(observer, lambda: catalogue.default, self._serving, access=access),
+            interceptors=[
+                *tracer.interceptors(),
+                *interceptors(observer, lambda: catalogue.default, self._serving, access=access),
+            ],
             options=[
                 # A second server on the same port is an error.
                 ("grpc.so_reuseport", 0),
@@ -91,7 +97,7 @@ class RpcServer:
                 *keepalive.options(),
             ],
         )
-        self._service = GenerationService(catalogue, observer, quota, request_limits, resume_tokens)
+        self._service = GenerationService(catalogue, observer, quota, request_limits, resume_tokens, tracer)
         pb_grpc.add_GenerationServiceServicer_to_server(self._service, self._server)
         services = [SERVICE.full_name]
         if access.health != "off":

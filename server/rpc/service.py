@@ -15,6 +15,7 @@ from server.catalogue import Catalogue, ServedModel
 from server.engine.completion import Completion
 from server.engine.listener import SequenceListener
 from server.errors import InvalidRequestError, ModelNotFoundError, Violation
+from server.rpc.call_tracer import CallTracer
 from server.rpc.caller import caller_of
 from server.rpc.context import Context, call_facts
 from server.rpc.deadline import check_deadline
@@ -44,6 +45,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         quota: what one caller may have in flight.
         limits: what a request may bring and ask for.
         resume_tokens: makes and opens resume tokens.
+        tracer: traces requests in the engine.
 
     Raises:
         StartupError: a model cannot be described to callers.
@@ -56,12 +58,14 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         quota: CallerQuota,
         limits: RequestLimits,
         resume_tokens: ResumeTokens,
+        tracer: CallTracer,
     ) -> None:
         self._catalogue = catalogue
         self._observer = observer
         self._quota = quota
         self._limits = limits
         self._resume_tokens = resume_tokens
+        self._tracer = tracer
         self._models: dict[ServedModel, ModelCalls] = {}
         self._planning = WorkLimit("planning", threads=_PLANNING_THREADS, max_waiting=_MAX_PLANNING)
         for model in catalogue:
@@ -221,6 +225,7 @@ class GenerationService(pb_grpc.GenerationServiceServicer):
         check_deadline(model.engine, spec, context.time_remaining(), caller.key)
         tokens = model.engine.expected_tokens(spec.engine_request)
         with self._quota.hold(caller, tokens, model.engine, spec.choice.candidates) as pieces:
+            listener = self._tracer.listener(model.name, listener)
             handle = pieces.handle = model.engine.submit(spec.engine_request, listener, caller=caller.key)
             done = asyncio.wrap_future(handle.future)
             try:
