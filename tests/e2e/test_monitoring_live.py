@@ -29,7 +29,7 @@ import yaml
 
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
-from tests.integration.replicas import ENVIRONMENT, Replica, free_port, serving
+from tests.integration.replicas import ENVIRONMENT, Replica, free_port, serving, until
 from tests.prometheus_tools import prometheus_tool
 
 pytestmark = [pytest.mark.monitoring, pytest.mark.timeout(600)]
@@ -95,6 +95,14 @@ class Prometheus:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+
+    def scrapes(self) -> bool:
+        """Whether it runs, and has scraped all targets."""
+        try:
+            targets = self.get("targets")["activeTargets"]
+        except OSError:
+            return False
+        return len(targets) == len(self.targets) and all(target["health"] == "up" for target in targets)
 
     def values(self, query: str) -> list[float]:
         """All finite values of a query over the last half minute."""
@@ -177,6 +185,7 @@ def prometheus(
     for thread in threads:
         thread.start()
     try:
+        until(running.scrapes, "Prometheus does not scrape the servers", 120)
         time.sleep(LOAD_SECONDS)
         yield running
     finally:

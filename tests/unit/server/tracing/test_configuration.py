@@ -36,7 +36,7 @@ def test_the_supported_exporters_make_a_tracer(monkeypatch: pytest.MonkeyPatch, 
 def test_a_missing_package_stops_the_start_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in sys.modules if name.startswith("server.tracing")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.grpc", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.grpc._aio_server", None)
     with pytest.raises(SettingError, match=r"--tracing needs the package of opentelemetry.*requirements/tracing\.txt"):
         asyncio.run(serve(Settings(port=0, metrics_port=0, models=tmp_path, tracing=True)))
 
