@@ -57,6 +57,9 @@ def goals(record: BenchmarkRecord) -> Iterator[Goal]:
     if record.fairness is not None:
         name = f"first token of a short piece beside {record.fairness.long_pieces} long ones / idle"
         yield Goal(name, record.fairness.comparison.ratio, 2.0, minimum=False)
+    if record.neighbours is not None:
+        name = f"capacity beside {record.neighbours.processes} computing processes / alone, in fair shares"
+        yield Goal(name, record.neighbours.comparison.ratio / record.neighbours.fair_share, 0.8)
     if record.prefill is not None:
         name = f"primer of {record.prefill.tokens:,} tokens: prefill / stepping"
         yield Goal(name, record.prefill.comparison.ratio, 10.0)

@@ -13,7 +13,7 @@ from runtime.precision import Precision
 
 Provider = Literal["auto", "cpu", "cuda"]
 WantedPrecision = Literal["auto"] | Precision
-Part = Literal["engine", "service", "peers", "load", "fairness", "precision", "prefill"]
+Part = Literal["engine", "service", "peers", "load", "fairness", "neighbours", "precision", "prefill"]
 
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 MAX_WIDTH: Final = 256

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -83,7 +83,9 @@ def running_process(
                 stdout=file,
                 stderr=file,
                 env=inherited | dict(environment or {}),
-                start_new_session=True,
+                # A group to kill, in our session: Linux gives each session the same share of the cores, however
+                # many of its threads compute, and processes that we start beside this one must compete with it.
+                process_group=0,
             ) as process,
         ):
             try:
@@ -96,6 +98,18 @@ def running_process(
                 process.wait(_STOP_SECONDS)
                 with suppress(ProcessLookupError):  # worker processes that it left behind
                     os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Run processes that compute all the time, on the cores of this process and in its session."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            )
+            stack.callback(process.kill)
+        yield
 
 
 def _address(process: "subprocess.Popen[bytes]", log: Path, serving: str) -> str:

@@ -118,6 +118,22 @@ class Fairness(Record):
         )
 
 
+class Neighbours(Record):
+    """The service alone and beside processes of the same cores that compute all the time."""
+
+    processes: int
+    cores: int
+    """Cores that the server and these processes share."""
+    clients: int
+    comparison: Comparison
+    """Alone is the reference."""
+
+    @property
+    def fair_share(self) -> float:
+        """Part of the cores' time that each computing thread would have, if the server had one."""
+        return min(1.0, self.cores / (self.processes + 1))
+
+
 class PrecisionRow(Record):
     """int8 against float32: two bare loops of the same bundle."""
 
@@ -183,6 +199,7 @@ class BenchmarkRecord(RunRecord):
     peers: tuple[PeerRow, ...] = ()
     open_load: OpenLoad | None = None
     fairness: Fairness | None = None
+    neighbours: Neighbours | None = None
     precisions: tuple[PrecisionRow, ...] = ()
     prefill: Prefill | None = None
     skipped: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from bench.clients import Call
 from bench.comparison import Percentiles, TailPercentiles, compare
 from bench.load import LoadGenerator, OpenLoop
 from bench.options import BenchError
-from bench.record import BUSY_LOAD, OVERLOAD, Fairness, LoadRow, OpenLoad, ServiceRow
+from bench.processes import busy_processes
+from bench.record import BUSY_LOAD, OVERLOAD, Fairness, LoadRow, Neighbours, OpenLoad, ServiceRow
 from server.engine.request import EngineRequest
 
 LOADS: Final = (0.2, 0.5, BUSY_LOAD, 0.95, OVERLOAD)
@@ -152,6 +153,35 @@ def measure_fairness(
         idle_seconds=tuple(1.0 / rate for rate in found.reference_rates),
         loaded_seconds=tuple(1.0 / rate for rate in found.rates),
     )
+
+
+def measure_neighbours(
+    load: LoadGenerator, *, clients: int, steps: int, processes: int, cores: int, seconds: float
+) -> Neighbours:
+    """Compare the service's capacity beside computing processes with its capacity alone, in turn.
+
+    Args:
+        load: on the server.
+        clients: of the closed loop.
+        steps: length of a piece.
+        processes: that compute on the server's cores.
+        cores: number of these cores.
+        seconds: approximate duration.
+
+    Raises:
+        BenchError: a call failed.
+    """
+
+    def alone() -> float:
+        return load.closed_loop(clients, steps).rate
+
+    def beside() -> float:
+        with busy_processes(processes):
+            return alone()
+
+    alone()  # warm up
+    comparison = compare(alone, beside, seconds=seconds)
+    return Neighbours(processes=processes, cores=cores, clients=clients, comparison=comparison)
 
 
 def _idle_row(load: LoadGenerator, seconds: float, steps: int) -> LoadRow:

@@ -13,13 +13,15 @@ from bench.prefill import CONCURRENT, SLOTS, TOKENS, RunTimes, measure_prefill
 from bench.processes import QUEUE_LIMIT
 from bench.processes import SLOTS as SERVER_SLOTS
 from bench.record import BenchmarkRecord
-from bench.service import measure_fairness, measure_open_load, measure_service
+from bench.service import measure_fairness, measure_neighbours, measure_open_load, measure_service
 from bench.systems import Systems
 from music.bundle import load_bundle
 from runtime.precision import decode_graphs
 
 _SHORT_STEPS: Final = 16
 """Length of the short piece beside long ones."""
+_NEIGHBOURS: Final = 2
+"""Processes that compute on the server's cores, for each core."""
 _FIELDS: Final[dict[Part, str]] = {"load": "open_load", "precision": "precisions"}
 """Fields of the record that are not called like their part."""
 _LENGTHS: Final = (0.25, 0.5, 4)
@@ -135,6 +137,20 @@ def _fairness(systems: Systems, seconds: float) -> Any:
         )
 
 
+def _neighbours(systems: Systems, seconds: float) -> Any:
+    _progress("neighbours")
+    options, cores = systems.options, len(systems.cores.work) or len(usable_cores())
+    with systems.server() as load:
+        return measure_neighbours(
+            load,
+            clients=options.clients[-1],
+            steps=options.steps,
+            processes=_NEIGHBOURS * cores,
+            cores=cores,
+            seconds=seconds,
+        )
+
+
 def _precision(systems: Systems, seconds: float) -> Any:
     _progress("int8 and float32")
     float32, int8 = systems.bare_loop("float32"), systems.bare_loop("int8")
@@ -155,6 +171,7 @@ _MEASURES: Final[dict[Part, tuple[int, Callable[[Systems, float], Any]]]] = {
     "peers": (6, _peers),
     "load": (6, _load),
     "fairness": (1, _fairness),
+    "neighbours": (1, _neighbours),
     "precision": (2, _precision),
     "prefill": (1, _prefill),
 }

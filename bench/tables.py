@@ -53,6 +53,7 @@ def tables(record: BenchmarkRecord) -> dict[str, Table]:
         "peers": _peers(record),
         **_load(record),
         "fairness": _fairness(record),
+        "neighbours": _neighbours(record),
         "precision": _precision(record),
         "prefill": _prefill(record),
     }
@@ -172,6 +173,19 @@ def _fairness(record: BenchmarkRecord) -> Table:
         f"{fairness.long_tokens:,} tokens / idle"
     )
     return Table(header, [(ratio, quartiles, *medians, rounds)], title=title, text_columns=0)
+
+
+def _neighbours(record: BenchmarkRecord) -> Table:
+    header = (*_RATIO, "beside them tok/s", "alone tok/s", *_ROUNDS, "fair share")
+    neighbours = record.neighbours
+    if neighbours is None:
+        return Table(header, ())
+    title = (
+        f"Neighbours: {neighbours.clients} clients, beside {neighbours.processes} computing processes on the server's "
+        f"{neighbours.cores} core(s) / alone"
+    )
+    row = (*_compared(neighbours.comparison), f"{neighbours.fair_share:.3f}")
+    return Table(header, [row], title=title, text_columns=0)
 
 
 def _precision(record: BenchmarkRecord) -> Table:

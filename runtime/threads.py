@@ -30,7 +30,6 @@ from typing import Final
 
 from runtime.cgroups import CGROUPS, MEMBERSHIP, group_folders, read_text
 
-_NICENESS: Final = 10  # of 19: about a tenth of the time of a thread at 0, and preempted at once
 _PARAMETERS_PER_THREAD: Final = 4_000_000  # the shipped networks, with up to two million, run in one thread
 
 
@@ -49,16 +48,24 @@ class CpuBudget:
         return self.cores if self.limit is None else min(self.cores, self.limit)
 
 
-def lower_thread_priority() -> None:
-    """Lower the priority of the calling thread, so that the other threads of this process run first.
+def let_other_threads_preempt(niceness: int = 0) -> None:
+    """Let threads that wake up preempt the calling thread at once, without a smaller share of the processor for it.
 
-    A thread that computes all the time calls it. Otherwise, if it shares a core with the event loop, each step of a
-    request waits some milliseconds until the system preempts it. Does nothing where the system forbids it.
+    A thread that computes all the time calls it. Otherwise, if it shares a core with the event loop, a step of a
+    request may wait some milliseconds until the system preempts this thread. Linux calls the policy SCHED_BATCH
+    (sched(7)); it needs no privilege. A lower priority (a higher nice value) would give way to all other processes of
+    the machine too: beside two busy processes on its core, an engine at nice 10 gets a twentieth of the time. Does
+    nothing where the system has no such policy or forbids it.
+
+    Args:
+        niceness: at least this nice value, for work that may take longer than other work: at 5, the thread gets a third
+            of the time of a thread at 0.
     """
     if sys.platform == "linux":  # on other systems a priority belongs to the process
         thread = threading.get_native_id()
         with suppress(OSError):  # a sandbox may forbid it
-            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), _NICENESS))
+            os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), niceness))
 
 
 def choose_threads(requested: int, cpu: CpuBudget, *, models: int, parameters: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 
 from runtime.runner import Runner
-from runtime.threads import lower_thread_priority
+from runtime.threads import let_other_threads_preempt
 from server.engine.admission import Admission
 from server.engine.admission_worker import AdmissionWorker
 from server.engine.chunk_sizer import MAX_CHUNK_SECONDS, MAX_CHUNK_SECONDS_WITH_ADMISSION_WORKER
@@ -253,7 +253,7 @@ class Engine:
 
     def _run(self) -> None:
         """Run the loop; the engine's thread."""
-        lower_thread_priority()
+        let_other_threads_preempt()
         try:
             self._loop.run()
         except BaseException as error:

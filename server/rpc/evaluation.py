@@ -12,7 +12,7 @@ from fantasia.v1 import generation_pb2 as pb
 from music.bundle import Bundle
 from music.tokenizers.base import Encoding
 from music.tokenizers.note_tokens import note_tokens
-from runtime.threads import lower_thread_priority
+from runtime.threads import let_other_threads_preempt
 from server.catalogue import ServedModel
 from server.errors import InvalidRequestError, Violation
 from server.rpc.given_piece import GivenMusic, read_given
@@ -24,6 +24,8 @@ _TOKENS_AT_ONCE: Final = 4096
 """Maximum number of tokens of one run, with padding. With the shipped models, a run takes about 70 MB."""
 _MAX_WAITING: Final = 8
 """Maximum number of calls of a model that wait; each may hold a request of the maximum size."""
+_NICENESS: Final = 5
+"""Of the threads: generation comes first."""
 
 
 class _EncodedPiece(NamedTuple):
@@ -42,7 +44,8 @@ class Evaluations:
     def __init__(self, model: ServedModel, limits: RequestLimits) -> None:
         self._model = model
         self._limits = limits
-        self._work = WorkLimit("evaluation", threads=1, max_waiting=_MAX_WAITING, initializer=lower_thread_priority)
+        yielding = partial(let_other_threads_preempt, _NICENESS)
+        self._work = WorkLimit("evaluation", threads=1, max_waiting=_MAX_WAITING, initializer=yielding)
 
     async def evaluate(self, request: pb.EvaluateRequest, caller: str = "") -> pb.EvaluateResponse:
         """The response to a request of a caller.

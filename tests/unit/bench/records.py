@@ -7,6 +7,7 @@ from bench.record import (
     EngineRow,
     Fairness,
     LoadRow,
+    Neighbours,
     OpenLoad,
     PeerRow,
     PrecisionRow,
@@ -132,6 +133,7 @@ def full_record(*, peer_ratio: float = 9.0, busy_p99: float = 0.02) -> Benchmark
                 idle_seconds=(0.004, 0.004, 0.004),
                 loaded_seconds=(0.006, 0.007, 0.012),
             ),
+            "neighbours": Neighbours(processes=2, cores=1, clients=64, comparison=comparison(0.3)),
             "precisions": (PrecisionRow(width=64, comparison=comparison(3.5), different=1.0),),
             "prefill": Prefill(
                 tokens=2000,

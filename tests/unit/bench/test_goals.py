@@ -34,6 +34,7 @@ def test_every_part_has_its_goals() -> None:
         "goodput at 300% load / capacity": pytest.approx(0.97),
         "rejection p99 at 300% load": pytest.approx(4.0),
         "first token of a short piece beside 63 long ones / idle": pytest.approx(1.75),
+        "capacity beside 2 computing processes / alone, in fair shares": pytest.approx(0.9),
         "primer of 2,000 tokens: prefill / stepping": pytest.approx(12.0),
         "longest gap of concurrent pieces meanwhile, in runs": pytest.approx(1.25),
     }

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import psutil
 import pytest
 
 from bench.options import BenchError
-from bench.processes import running_process, running_server
+from bench.processes import busy_processes, running_process, running_server
 
 
 @pytest.mark.slow
@@ -36,3 +37,10 @@ def test_a_fault_in_the_log_is_quoted(fault: str) -> None:
         running_process([sys.executable, "-u", "-c", start], r"(ready) now"),
     ):
         raise BenchError("a call failed")
+
+
+def test_busy_processes_compute_in_our_session_until_the_end() -> None:
+    with busy_processes(2):
+        children = psutil.Process().children()
+        assert [os.getsid(child.pid) for child in children] == [os.getsid(0)] * 2
+    assert not [child for child in children if child.is_running()]

@@ -14,7 +14,7 @@ from bench.load import LoadGenerator, client_process
 from bench.options import BenchError
 from bench.processes import running_server
 from bench.record import OVERLOAD
-from bench.service import LOADS, measure_fairness, measure_open_load, measure_service
+from bench.service import LOADS, measure_fairness, measure_neighbours, measure_open_load, measure_service
 from bench.systems import make_requests
 from music.bundle import load_bundle
 
@@ -90,3 +90,11 @@ def test_short_pieces_are_timed_behind_long_ones(monkeypatch: pytest.MonkeyPatch
 def test_long_pieces_that_are_too_short_are_refused(generator: LoadGenerator) -> None:
     with pytest.raises(BenchError, match="ended before the short ones"):
         measure_fairness(generator, others=1, other_steps=4, steps=4, tokens_per_step=2, calls=2, seconds=0.1)
+
+
+@pytest.mark.slow
+def test_the_service_is_measured_alone_and_beside_computing_processes(generator: LoadGenerator) -> None:
+    neighbours = measure_neighbours(generator, clients=2, steps=4, processes=3, cores=2, seconds=0.1)
+
+    assert (neighbours.processes, neighbours.clients, neighbours.fair_share) == (3, 2, 0.5)
+    assert len(neighbours.comparison.rates) >= 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import runtime.threads
-from runtime.threads import CpuBudget, choose_threads, lower_thread_priority, may_spin, read_cpu_budget
+from runtime.threads import CpuBudget, choose_threads, let_other_threads_preempt, may_spin, read_cpu_budget
 
 
 @pytest.fixture
@@ -110,27 +110,29 @@ def test_threads_spin_only_on_spare_cores(threads: int, cpu: CpuBudget, spinning
     assert may_spin(threads, cpu) is spinning
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="on other systems a priority belongs to the process")
-def test_only_the_calling_thread_gets_a_lower_priority() -> None:
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
+@pytest.mark.parametrize("niceness", [0, 5])
+def test_only_the_calling_thread_lets_others_preempt_it(niceness: int) -> None:
+    def scheduling() -> tuple[int, int]:
+        thread = threading.get_native_id()
+        return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
-    def lower() -> None:
-        lower_thread_priority()
-        found.append(priority())
+    def change() -> None:
+        let_other_threads_preempt(niceness)
+        found.append(scheduling())
 
-    before, found = priority(), list[int]()
-    thread = threading.Thread(target=lower)
+    before, found = scheduling(), list[tuple[int, int]]()
+    thread = threading.Thread(target=change)
     thread.start()
     thread.join()
-    assert priority() == before
-    assert found == [max(before, 10)]
+    assert scheduling() == before
+    assert found == [(os.SCHED_BATCH, max(before[1], niceness))]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="on other systems a priority belongs to the process")
-def test_a_forbidden_priority_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(which: int, who: int, priority: int) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
+def test_a_forbidden_policy_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(thread: int, policy: int, parameters: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "setpriority", forbidden)
-    lower_thread_priority()
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    let_other_threads_preempt()
