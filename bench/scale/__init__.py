@@ -1,0 +1,1 @@
+"""Several replicas behind a name or a proxy: throughput, skew after one joins, rollouts and crashes under load."""

@@ -1,0 +1,217 @@
+"""The scale test: what is measured, in which order."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from bench.clients import Target
+from bench.comparison import compare
+from bench.load import LoadGenerator, client_process
+from bench.machine import describe_machine
+from bench.scale.balancers import Balancing, balancing
+from bench.scale.callers import Callers, CallsTally
+from bench.scale.fleet import Fleet, ReplicaProcess
+from bench.scale.record import Balancer, BalancerResult, Disturbance, Join, ScaleRecord, Throughput
+from fantasia_client import Client
+
+AGE = False
+_CLIENTS: Final = 8
+"""Callers with connections of their own, beside a join, a rollout and a crash."""
+_CLOSED_LOOP: Final = 64
+"""Calls at a time that measure the throughput."""
+_STEPS: Final = 128
+_UNTIL_STOPPED: Final = 3600.0
+_BEFORE_SECONDS: Final = 5.0
+"""Load before and after replicas are disturbed."""
+_PRE_STOP_SECONDS: Final = 5.0
+"""From the removal of an address to SIGTERM, as in the pods."""
+_JITTER: Final = 1.1
+"""gRPC ends a connection up to a tenth later than its maximum age."""
+
+
+@dataclass(frozen=True)
+class ScaleOptions:
+    """What one run measures."""
+
+    models: Path = Path("models/chorales")
+    balancers: tuple[Balancer, ...] = ("client", "envoy")
+    replicas: int = 2
+    """Number that serve before one joins."""
+    rate: float = 8.0
+    """Calls a second beside join, rollout and crash."""
+    connection_age_seconds: float = 40.0
+    join_seconds: float = 30.0
+    """How long calls are counted after the join."""
+    throughput_seconds: float = 30.0
+
+
+def run_scale(options: ScaleOptions) -> ScaleRecord:
+    """Measure all balancers; progress goes to stderr.
+
+    Raises:
+        BenchError: a replica or Envoy does not start, or a call fails that nothing disturbs.
+        FantasiaClientError: the same.
+    """
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    flags = ["--max-connection-age-seconds", str(options.connection_age_seconds)] if AGE else []
+    results = []
+    for balancer in options.balancers:
+        with Fleet(options.models, flags) as fleet:
+            results.append(_measure(balancer, fleet, options))
+    with Fleet(options.models, flags) as fleet:
+        replica = fleet.start()
+        replica.wait_until_ready()
+        with Client(f"{replica.address}:{fleet.port}") as client:
+            model = client.get_model()
+    return ScaleRecord(
+        date=date,
+        machine=describe_machine(),
+        bundle=model.name,
+        digest=model.digest,
+        precision=model.precision,
+        replicas=options.replicas,
+        connection_age_seconds=options.connection_age_seconds,
+        calls_per_second=options.rate,
+        results=tuple(results),
+    )
+
+
+def _measure(balancer: Balancer, fleet: Fleet, options: ScaleOptions) -> BalancerResult:
+    replicas = [fleet.start() for _ in range(options.replicas)]
+    for replica in replicas:
+        replica.wait_until_ready()
+    with balancing(balancer, fleet.port) as way:
+        _progress(f"{balancer}: throughput")
+        throughput = _throughput(way, replicas, options)
+        return asyncio.run(_under_load(balancer, way, fleet, replicas, throughput, options))
+
+
+def _throughput(way: Balancing, replicas: Sequence[ReplicaProcess], options: ScaleOptions) -> list[Throughput]:
+    found = []
+    with client_process(frozenset()) as executor:
+        load = LoadGenerator(executor, Target("grpc", way.target))
+
+        def rate(count: int) -> float:
+            way.set([replica.address for replica in replicas[:count]])
+            return load.closed_loop(_CLOSED_LOOP, _STEPS).rate
+
+        rate(len(replicas))  # warm up
+        for count in range(2, len(replicas) + 1):
+            share = options.throughput_seconds / (len(replicas) - 1)
+            comparison = compare(lambda: rate(1), lambda count=count: rate(count), seconds=share)  # type: ignore[misc]
+            found.append(Throughput(replicas=count, comparison=comparison))
+    return found
+
+
+async def _under_load(
+    balancer: Balancer,
+    way: Balancing,
+    fleet: Fleet,
+    replicas: list[ReplicaProcess],
+    throughput: list[Throughput],
+    options: ScaleOptions,
+) -> BalancerResult:
+    way.set([replica.address for replica in replicas])
+    async with Callers(way.target, _CLIENTS) as callers:
+        await callers.learn(f"{replicas[0].address}:{fleet.port}")
+        scene = _Scene(way, fleet, replicas, callers, options)
+        _progress(f"{balancer}: join")
+        join = await scene.join()
+        _progress(f"{balancer}: rollout")
+        rollout = await scene.disturbed("rollout", scene.roll_out)
+        _progress(f"{balancer}: crash")
+        crash = await scene.disturbed("crash", scene.crash)
+    return BalancerResult(balancer=balancer, throughput=tuple(throughput), join=join, disturbances=(rollout, crash))
+
+
+class _Scene:
+    """Replicas and their callers."""
+
+    def __init__(
+        self,
+        way: Balancing,
+        fleet: Fleet,
+        replicas: list[ReplicaProcess],
+        callers: Callers,
+        options: ScaleOptions,
+    ) -> None:
+        self._way, self._fleet, self._replicas = way, fleet, replicas
+        self._callers, self._options = callers, options
+
+    async def join(self) -> Join:
+        """Add a replica under load, wait for one connection age, and count the calls of each replica after it."""
+        stopped = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._callers.call_for(self._options.rate, _UNTIL_STOPPED, stopped))
+            await asyncio.sleep(_BEFORE_SECONDS)
+            await self._add()
+            await asyncio.sleep(self._options.connection_age_seconds * _JITTER)
+            before = await self._received()
+            await asyncio.sleep(self._options.join_seconds)
+            after = await self._received()
+            stopped.set()
+        calls = tuple(later - earlier for earlier, later in zip(before, after, strict=True))
+        return Join(calls=calls, seconds=self._options.join_seconds)
+
+    async def disturbed(
+        self, kind: Literal["rollout", "crash"], act: Callable[[], Awaitable[None]]
+    ) -> Disturbance:
+        """Send calls while something happens to the replicas."""
+        stopped = asyncio.Event()
+        count = len(self._replicas)
+        async with asyncio.TaskGroup() as group:
+            calls = group.create_task(self._callers.call_for(self._options.rate, _UNTIL_STOPPED, stopped))
+            await asyncio.sleep(_BEFORE_SECONDS)
+            await act()
+            await asyncio.sleep(_BEFORE_SECONDS)
+            stopped.set()
+        tally: CallsTally = calls.result()
+        return Disturbance(
+            kind=kind,
+            replicas=count,
+            calls=tally.calls,
+            retried=tally.retried,
+            resumed=tally.resumed,
+            failed=tally.failed,
+            different=tally.different,
+            max_seconds=tally.max_seconds,
+            errors=tuple(tally.errors[:10]),
+        )
+
+    async def roll_out(self) -> None:
+        """Replace the replicas one after the other, each as Kubernetes replaces a pod."""
+        for replica in list(self._replicas):
+            await self._add()
+            self._replicas.remove(replica)
+            self._publish()
+            await asyncio.sleep(_PRE_STOP_SECONDS)
+            replica.terminate()
+            await asyncio.to_thread(replica.wait)
+
+    async def crash(self) -> None:
+        """Kill a replica, and start another one later, as Kubernetes does."""
+        replica = self._replicas.pop(0)
+        replica.kill()
+        await asyncio.to_thread(replica.wait)
+        self._publish()
+        await self._add()
+
+    async def _add(self) -> None:
+        replica = self._fleet.start()
+        await asyncio.to_thread(replica.wait_until_ready)
+        self._replicas.append(replica)
+        self._publish()
+
+    def _publish(self) -> None:
+        self._way.set([replica.address for replica in self._replicas])
+
+    async def _received(self) -> list[int]:
+        return [await asyncio.to_thread(replica.received_calls) for replica in self._replicas]
+
+
+def _progress(what: str) -> None:
+    sys.stderr.write(f"measuring: {what}\n")
