@@ -105,9 +105,7 @@ def busy_processes(count: int) -> Iterator[None]:
     """Run processes that compute all the time, on the cores of this process and in its session."""
     with ExitStack() as stack:
         for _ in range(count):
-            process = stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            )
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
             stack.callback(process.kill)
         yield
 

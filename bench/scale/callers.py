@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from bench.load import poisson_arrivals
 from fantasia_client import (
     AsyncClient,
     FantasiaClientError,
@@ -103,20 +102,19 @@ class Callers:
                 wanted = Wanted(seed, streamed)
                 self._reference[wanted] = (await client.generate(bars=wanted.bars, seed=seed)).midi
 
-    async def call_for(self, rate: float, seconds: float, stopped: asyncio.Event) -> CallsTally:
-        """Send calls at times drawn beforehand until the time is over or the event is set, and wait for all answers.
+    async def call_until(self, stopped: asyncio.Event, rate: float) -> CallsTally:
+        """Send calls, whether or not earlier ones were answered, until the event is set, and wait for all answers.
 
         Args:
-            rate: calls a second.
-            seconds: at most.
-            stopped: set it to end earlier.
+            stopped: ends the sending.
+            rate: mean calls a second, at times of a Poisson process.
         """
         tally, draws = CallsTally(), random.Random(1)  # noqa: S311 - no secret
-        begin = time.perf_counter()
+        due = time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for number, offset in enumerate(poisson_arrivals(rate, seconds, seed=1).tolist()):
-                wait = begin + offset - time.perf_counter()
-                if wait > 0.0 and await _is_set_within(stopped, wait):
+            for number in itertools.count():
+                due += draws.expovariate(rate)
+                if await _is_set_within(stopped, max(due - time.perf_counter(), 0.0)):
                     break
                 wanted = Wanted(draws.randrange(_DISTINCT), draws.random() < _STREAM_SHARE)
                 group.create_task(self._call(self._clients[number % self._count], wanted, tally))

@@ -12,7 +12,7 @@ _SECONDS = 1
 """How long an answer may be kept."""
 
 
-class NameServer(BaseResolver):
+class NameServer(BaseResolver):  # type: ignore[misc] # dnslib has no types
     """Answers each question for an IPv4 address with the addresses of all ready replicas."""
 
     def __init__(self) -> None:

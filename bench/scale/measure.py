@@ -18,13 +18,11 @@ from bench.scale.fleet import Fleet, ReplicaProcess
 from bench.scale.record import Balancer, BalancerResult, Disturbance, Join, ScaleRecord, Throughput
 from fantasia_client import Client
 
-AGE = False
 _CLIENTS: Final = 8
 """Callers with connections of their own, beside a join, a rollout and a crash."""
 _CLOSED_LOOP: Final = 64
 """Calls at a time that measure the throughput."""
 _STEPS: Final = 128
-_UNTIL_STOPPED: Final = 3600.0
 _BEFORE_SECONDS: Final = 5.0
 """Load before and after replicas are disturbed."""
 _PRE_STOP_SECONDS: Final = 5.0
@@ -57,7 +55,7 @@ def run_scale(options: ScaleOptions) -> ScaleRecord:
         FantasiaClientError: the same.
     """
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    flags = ["--max-connection-age-seconds", str(options.connection_age_seconds)] if AGE else []
+    flags = ["--max-connection-age-seconds", str(options.connection_age_seconds)]
     results = []
     for balancer in options.balancers:
         with Fleet(options.models, flags) as fleet:
@@ -146,7 +144,7 @@ class _Scene:
         """Add a replica under load, wait for one connection age, and count the calls of each replica after it."""
         stopped = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._callers.call_for(self._options.rate, _UNTIL_STOPPED, stopped))
+            group.create_task(self._callers.call_until(stopped, self._options.rate))
             await asyncio.sleep(_BEFORE_SECONDS)
             await self._add()
             await asyncio.sleep(self._options.connection_age_seconds * _JITTER)
@@ -157,14 +155,12 @@ class _Scene:
         calls = tuple(later - earlier for earlier, later in zip(before, after, strict=True))
         return Join(calls=calls, seconds=self._options.join_seconds)
 
-    async def disturbed(
-        self, kind: Literal["rollout", "crash"], act: Callable[[], Awaitable[None]]
-    ) -> Disturbance:
+    async def disturbed(self, kind: Literal["rollout", "crash"], act: Callable[[], Awaitable[None]]) -> Disturbance:
         """Send calls while something happens to the replicas."""
         stopped = asyncio.Event()
         count = len(self._replicas)
         async with asyncio.TaskGroup() as group:
-            calls = group.create_task(self._callers.call_for(self._options.rate, _UNTIL_STOPPED, stopped))
+            calls = group.create_task(self._callers.call_until(stopped, self._options.rate))
             await asyncio.sleep(_BEFORE_SECONDS)
             await act()
             await asyncio.sleep(_BEFORE_SECONDS)

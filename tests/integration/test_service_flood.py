@@ -20,7 +20,7 @@ from server.app import App, LoadModels
 from server.rpc.limits import Keepalive
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from tests.integration.http2_peer import WATCH, Http2Peer
+from bench.http2_peer import WATCH, Http2Peer
 from tests.integration.replicas import Replica, replica, until
 from tests.integration.scraping import scrape_now_at, scrape_until
 from tests.integration.statuses import rich_status

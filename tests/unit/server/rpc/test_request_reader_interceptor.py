@@ -12,7 +12,7 @@ from server.rpc.context import Context
 from server.rpc.interceptor import SERVICE
 from server.rpc.logging_interceptor import CallObserver
 from server.rpc.request_reader_interceptor import RequestReaderInterceptor
-from tests.integration.http2_peer import CHECK, WATCH, Http2Peer
+from bench.http2_peer import CHECK, WATCH, Http2Peer
 from tests.integration.statuses import rich_status
 
 Bytes: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"

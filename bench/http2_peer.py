@@ -12,6 +12,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, RstStrea
 
 GENERATE: Final = "/fantasia.v1.GenerationService/Generate"
 CHECK: Final = "/grpc.health.v1.Health/Check"
+STREAM: Final = "/fantasia.v1.GenerationService/StreamGenerate"
 WATCH: Final = "/grpc.health.v1.Health/Watch"
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEADER_BYTES: Final = 9
@@ -26,9 +27,12 @@ class Http2Peer:
         address: `HOST:PORT` of the server.
         answers_pings: whether PING frames are answered, as RFC 9113 demands.
         silent: never write a byte.
+        window: bytes that the server may send on a stream; the default is more than any answer needs.
     """
 
-    def __init__(self, address: str, *, answers_pings: bool = True, silent: bool = False) -> None:
+    def __init__(
+        self, address: str, *, answers_pings: bool = True, silent: bool = False, window: int = (1 << 31) - 1
+    ) -> None:
         host, _, port = address.rpartition(":")
         self.came: Counter[str] = Counter()
         """Number of frames received, by class name."""
@@ -48,8 +52,7 @@ class Http2Peer:
         self._socket = socket.create_connection((host, int(port)), timeout=30)
         self._writing = threading.Lock()
         if not silent:
-            # The answers of a test do not fill this window.
-            settings = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
+            settings = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: window})
             self.send(_PREFACE + settings.serialize())
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
