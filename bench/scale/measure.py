@@ -14,8 +14,9 @@ from bench.load import LoadGenerator, client_process
 from bench.machine import describe_machine
 from bench.scale.balancers import Balancing, balancing
 from bench.scale.callers import Callers, CallsTally
-from bench.scale.fleet import Fleet, ReplicaProcess
+from bench.scale.fleet import Fleet
 from bench.scale.record import Balancer, BalancerResult, Disturbance, Join, ScaleRecord, Throughput
+from bench.served import Served
 from fantasia_client import Client
 
 _CLIENTS: Final = 8
@@ -23,10 +24,6 @@ _CLIENTS: Final = 8
 _CLOSED_LOOP: Final = 64
 """Calls at a time that measure the throughput."""
 _STEPS: Final = 128
-_BEFORE_SECONDS: Final = 5.0
-"""Load before and after replicas are disturbed."""
-_PRE_STOP_SECONDS: Final = 5.0
-"""From the removal of an address to SIGTERM, as in the pods."""
 _JITTER: Final = 1.1
 """gRPC ends a connection up to a tenth later than its maximum age."""
 
@@ -45,6 +42,10 @@ class ScaleOptions:
     join_seconds: float = 30.0
     """How long calls are counted after the join."""
     throughput_seconds: float = 30.0
+    before_seconds: float = 5.0
+    """Load before and after something happens to replicas."""
+    pre_stop_seconds: float = 5.0
+    """From the removal of an address to SIGTERM, as in the pods."""
 
 
 def run_scale(options: ScaleOptions) -> ScaleRecord:
@@ -63,7 +64,7 @@ def run_scale(options: ScaleOptions) -> ScaleRecord:
     with Fleet(options.models, flags) as fleet:
         replica = fleet.start()
         replica.wait_until_ready()
-        with Client(f"{replica.address}:{fleet.port}") as client:
+        with Client(replica.address) as client:
             model = client.get_model()
     return ScaleRecord(
         date=date,
@@ -88,13 +89,13 @@ def _measure(balancer: Balancer, fleet: Fleet, options: ScaleOptions) -> Balance
         return asyncio.run(_under_load(balancer, way, fleet, replicas, throughput, options))
 
 
-def _throughput(way: Balancing, replicas: Sequence[ReplicaProcess], options: ScaleOptions) -> list[Throughput]:
+def _throughput(way: Balancing, replicas: Sequence[Served], options: ScaleOptions) -> list[Throughput]:
     found = []
     with client_process(frozenset()) as executor:
         load = LoadGenerator(executor, Target("grpc", way.target))
 
         def rate(count: int) -> float:
-            way.set([replica.address for replica in replicas[:count]])
+            way.set([replica.host for replica in replicas[:count]])
             return load.closed_loop(_CLOSED_LOOP, _STEPS).rate
 
         rate(len(replicas))  # warm up
@@ -109,13 +110,13 @@ async def _under_load(
     balancer: Balancer,
     way: Balancing,
     fleet: Fleet,
-    replicas: list[ReplicaProcess],
+    replicas: list[Served],
     throughput: list[Throughput],
     options: ScaleOptions,
 ) -> BalancerResult:
-    way.set([replica.address for replica in replicas])
+    way.set([replica.host for replica in replicas])
     async with Callers(way.target, _CLIENTS) as callers:
-        await callers.learn(f"{replicas[0].address}:{fleet.port}")
+        await callers.learn(replicas[0].address)
         scene = _Scene(way, fleet, replicas, callers, options)
         _progress(f"{balancer}: join")
         join = await scene.join()
@@ -133,7 +134,7 @@ class _Scene:
         self,
         way: Balancing,
         fleet: Fleet,
-        replicas: list[ReplicaProcess],
+        replicas: list[Served],
         callers: Callers,
         options: ScaleOptions,
     ) -> None:
@@ -145,7 +146,7 @@ class _Scene:
         stopped = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callers.call_until(stopped, self._options.rate))
-            await asyncio.sleep(_BEFORE_SECONDS)
+            await asyncio.sleep(self._options.before_seconds)
             await self._add()
             await asyncio.sleep(self._options.connection_age_seconds * _JITTER)
             before = await self._received()
@@ -161,9 +162,9 @@ class _Scene:
         count = len(self._replicas)
         async with asyncio.TaskGroup() as group:
             calls = group.create_task(self._callers.call_until(stopped, self._options.rate))
-            await asyncio.sleep(_BEFORE_SECONDS)
+            await asyncio.sleep(self._options.before_seconds)
             await act()
-            await asyncio.sleep(_BEFORE_SECONDS)
+            await asyncio.sleep(self._options.before_seconds)
             stopped.set()
         tally: CallsTally = calls.result()
         return Disturbance(
@@ -184,14 +185,14 @@ class _Scene:
             await self._add()
             self._replicas.remove(replica)
             self._publish()
-            await asyncio.sleep(_PRE_STOP_SECONDS)
-            replica.terminate()
+            await asyncio.sleep(self._options.pre_stop_seconds)
+            replica.process.terminate()
             await asyncio.to_thread(replica.wait)
 
     async def crash(self) -> None:
         """Kill a replica, and start another one later, as Kubernetes does."""
         replica = self._replicas.pop(0)
-        replica.kill()
+        replica.process.kill()
         await asyncio.to_thread(replica.wait)
         self._publish()
         await self._add()
@@ -203,10 +204,15 @@ class _Scene:
         self._publish()
 
     def _publish(self) -> None:
-        self._way.set([replica.address for replica in self._replicas])
+        self._way.set([replica.host for replica in self._replicas])
 
     async def _received(self) -> list[int]:
-        return [await asyncio.to_thread(replica.received_calls) for replica in self._replicas]
+        return [await asyncio.to_thread(_received, replica) for replica in self._replicas]
+
+
+def _received(replica: Served) -> int:
+    """Generate and StreamGenerate calls that a replica received since its start."""
+    return round(replica.metric("fantasia_requests_received_total", '"Generate"', '"StreamGenerate"'))
 
 
 def _progress(what: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from hyperframe.frame import PingFrame, SettingsFrame
 
 from bench.http2_peer import CHECK, STREAM, Http2Peer
-from bench.torture.served import Served
+from bench.served import Served
 from fantasia.v1 import generation_pb2 as pb
 
 _BURST: Final = 200

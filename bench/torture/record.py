@@ -5,18 +5,11 @@ from typing import Final, Literal
 
 from bench.machine import Machine
 from bench.record import RESULTS
+from bench.served import Resources
 from report import Record
 
 TORTURE_RESULTS: Final = RESULTS / "torture"
 """Folder of the records."""
-
-
-class Resources(Record):
-    """What the server's process used at one time."""
-
-    resident_bytes: int
-    threads: int
-    descriptors: int
 
 
 class Finding(Record):

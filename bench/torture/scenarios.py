@@ -13,16 +13,15 @@ from typing import IO, Final
 
 from bench.options import BenchError
 from bench.scale.callers import Callers
+from bench.served import Resources, Served, served
 from bench.torture.attacks import ATTACKS, Attack
-from bench.torture.record import Finding, Resources
-from bench.torture.served import Served, served
+from bench.torture.record import Finding
 
 MEMORY_LIMIT: Final = 2560 << 20
 """Bytes: the memory limit of the pods."""
 _CLIENTS: Final = 2
 _RATE: Final = 4.0
 """Calls a second of the callers that behave well."""
-_SETTLE_SECONDS: Final = 10.0
 _MORE_DESCRIPTORS: Final = 16
 _MORE_THREADS: Final = 8
 _FAKETIME: Final = ("/usr/lib/*-linux-gnu*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
@@ -80,8 +79,14 @@ SCENARIOS: Final = (*(attack.name for attack in ATTACKS), "full disk", "corrupte
 """Names of all scenarios."""
 
 
-def run_scenario(scenario: Scenario, models: Path, seconds: float) -> Finding:
+def run_scenario(scenario: Scenario, models: Path, seconds: float, settle_seconds: float = 10.0) -> Finding:
     """Let it happen for some time.
+
+    Args:
+        scenario: what happens.
+        models: folder of bundles.
+        seconds: how long it happens.
+        settle_seconds: from its end to the last look at the server.
 
     Raises:
         BenchError: the server does not start, or is gone.
@@ -97,10 +102,10 @@ def run_scenario(scenario: Scenario, models: Path, seconds: float) -> Finding:
             output=scenario.output,
         ) as server,
     ):
-        return asyncio.run(_scene(scenario, server, seconds))
+        return asyncio.run(_scene(scenario, server, seconds, settle_seconds))
 
 
-async def _scene(scenario: Scenario, server: Served, seconds: float) -> Finding:
+async def _scene(scenario: Scenario, server: Served, seconds: float, settle_seconds: float) -> Finding:
     over, stopped = threading.Event(), asyncio.Event()
     async with Callers(server.address, _CLIENTS) as callers:
         await callers.learn(server.address)
@@ -113,7 +118,7 @@ async def _scene(scenario: Scenario, server: Served, seconds: float) -> Finding:
             done = await happening
             stopped.set()
             tally = await calls
-    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.sleep(settle_seconds)
     after = await asyncio.to_thread(server.resources)
     facts, faults = scenario.check(server) if scenario.check else ([], [])
     faults += _faults(server, before, after)

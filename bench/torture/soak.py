@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from bench.scale.callers import Callers, CallsTally, total
+from bench.served import Served, free_port, served
 from bench.torture.record import Sample, Soak
-from bench.torture.served import Served, free_port, served
 from fantasia_client import AsyncClient, Retry
 
 _CLIENTS: Final = 4

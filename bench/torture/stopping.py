@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from bench.served import Served, served
 from bench.torture.record import Finding
-from bench.torture.served import Served, served
 from fantasia_client import AsyncClient, CallCancelledError, FantasiaClientError, Retry, ServerUnavailableError
 
 NAME: Final = "signal under load"

@@ -14,10 +14,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from bench.http2_peer import WATCH, Http2Peer
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from fantasia_client import AsyncClient, Client, FantasiaClientError
-from bench.http2_peer import WATCH, Http2Peer
 from tests.integration.replicas import Replica, free_port, replica, until
 from tests.integration.scraping import scrape_now_at
 

@@ -14,13 +14,13 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from bench.http2_peer import WATCH, Http2Peer
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.app import App, LoadModels
 from server.rpc.limits import Keepalive
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
-from bench.http2_peer import WATCH, Http2Peer
 from tests.integration.replicas import Replica, replica, until
 from tests.integration.scraping import scrape_now_at, scrape_until
 from tests.integration.statuses import rich_status

@@ -8,11 +8,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from bench.http2_peer import CHECK, WATCH, Http2Peer
 from server.rpc.context import Context
 from server.rpc.interceptor import SERVICE
 from server.rpc.logging_interceptor import CallObserver
 from server.rpc.request_reader_interceptor import RequestReaderInterceptor
-from bench.http2_peer import CHECK, WATCH, Http2Peer
 from tests.integration.statuses import rich_status
 
 Bytes: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"

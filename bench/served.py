@@ -1,4 +1,4 @@
-"""The server under torture: a process of its own, what it uses and what it says."""
+"""A server process that is watched, signalled and killed: what it uses and what it says."""
 
 import os
 import re
@@ -18,7 +18,7 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench.options import BenchError
-from bench.torture.record import Resources
+from report import Record
 
 SERVICE: Final = "fantasia.v1.GenerationService"
 _START_SECONDS: Final = 120.0
@@ -26,22 +26,32 @@ _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
 _KEY: Final = bytes(range(32))
 """Of resume tokens: the same for all servers."""
-_SAMPLE: Final = re.compile(r"^(\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)
+_SAMPLE: Final = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+
+
+class Resources(Record):
+    """What a server's process used at one time."""
+
+    resident_bytes: int
+    threads: int
+    descriptors: int
 
 
 class Served:
-    """A server process that is ready.
+    """A server process.
 
     Args:
         process: the server.
-        address: of the service.
-        metrics_port: of its metrics, on 127.0.0.1.
+        host: its IPv4 address.
+        port: of the service.
+        metrics_port: of its metrics.
         log: its log.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", address: str, metrics_port: int, log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", host: str, port: int, metrics_port: int, log: Path) -> None:
         self.process = process
-        self.address = address
+        self.host = host
+        self.address = f"{host}:{port}"
         self.metrics_port = metrics_port
         self.peak_bytes = 0
         """Most resident memory in `watched`."""
@@ -51,6 +61,28 @@ class Served:
     def is_running(self) -> bool:
         """Whether the process lives."""
         return self.process.poll() is None
+
+    def is_ready(self) -> bool:
+        """Whether the health service says so."""
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        with grpc.insecure_channel(self.address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5.0)
+            except grpc.RpcError:
+                return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it is healthy.
+
+        Raises:
+            BenchError: it ended, or takes too long. The message quotes its log.
+        """
+        until = time.monotonic() + _START_SECONDS
+        while not self.is_ready():
+            if not self.is_running or time.monotonic() > until:
+                raise BenchError(f"the server did not start: {self.log()[-2000:]}")
+            time.sleep(_POLL_SECONDS)
 
     def resources(self) -> Resources:
         """What the process uses now.
@@ -69,28 +101,22 @@ class Served:
         except psutil.Error as error:
             raise BenchError(f"the server is gone: {self.log()[-2000:]}") from error
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels.
+    def metric(self, name: str, *labels: str) -> float:
+        """The sum of a metric over the samples whose labels contain one of these texts; over all without labels.
 
         Raises:
             BenchError: it cannot be read.
         """
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.metrics_port}/metrics", timeout=30) as answer:
                 text = answer.read().decode()
         except OSError as error:
-            raise BenchError(f"the metrics cannot be read: {error}") from error
-        return sum(float(value) for found, value in _SAMPLE.findall(text) if found == name)
-
-    def is_ready(self) -> bool:
-        """Whether the health service says so."""
-        request = health_pb2.HealthCheckRequest(service=SERVICE)
-        with grpc.insecure_channel(self.address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
-            try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5.0)
-            except grpc.RpcError:
-                return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            raise BenchError(f"the metrics of {self.address} cannot be read: {error}") from error
+        return sum(
+            float(value)
+            for found, given, value in _SAMPLE.findall(text)
+            if found == name and (not labels or any(label in given for label in labels))
+        )
 
     def log(self) -> str:
         """The log so far."""
@@ -108,7 +134,7 @@ class Served:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired as error:
-            raise BenchError(f"the server did not end within {seconds:g} s") from error
+            raise BenchError(f"the server {self.address} did not end within {seconds:g} s") from error
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -132,52 +158,64 @@ class Served:
 
 
 @contextmanager
+def started(
+    models: Path,
+    folder: Path,
+    *flags: str,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    environment: Mapping[str, str] | None = None,
+    output: IO[bytes] | None = None,
+) -> Iterator[Served]:
+    """Start `python -m server`, and do not wait for it. It is killed at the end.
+
+    Args:
+        models: folder of bundles.
+        folder: for the log and the key of resume tokens, which all servers of these functions share.
+        flags: further flags.
+        host: IPv4 address.
+        port: of the service; 0 for a free one.
+        environment: further variables.
+        output: where the log goes; None for a file of the folder.
+    """
+    port, metrics_port = port or free_port(), free_port()
+    log, key = folder / f"{host}-{metrics_port}.log", folder / "resume.key"
+    key.write_bytes(_KEY)
+    named = {"host": host, "port": port, "metrics-port": metrics_port, "models": models, "resume-key-file": key}
+    options = [word for name, value in named.items() for word in (f"--{name}", str(value))]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "server", *options, "--log-level", "warning", *flags],
+            stdout=output or file,
+            stderr=output or file,
+            env=inherited | dict(environment or {}),
+            process_group=0,  # Ctrl-C does not end it before its callers
+        )
+    try:
+        yield Served(process, host, port, metrics_port, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def served(
     models: Path,
     folder: Path,
     *flags: str,
+    port: int = 0,
     environment: Mapping[str, str] | None = None,
     output: IO[bytes] | None = None,
-    port: int = 0,
 ) -> Iterator[Served]:
-    """Serve the bundles of a folder with `python -m server` on free ports. The server is killed at the end.
-
-    Args:
-        models: the folder.
-        folder: for the log and the key of resume tokens.
-        flags: further flags.
-        environment: further variables.
-        output: where the log goes; None for a file of the folder.
-        port: of the service; 0 for a free one.
+    """`started` on 127.0.0.1, and ready.
 
     Raises:
         BenchError: it does not start. The message quotes its log.
     """
-    port, metrics_port = port or free_port(), free_port()
-    log = folder / f"server-{metrics_port}.log"
-    (folder / "resume.key").write_bytes(_KEY)
-    command = [sys.executable, "-m", "server", "--port", str(port), "--metrics-port", str(metrics_port)]
-    command += ["--models", str(models), "--log-level", "warning", "--resume-key-file", str(folder / "resume.key")]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FANTASIA_")}
-    with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            [*command, *flags],
-            stdout=output or file,
-            stderr=output or file,
-            env=inherited | dict(environment or {}),
-            process_group=0,
-        )
-    server = Served(process, f"127.0.0.1:{port}", metrics_port, log)
-    try:
-        until = time.monotonic() + _START_SECONDS
-        while not server.is_ready():
-            if not server.is_running or time.monotonic() > until:
-                raise BenchError(f"the server did not start: {server.log()[-2000:]}")
-            time.sleep(_POLL_SECONDS)
+    with started(models, folder, *flags, port=port, environment=environment, output=output) as server:
+        server.wait_until_ready()
         yield server
-    finally:
-        process.kill()
-        process.wait()
 
 
 def free_port() -> int:
