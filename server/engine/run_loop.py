@@ -22,6 +22,7 @@ from server.engine.observer import EngineObserver, notify
 from server.engine.prefill_queue import PrefillQueue, prefill_tokens
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence, SequenceStatus
+from server.engine.warm_up import probe
 
 _log = logging.getLogger(__name__)
 _NO_TOKENS = np.zeros(0, np.int64)
@@ -80,7 +81,11 @@ class RunLoop:
         self._stopping = False
 
     def run(self) -> None:
-        """Run turns until `stop` is called."""
+        """Run turns until `stop` is called.
+
+        Raises:
+            Exception: the runner's error, if it fails without requests too, such as on a device that is gone.
+        """
         while self._turn():
             pass
 
@@ -116,6 +121,7 @@ class RunLoop:
                 self._postprocess(progress)
         except Exception as error:
             self._fail_active(error, schedule.admitted)
+            probe(self._runner)  # if this fails too, the fault is not in the requests: the engine has failed
             return True
         if progress is not None:
             now = time.perf_counter()

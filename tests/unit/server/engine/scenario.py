@@ -121,6 +121,7 @@ class Scenario:
         self._arrivals = arrivals
         self._failing_runs = failing_runs
         self._failing_first_steps = failing_first_steps
+        self._failed_run = -1
 
     def run(self) -> None:
         """Submit every request, wait until all are finished, and stop the engine."""
@@ -139,7 +140,9 @@ class Scenario:
         self._check_balance()
         self._submit_and_cancel(run)
         self._check_balance()
-        if run in self._failing_runs:
+        # The run after a failed one is the engine's probe. If it fails too, the engine ends.
+        if run in self._failing_runs and run - 1 != self._failed_run:
+            self._failed_run = run
             raise RuntimeError(f"run {run} fails")
 
     def _before_first_step(self, chunk: Chunk) -> None:
