@@ -23,8 +23,8 @@ from fantasia_client import (
 _DISTINCT: Final = 24
 """Different seeds; each is requested as a whole and as a stream."""
 _WHOLE_BARS: Final = 2
-_STREAM_BARS: Final = 8
-_STREAM_SHARE: Final = 0.3
+_STREAM_BARS: Final = 32
+_STREAM_SHARE: Final = 0.5
 _DEADLINE_SECONDS: Final = 90.0
 """A caller gives up after this time: that is a failed call."""
 _WAIT_SECONDS: Final = 1.0
