@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from runtime.threads import lower_thread_priority
+from runtime.threads import let_other_threads_preempt
 
 _Result = TypeVar("_Result")
 
@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 async def run_in_background(
     work: Callable[[], _Result], *, abandoned: Callable[[_Result], object] = lambda result: None
 ) -> _Result:
-    """What some work returns, which runs on a thread of its own with low priority.
+    """What some work returns, which runs on a thread of its own.
 
     The process does not wait for the thread when it ends: a model may take minutes to load.
 
@@ -28,7 +28,7 @@ async def run_in_background(
     future: Future[_Result] = Future()
 
     def run() -> None:
-        lower_thread_priority()
+        let_other_threads_preempt()  # not a lower priority: threads that the work starts would inherit it
         try:
             result = work()
         except BaseException as error:

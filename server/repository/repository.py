@@ -48,7 +48,7 @@ class ModelHost(Protocol):
 class ModelRepository:
     """Looks for changes in the repository, and loads and unloads models. Used on the event loop.
 
-    Reading files, loading and unloading run on threads of low priority.
+    Reading files, loading and unloading run on threads beside the event loop.
 
     A bundle whose files have changed is verified, loaded and warmed up. Only then do calls get it; those that run keep
     the model that they have. A bundle that cannot be used changes nothing: what was loaded from its folder stays. It is

@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame
 
+from bench.http2_peer import CHECK, GENERATE, Http2Peer
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1 import generation_pb2_grpc as pb_grpc
 from server.access.callers import token_entry
-from tests.integration.http2_peer import CHECK, GENERATE, Http2Peer
 from tests.integration.replicas import Replica, replica, until
 from tests.integration.scraping import scrape_now_at
 
