@@ -99,8 +99,9 @@ class Prometheus:
     def scrapes(self) -> bool:
         """Whether it runs, and has scraped all targets."""
         try:
-            targets = self.get("targets")["activeTargets"]
-        except OSError:
+            with urllib.request.urlopen(f"{self._url}/targets", timeout=30) as answer:  # noqa: S310
+                targets = json.load(answer)["data"]["activeTargets"]
+        except OSError:  # it does not listen yet, or answers 503
             return False
         return len(targets) == len(self.targets) and all(target["health"] == "up" for target in targets)
 
