@@ -126,9 +126,15 @@ harmonising: $(VENV)/developed  ## evaluate how the chorales' bundle harmonises 
 	@$(REWRITE) --rewrite infill --rank-by likelihood --rank-by given
 	$(BIN)/python -m training harmonising docs/harmonising.md
 
-ablation: $(VENV)/developed  ## train the chorales' recipe with one part left out at a time, and write docs/ablation.md
+ablation: $(VENV)/developed  ## train the recipes of chorales and piano with parts left out, and write docs/ablation.md and docs/comparison.md
 	@test -e data/chorales.npz || $(BIN)/python -m training prepare chorales --out data/chorales.npz
 	$(BIN)/python -m research ablation --corpus data/chorales.npz
+	@if test -e data/piano.npz || test -n "$(PIANO_SOURCE)"; then \
+		test -e data/piano.npz || $(BIN)/python -m training prepare piano $(addprefix --source ,$(PIANO_SOURCE)) \
+			--out data/piano.npz || exit 1; \
+		$(BIN)/python -m research comparison --corpus data/piano.npz; \
+	else echo "piano is skipped: data/piano.npz is missing, and PIANO_SOURCE=\"folder ...\" does not say where its" \
+		"scores are (docs/piano.md)"; fi
 
 cards: $(VENV)/developed  ## write every bundle's model card, with its samples
 	@for manifest in $(call quoted,$(MODELS))/*/manifest.json; do \

@@ -77,7 +77,8 @@ class NetworkConfig(_Table):
         )
     )
     interval_output: bool = Field(
-        default=True, description="whether a second output scores pitches by their interval from each voice"
+        default=True,
+        description="whether further outputs score pitches by their interval from each voice, or from the last notes",
     )
     length_input: bool = Field(
         default=False, description="whether the network sees how much of the piece is left, if that is known"

@@ -182,7 +182,7 @@ def train(
             except OSError as error:
                 raise CheckpointError.from_os_error(folder, error) from error
         corpus = Corpus.load(corpus_path)
-        tokenizer = _fit_tokenizer(config, corpus, corpus_path) if start is None else start.tokenizer
+        tokenizer = fit_tokenizer(config, corpus, corpus_path) if start is None else start.tokenizer
         if start is not None:
             check_suitable(corpus, tokenizer, str(start.path))
         pieces, dropped = encode_split(corpus, tokenizer, Split.TRAIN)
@@ -222,7 +222,12 @@ def train(
         )
 
 
-def _fit_tokenizer(config: Config, corpus: Corpus, corpus_path: Path) -> Tokenizer:
+def fit_tokenizer(config: Config, corpus: Corpus, corpus_path: Path) -> Tokenizer:
+    """The configuration's tokenizer, with parameters from the training pieces.
+
+    Raises:
+        CorpusError: the corpus does not suit the tokenizer.
+    """
     train_scores = (piece.score for piece in corpus.pieces(Split.TRAIN))  # a generator: they need much memory
     try:
         return tokenizer_class(config.tokenizer.name).fit(config.tokenizer.parameters, train_scores)

@@ -31,12 +31,12 @@ def ablation(corpus: Path | None, work: Path, docs: Path, threads: int, quiet: b
     if corpus is None:
         record = AblationRecord.load(path)
     else:
-        from research.ablation.experiment import Ablation
+        from research.ablation.experiment import VARIANTS, Ablation
         from training.loop.hardware import resolve_device, set_threads
 
         for folder in (work, path.parent):
             check_writable(folder)
-        variants = Ablation.load()
+        variants = Ablation.load(VARIANTS)
         set_threads(threads, variants.config(variants.variants[0]))
         with exit_on_stop(work):
             record = variants.run(corpus, work, device=resolve_device(), progress=not quiet)

@@ -1,7 +1,7 @@
 """Scores pieces with the decode graphs: all tokens are forced, and the graphs' logits are read."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import onnx
@@ -15,17 +15,29 @@ from runtime.scorer import Scorer
 from runtime.session import open_session
 from runtime.state import initial_state, stack_starts
 
-if TYPE_CHECKING:
-    from training.evaluation.network_scoring import NetworkScorer
-
 _LOGITS: Final = "logits_{}"
 TOKENS_AT_ONCE: Final = 1 << 17
 """Maximum number of tokens of one run: enough for many pieces side by side, since each is read token by token."""
 
 
-def logit_scorer(
-    bundle: Bundle, precision: Precision | None, *, threads: int = 0
-) -> "Scorer | DecodeScorer | NetworkScorer":
+class LogitScorer(Protocol):
+    """Scores whole pieces."""
+
+    @property
+    def tokens_at_once(self) -> int:
+        """Maximum number of tokens of one call, with padding."""
+
+    def logits(
+        self,
+        pieces: Sequence[NDArray[np.integer[Any]]],
+        first_positions: Sequence[int],
+        remaining: Sequence[int] | None = None,
+        /,
+    ) -> list[NDArray[np.float32]]:
+        """See `runtime.scorer.Scorer.logits`."""
+
+
+def logit_scorer(bundle: Bundle, precision: Precision | None, *, threads: int = 0) -> LogitScorer:
     """A scorer of logits: of the decode graphs for a precision, else the fastest one in float32."""
     if precision is not None:
         return DecodeScorer(bundle, precision, threads=threads)
@@ -33,8 +45,9 @@ def logit_scorer(
         return graph_scorer(bundle, threads=threads)
     # PyTorch is not needed, and not installed everywhere, to evaluate a bundle with a scoring graph.
     from training.evaluation.network_scoring import NetworkScorer
+    from training.graphs.from_bundle import network_from_bundle
 
-    return NetworkScorer(bundle, threads=threads)
+    return NetworkScorer(network_from_bundle(bundle), bundle.tokenizer, threads=threads)
 
 
 def graph_scorer(bundle: Bundle, *, threads: int = 0) -> "Scorer | DecodeScorer":

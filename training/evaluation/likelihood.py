@@ -15,13 +15,13 @@ from music.bundle import Bundle
 from music.errors import InvalidScoreError
 from music.remaining_length import UNKNOWN
 from music.score import Score
-from music.tokenizers import Encoding
+from music.tokenizers import Encoding, Tokenizer
 from runtime.precision import Precision
 from runtime.scorer import batches, log_probabilities
 from training.corpus.sources import folder_sources
 from training.corpus.store import Corpus, Split
 from training.errors import CorpusError
-from training.evaluation.decode_scoring import logit_scorer
+from training.evaluation.decode_scoring import LogitScorer, logit_scorer
 from training.evaluation.pieces import onset_tokens
 from training.evaluation.record import Likelihood
 from training.loop.hardware import usable_threads
@@ -151,9 +151,22 @@ def evaluate_pieces(
     Raises:
         CorpusError: the tokenizer has no token for any piece.
     """
-    tokenizer = bundle.tokenizer
     threads = threads or usable_threads()  # ONNX Runtime's own default would keep every core busy while it waits
     scorer = logit_scorer(bundle, precision, threads=threads)
+    result = score_pieces(scorer, bundle.tokenizer, scores, meter, length_known=length_known)
+    if not result.pieces:
+        raise CorpusError(f"{bundle.name} has no token for any of this music, so there is nothing to evaluate")
+    return result
+
+
+def score_pieces(
+    scorer: LogitScorer, tokenizer: Tokenizer, scores: Iterable[Score], meter: MeterMode, *, length_known: bool = False
+) -> LikelihoodTotals:
+    """Score pieces with any network. For the arguments see `evaluate_pieces`.
+
+    Returns:
+        The totals, with 0 pieces if the tokenizer has no token for any of them.
+    """
     result = LikelihoodTotals(tokens_per_step=tokenizer.tokens_per_step)
     encodings: list[Encoding] = []
     seconds: list[float] = []
@@ -166,11 +179,9 @@ def evaluate_pieces(
             result.notes += len(score.notes)
             result.tokens += len(encoding.tokens)
             result.steps += (len(encoding.tokens) - 1) // tokenizer.tokens_per_step
-    if not encodings:
-        raise CorpusError(f"{bundle.name} has no token for any of this music, so there is nothing to evaluate")
     result.pieces = len(encodings)
     result.seconds = sum(seconds)
-    jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(bundle, e, meter)]
+    jobs = [(index, start) for index, e in enumerate(encodings) for start in _starts(tokenizer, e, meter)]
     begins_note = onset_tokens(tokenizer)
     scored: dict[int, list[_ScoredPiece]] = {}
     for batch in batches([len(encodings[index].tokens) for index, _ in jobs], scorer.tokens_at_once):
@@ -180,7 +191,7 @@ def evaluate_pieces(
         lengths = [of_piece(piece) if length_known else UNKNOWN for piece in tokens]
         scored_batch = scorer.logits(tokens, [start for _, start in together], lengths)
         for (index, _), logits in zip(together, scored_batch, strict=True):
-            scored.setdefault(index, []).append(_score_piece(bundle, encodings[index].tokens, logits, begins_note))
+            scored.setdefault(index, []).append(_score_piece(tokenizer, encodings[index].tokens, logits, begins_note))
     for index, starts in scored.items():
         nats = np.array([piece.nats for piece in starts])
         best = int(nats.argmin())
@@ -247,13 +258,13 @@ def evaluate_split(
     return evaluate_pieces(bundle, scores, meter, threads=threads, precision=precision, length_known=length_known)
 
 
-def _starts(bundle: Bundle, encoding: Encoding, meter: MeterMode) -> list[int]:
+def _starts(tokenizer: Tokenizer, encoding: Encoding, meter: MeterMode) -> list[int]:
     """Position indices at which the piece may begin."""
     if meter is MeterMode.GIVEN:
         return [encoding.first_position]
     if meter is MeterMode.BEATS:
         return [encoding.unmetered_first_position]
-    return bundle.tokenizer.positions.beat_starts
+    return tokenizer.positions.beat_starts
 
 
 class _ScoredPiece(NamedTuple):
@@ -265,10 +276,10 @@ class _ScoredPiece(NamedTuple):
 
 
 def _score_piece(
-    bundle: Bundle, tokens: NDArray[np.int32], logits: NDArray[np.float32], begins_note: NDArray[np.bool_]
+    tokenizer: Tokenizer, tokens: NDArray[np.int32], logits: NDArray[np.float32], begins_note: NDArray[np.bool_]
 ) -> _ScoredPiece:
     """Score one piece from its logits (n, vocabulary); `begins_note` (vocabulary,) marks the tokens that do."""
-    legal = bundle.tokenizer.grammar.masks(tokens)
+    legal = tokenizer.grammar.masks(tokens)
     masked = np.where(legal, logits, -np.inf)
     correct = masked.argmax(axis=1) == tokens
     onsets = begins_note[tokens]

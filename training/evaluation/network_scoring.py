@@ -1,23 +1,32 @@
-"""Scores pieces with the network of a bundle in PyTorch."""
+"""Scores pieces with a network in PyTorch."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from music.bundle import Bundle
 from music.remaining_length import UNKNOWN
+from music.tokenizers import Tokenizer
 from training.evaluation.decode_scoring import TOKENS_AT_ONCE
-from training.graphs.from_bundle import network_from_bundle
 from training.network.inputs import Inputs, model_inputs
 
 _WINDOW: Final = 256
 
 
+class ScoredNetwork(Protocol):
+    """A network that reads pieces window by window, such as `training.network.model.MusicLSTM`."""
+
+    def zero_state(self, batch: int) -> Any:
+        """State before the first token."""
+
+    def __call__(self, inputs: Inputs[torch.Tensor], state: Any) -> tuple[torch.Tensor, Any]:
+        """Logits (time, batch, vocabulary) float32 of the inputs (time, batch, ...), and the state after them."""
+
+
 class NetworkScorer:
-    """The network of a bundle in PyTorch, in float32. Its logits are those of the graphs but for rounding.
+    """A network in PyTorch, in float32. The logits of a bundle's network are those of its graphs but for rounding.
 
     A bundle whose network sees the notes so far has no scoring graph. Here they are known before the network runs, so
     this is several times as fast as its decode graphs.
@@ -25,16 +34,17 @@ class NetworkScorer:
 
     tokens_at_once: Final = TOKENS_AT_ONCE
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        """Load the network.
+    def __init__(self, network: ScoredNetwork, tokenizer: Tokenizer, *, threads: int = 0) -> None:
+        """Keep the network.
 
         Args:
-            bundle: with its configuration.
+            network: in evaluation mode.
+            tokenizer: of the pieces.
             threads: CPU threads of one operation; 0 for PyTorch's own choice.
         """
         self._threads = threads
-        self._network = network_from_bundle(bundle)
-        self._tokenizer = bundle.tokenizer
+        self._network = network
+        self._tokenizer = tokenizer
 
     def logits(
         self,

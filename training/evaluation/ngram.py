@@ -96,10 +96,10 @@ class NGram:
         """Token with the highest probability after the context of each row; of several the lowest, (n,)."""
         at_once = max(_VALUES_AT_ONCE // self._vocabulary_size, 1)
         parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
-        guesses = [self._distribution(part).argmax(axis=1) for part in parts]
+        guesses = [self.distribution(part).argmax(axis=1) for part in parts]
         return np.concatenate(guesses) if guesses else np.zeros(0, np.int64)
 
-    def _distribution(self, rows: Ints) -> NDArray[np.float64]:
+    def distribution(self, rows: Ints) -> NDArray[np.float64]:
         """Probability of every token after the context of each row, (n, vocabulary)."""
         result = np.full((len(rows), self._vocabulary_size), 1.0 / self._vocabulary_size)
         for level, seen, context in self._matches(rows):

@@ -99,6 +99,7 @@ class NoteLayers(nn.Module):
         self._constant("score_mask", _mask(groups.scores, used))
         self._constant("candidate_mask", _mask(groups.candidates, used))
         self.sees_profile = "profile" in used
+        self.scores_intervals = config.interval_output
         keys = torch.arange(tracker.pitches)
         self._constant("key_numbers", keys)
         self._constant("reach", torch.arange(2 * REACH + 1))
@@ -156,11 +157,13 @@ class NoteLayers(nn.Module):
             sets: `key_sets` of them.
         """
         tracker, voices, shape = self.tracker, self.voices, notes.keys.shape[:-1]
-        intervals = self.intervals(values).float().view(*shape, voices, self.references, self.span)
-        references = notes.keys.long()[..., self.reference_columns]  # (..., voices, references)
-        places = (self.key_numbers - references.unsqueeze(-1)).clamp(-INTERVAL_REACH, INTERVAL_REACH) + INTERVAL_REACH
-        scores = intervals.gather(-1, places).masked_fill((references == tracker.none).unsqueeze(-1), 0.0).sum(-2)
-        scores = scores + self._set_scores(self.weights(values).float(), notes, sets)
+        scores = self._set_scores(self.weights(values).float(), notes, sets)
+        if self.scores_intervals:
+            intervals = self.intervals(values).float().view(*shape, voices, self.references, self.span)
+            references = notes.keys.long()[..., self.reference_columns]  # (..., voices, references)
+            places = (self.key_numbers - references.unsqueeze(-1)).clamp(-INTERVAL_REACH, INTERVAL_REACH)
+            of_reference = intervals.gather(-1, places + INTERVAL_REACH)
+            scores = scores + of_reference.masked_fill((references == tracker.none).unsqueeze(-1), 0.0).sum(-2)
         pitched = nn.functional.pad(scores.flatten(-2), (self.vocabulary - voices * tracker.pitches, 0))
         trust = self.trust(self._trust_rows(notes)).squeeze(-1)
         suggested = self.suggestions(values).float()
@@ -173,7 +176,7 @@ class NoteLayers(nn.Module):
     def masked_outputs(self) -> list[tuple[nn.Linear, Tensor]]:
         """The outputs in the order in which a graph stacks them, each with a mask (outputs,) of those in use."""
         return [
-            (self.intervals, torch.ones(self.intervals.out_features)),
+            (self.intervals, torch.full((self.intervals.out_features,), float(self.scores_intervals))),
             (self.weights, self.score_mask.repeat(self.voices)),
             (self.suggestions, self.candidate_mask),
         ]

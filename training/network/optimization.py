@@ -4,26 +4,25 @@ import math
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from training.config import TrainingConfig
-from training.network.model import MusicLSTM
 
 _FINAL_RATE_SHARE: Final = 0.01
 
 
-def make_optimizer(model: MusicLSTM, config: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019) over all parameters; fused on CUDA."""
     return torch.optim.AdamW(
         _parameter_groups(model, config.weight_decay),
         lr=config.learning_rate,
         betas=(0.9, 0.98),
-        fused=model.output.weight.device.type == "cuda",
+        fused=next(model.parameters()).device.type == "cuda",
     )
 
 
-def _parameter_groups(model: MusicLSTM, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """All matrices with weight decay, all biases and the embeddings of the remaining length without.
 
     The other embeddings decay too. Most of their rows stand for something rare, and a row that only one piece has
@@ -52,7 +51,7 @@ def learning_rate(config: TrainingConfig, epoch: float) -> float:
     return config.learning_rate * (_FINAL_RATE_SHARE + (1 - _FINAL_RATE_SHARE) * cosine)
 
 
-def weight_average(model: MusicLSTM, decay: float) -> AveragedModel:
+def weight_average(model: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of the weights. Each step keeps the share `decay` of it, the first steps less.
 
     Averaged weights generalise better than the last ones (Polyak and Juditsky, 1992).

@@ -5,9 +5,10 @@ from click.testing import CliRunner
 
 from report import PageError, RecordError
 from research.__main__ import main
-from research.ablation.experiment import Ablation, Variant
+from research.ablation.experiment import VARIANTS, Ablation
 from research.ablation.page import IMAGE, REGION, render
 from research.ablation.record import AblationRecord
+from research.variants import Variant
 from training.config import load_config
 
 pytestmark = pytest.mark.slow  # each test trains
@@ -18,6 +19,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.fixture(scope="module")
 def record(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> AblationRecord:
     ablation = Ablation(
+        configuration="chorales",
         base={
             "tokenizer.parameters.voices": "2",
             "tokenizer.parameters.voice_order": "[0, 1]",
@@ -39,7 +41,7 @@ def record(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Abla
 
 
 def test_every_shipped_variant_is_a_configuration_of_its_own() -> None:
-    ablation = Ablation.load()
+    ablation = Ablation.load(VARIANTS)
     configs = [ablation.config(variant) for variant in ablation.variants]
     assert len({config.model_dump_json() for config in configs}) == len(configs)
     assert len({variant.folder for variant in ablation.variants}) == len(configs)
@@ -82,7 +84,7 @@ def test_the_page_shows_the_record() -> None:
 
 def test_the_record_has_the_shipped_variants() -> None:
     record = AblationRecord.load(DOCS / "ablation" / "results.json")
-    variants = Ablation.load().variants
+    variants = Ablation.load(VARIANTS).variants
     assert [(curve.name, curve.difference) for curve in record.curves] == [
         (variant.name, variant.difference) for variant in variants
     ]

@@ -11,6 +11,8 @@ OUTPUT_OPTIONS = [
     ["reproduction", "midi", "--docs", "-"],
     ["ablation", "--work", "-"],
     ["ablation", "--docs", "-"],
+    ["comparison", "--work", "-"],
+    ["comparison", "--docs", "-"],
 ]
 
 
@@ -25,9 +27,10 @@ def test_an_output_option_refuses_a_dash(arguments: list[str], tmp_path: Path, m
     check_a_dash_is_refused(main, arguments, tmp_path)
 
 
-def test_an_ablation_without_its_page_fails_before_it_trains(
-    small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["ablation", "comparison"])
+def test_a_training_command_without_its_page_fails_before_it_trains(
+    command: str, small_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = run(["ablation", "--corpus", str(small_corpus), "--docs", "nowhere"], tmp_path, monkeypatch)
+    result = run([command, "--corpus", str(small_corpus), "--docs", "nowhere"], tmp_path, monkeypatch)
     assert result.exit_code == 1
-    assert result.output == "Error: there is no page nowhere/ablation.md to write the results into\n"
+    assert result.output == f"Error: there is no page nowhere/{command}.md to write the results into\n"

@@ -24,11 +24,11 @@ ONE_VOICE = EventsTokenizer(lowest_pitch=40, highest_pitch=61, voices=1, positio
 GROUPS = ("chord", "past", "sounding", "profile", "intervals", "durations", "match")
 
 
-def network(tokenizer: EventsTokenizer, features: tuple[str, ...]) -> MusicLSTM:
+def network(tokenizer: EventsTokenizer, features: tuple[str, ...], *, intervals: bool = True) -> MusicLSTM:
     """A network whose outputs of the past weigh as much as the others."""
     torch.manual_seed(0)
     sizes = {"layers": 1, "hidden": 16, "embedding": 8, "dropout_input": 0, "dropout_between": 0, "dropout_output": 0}
-    config = NetworkConfig.model_validate(sizes | {"note_features": features})
+    config = NetworkConfig.model_validate(sizes | {"note_features": features, "interval_output": intervals})
     model = MusicLSTM(config, tokenizer).eval()
     assert model.notes is not None
     with torch.no_grad():
@@ -99,11 +99,13 @@ class Decoder:
 
 
 @pytest.mark.parametrize(
-    ("name", "without"), [*((name, None) for name in (*TOKENIZERS, "solo")), *(("piano", group) for group in GROUPS)]
+    ("name", "without"),
+    [*((name, None) for name in (*TOKENIZERS, "solo")), *(("piano", group) for group in (*GROUPS, "interval outputs"))],
 )
 def test_the_graph_gives_the_logits_of_pytorch(name: str, without: str | None, tmp_path: Path) -> None:
     tokenizer = ONE_VOICE if name == "solo" else TOKENIZERS[name]
-    model = network(tokenizer, tuple(group for group in GROUPS if group != without))
+    groups = tuple(group for group in GROUPS if group != without)
+    model = network(tokenizer, groups, intervals=without != "interval outputs")
     pieces = np.stack([random_piece(tokenizer, seed, 160) for seed in (7, 8)])
     decoder = Decoder(model, tokenizer, tmp_path, "float32")
     found = decoder.logits(pieces)
