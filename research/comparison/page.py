@@ -1,6 +1,7 @@
 """The record as the generated region of docs/comparison.md, with its figure."""
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from report import PALETTE, Region, Table, figure
@@ -29,13 +30,14 @@ def render(record: ComparisonRecord) -> str:
             f"{_loss(model):.3f}",
             "" if model is first else f"{_loss(model) / _loss(first) - 1:+.1%}",
             f"{model.test.bits_per_second:.1f}",
+            f"{median(model.test.bits_per_second_by_piece):.1f}",
             f"{model.test.pitch_accuracy:.1%}",
         )
         for model in record.results
     ]
     header = (
         "model", "difference", "parameters", "tokens seen", "CPU minutes", "nats per note", "change",
-        "bits per second", "pitch accuracy",
+        "bits per second", "median piece", "pitch accuracy",
     )  # fmt: skip
     table = Table(header, rows, text_columns=2)
     return f"{table.as_markdown()}\n\n![Validation loss by CPU time]({IMAGE.as_posix()})"
@@ -54,9 +56,9 @@ def draw(record: ComparisonRecord, path: Path) -> None:
             axes.set_title(title)
             axes.set_xlabel("CPU minutes of training")
             axes.legend()
+            last = [model.points[-1].valid_nats_per_note for model in models]
+            axes.set_ylim(0.97 * min(last), 1.35 * max(last))
         left.set_ylabel("nats per note, validation")
-        last = [model.points[-1].valid_nats_per_note for model in near]
-        right.set_ylim(0.98 * min(last), 1.5 * min(last))
 
 
 def _draw_curve(axes: "Axes", model: ComparedModel, index: int) -> None:
