@@ -22,7 +22,7 @@ def end_on_signal() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, _end)
-    # Whoever sends it wants the model repository to be read, which the start does later.
+    # It asks for a look at the model repository, which the start takes later anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 

@@ -29,6 +29,8 @@ def check_name(name: str) -> None:
 def check_target(target: Path, name: str) -> None:
     """Check that a bundle called `name` can be written to `target`, in place of a bundle and its model card there.
 
+    A folder whose name is a number is a version of a model.
+
     Raises:
         ExportError: the name is not valid, or another bundle beside `target` has it; the folder holds something other
             than one bundle, or cannot be written.
@@ -46,6 +48,8 @@ def check_target(target: Path, name: str) -> None:
         check_writable(target.parent)
     except OSError as error:
         raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
+    if target.name.isdecimal():  # a version: the others beside it have the same name
+        return
     for other in sorted(target.parent.iterdir()):
         if other.name != target.name and not other.name.startswith("."):
             manifest = manifest_at(other)

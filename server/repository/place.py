@@ -34,9 +34,7 @@ class Place:
     @classmethod
     def refused(cls, version: BundleFolder, folder: ModelFolder, error: Exception) -> Self:
         """A place whose bundle cannot be used."""
-        place = cls(folder.path, version.version, attempted=version.fingerprint, error=str(error))
-        place.report(version.path)
-        return place
+        return cls(folder.path, version.version, attempted=version.fingerprint, error=str(error))
 
     def report(self, path: Path) -> None:
         """Write the error into the log."""

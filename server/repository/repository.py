@@ -84,7 +84,15 @@ class ModelRepository:
         self._unloading = Unloading(host.remove_model, metrics, self._publish)
         self._loading: Place | None = None
         self._notes = Notes()
+        for _ in range(self._refused):  # at the start
+            metrics.repository.refused()
+        metrics.repository.scanned(refused=self._refused)
         self._publish()
+
+    @property
+    def _refused(self) -> int:
+        """Number of bundles that cannot be used, as far as the log has them."""
+        return sum(place.reported for place in self._places.values())
 
     @property
     def unloading(self) -> tuple[ServedModel, ...]:
@@ -107,7 +115,7 @@ class ModelRepository:
         """Look for changes once.
 
         Args:
-            asked: whether somebody asked for it, who says with it that all files are complete: bundles that cannot be
+            asked: whether an operator asked for it, which says that all files are complete: bundles that cannot be
                 used are verified again and logged at once, and models whose folders are gone are unloaded at once.
         """
         default = self._catalogue.default
@@ -127,7 +135,7 @@ class ModelRepository:
         self._log_default_model(default)
         await self._host.set_ready(bool(self._catalogue.names))
         self._publish()
-        self._metrics.repository.scanned(refused=sum(place.reported for place in self._places.values()))
+        self._metrics.repository.scanned(refused=self._refused)
 
     def _count_missing(self, found: Mapping[Path, ModelFolder], *, asked: bool) -> None:
         """Count the looks that have missed each folder."""

@@ -80,6 +80,9 @@ def load_repository(settings: Settings, loader: ModelLoader) -> Loaded:
         for model in loaded.models:
             model.unload()
         raise
+    for path, place in loaded.places.items():  # now, because a start that fails says why in one sentence
+        if place.error:
+            place.report(path)
     return loaded
 
 

@@ -305,6 +305,18 @@ async def test_a_model_without_versions_is_unloaded_after_its_pieces_and_the_ser
     assert (await stub.Generate(pb.GenerateRequest(bars=4))).model_version == 7
 
 
+async def test_a_version_that_is_bad_at_the_start_is_left_out_and_counted(
+    settings: Settings, repository: Path, small_bundle: Path
+) -> None:
+    break_weights(add_version(repository, small_bundle, "duo", 2))
+    async with App(settings) as app, grpc.aio.insecure_channel(app.address) as channel:
+        stub = pb_grpc.GenerationServiceStub(channel)
+        assert await loaded(stub) == [("duo", 1, True)]
+        assert [each[:3] for each in await unavailable(stub)] == [("duo", 2, pb.UNAVAILABLE_STATE_REFUSED)]
+        found = await scrape(app)
+        assert found.sum("fantasia_models_refused") == found.sum("fantasia_model_loads_total", outcome="refused") == 1
+
+
 async def test_two_folders_with_one_name_are_one_model_and_a_refused_bundle(
     app: App, stub: Stub, repository: Path, small_bundle: Path
 ) -> None:

@@ -130,6 +130,15 @@ def test_a_card_is_removed_with_its_bundle_and_other_pages_are_not(small_bundle:
         check_target(copy, "small")
 
 
+def test_versions_of_a_model_have_one_name_and_other_bundles_beside_each_other_do_not(
+    small_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_bundle, tmp_path / "small" / "1")
+    check_target(tmp_path / "small" / "2", "small")
+    with pytest.raises(ExportError, match="1 already holds a model called 'small'"):
+        check_target(tmp_path / "small" / "next", "small")
+
+
 @pytest.mark.parametrize("name", ["MyModel", "my model", "", "-x", "a" * 64, "../up"])
 def test_an_invalid_name_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match="is not a valid model name"):
