@@ -93,7 +93,7 @@ class Callers:
         await self._stack.aclose()
 
     async def learn(self, undisturbed: str) -> None:
-        """Request every piece from a server that nobody disturbs, to compare with.
+        """Request every piece from an undisturbed server, to compare with.
 
         Raises:
             FantasiaClientError: a call failed.
