@@ -1,5 +1,6 @@
 """How much memory this process may still take: within its control groups, and on the machine."""
 
+import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,17 @@ def free_memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP, machine:
         machine: the file with the memory of the machine.
     """
     return min([*_in_groups(cgroups, membership), *_on_machine(machine)], default=None)
+
+
+def return_free_memory() -> None:
+    """Give memory that was freed back to the system; does nothing with another C library than glibc.
+
+    The sessions of a model have large and small blocks. Where a small one stays, glibc keeps the large ones around it:
+    after ten models of 170 MB, one after another, the process held 600 MB, and 330 MB with this call after each.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _in_groups(cgroups: Path, membership: Path) -> Iterator[int]:

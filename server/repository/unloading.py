@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from runtime.memory import return_free_memory
 from server.catalogue import ServedModel
 from server.metrics import Metrics
 from server.repository.background import run_in_background
@@ -46,9 +47,11 @@ class Unloading:
         self._remove(model)
         del self._tasks[model]
         self._on_change()
-        _log.info("model unloaded", extra={"fields": _fields(model)})
-        forget = self._metrics.forget_version
-        asyncio.get_running_loop().call_later(_SERIES_SECONDS, forget, model.name, model.version)
+        fields, name, version = _fields(model), model.name, model.version
+        del model  # the last reference to its sessions
+        await run_in_background(return_free_memory)
+        _log.info("model unloaded", extra={"fields": fields})
+        asyncio.get_running_loop().call_later(_SERIES_SECONDS, self._metrics.forget_version, name, version)
 
 
 def _fields(model: ServedModel) -> dict[str, object]:
