@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         le=64,
-        description="Maximum number of versions of a model that are served: the highest, and the default version.",
+        description="Number of the highest versions of a model that are served, and the default version besides them.",
     )
     model_poll_seconds: float = Field(
         default=10.0,

@@ -305,7 +305,8 @@ class ModelRepository:
         if default != before:
             _log.warning("default model", extra={"fields": {"model": default or "none", "before": before or "none"}})
         if not names:
-            _log.error("no model is loaded", extra={"fields": {"path": self._root}})
+            if before:
+                _log.error("no model is loaded", extra={"fields": {"path": self._root}})
         elif not self._settings.default_model and default_of(names) is None and len(names) > 1:
             text = (
                 "several models are loaded and none is configured as the default: the next start needs --default-model"

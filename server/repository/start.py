@@ -115,7 +115,7 @@ def _verified(
     if not found:
         raise errors[0]
     if default and not any(each.is_default for each in found):
-        versions = ", ".join(str(each.version.version) for each in found)
+        versions = ", ".join(str(version.version) for version in folder.bundles)
         raise StartupError(f"{folder.path} has no version {default}, the default version; it has {versions}")
     return found
 

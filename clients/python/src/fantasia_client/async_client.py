@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1.generation_pb2_grpc import GenerationServiceStub
 from fantasia_client.base_client import BaseClient, Deadline
-from fantasia_client.connection import ChannelOptions
+from fantasia_client.connection import GENERATION_SERVICE, ChannelOptions
 from fantasia_client.errors import FantasiaClientError
 from fantasia_client.messages import (
     parse_evaluations,
@@ -153,7 +153,7 @@ class AsyncClient(BaseClient):
 
     async def health(self, *, timeout_seconds: float | None = None, wait_for_ready: bool | None = None) -> Health:
         """Whether the server is ready for requests. As `Client.health`."""
-        request = health_pb2.HealthCheckRequest()
+        request = health_pb2.HealthCheckRequest(service=GENERATION_SERVICE)
         return parse_health(await self._call(self._health_stub.Check, request, timeout_seconds, wait_for_ready))
 
     async def close(self) -> None:

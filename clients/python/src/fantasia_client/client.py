@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fantasia.v1 import generation_pb2 as pb
 from fantasia.v1.generation_pb2_grpc import GenerationServiceStub
 from fantasia_client.base_client import BaseClient, Deadline
-from fantasia_client.connection import ChannelOptions
+from fantasia_client.connection import GENERATION_SERVICE, ChannelOptions
 from fantasia_client.errors import FantasiaClientError
 from fantasia_client.messages import (
     parse_evaluations,
@@ -232,7 +232,7 @@ class Client(BaseClient):
         Raises:
             FantasiaClientError: the call failed.
         """
-        request = health_pb2.HealthCheckRequest()
+        request = health_pb2.HealthCheckRequest(service=GENERATION_SERVICE)
         return parse_health(self._call(self._health_stub.Check, request, timeout_seconds, wait_for_ready))
 
     def close(self) -> None:
