@@ -25,6 +25,7 @@ from fantasia.v1.generation_pb2_grpc import (
     add_GenerationServiceServicer_to_server,
 )
 from fantasia_client import AsyncClient, AsyncStream, Client, Piece, StreamUpdate
+from fantasia_client.connection import GENERATION_SERVICE
 from fantasia_client.messages import parse_piece
 
 Response = Callable[[Any, grpc.ServicerContext], Any]
@@ -162,7 +163,7 @@ class ScriptedServer(GenerationServiceServicer):
             self._server.stop(grace=None).wait()
 
     def set_health(self, state: int) -> None:
-        self.health.set("", state)
+        self.health.set(GENERATION_SERVICE, state)
 
     def fail(self, code: grpc.StatusCode, text: str = "failed", *details: Message) -> Response:
         """A response with this status; details add a google.rpc.Status."""
