@@ -49,6 +49,8 @@ def random_request(rng: random.Random, models: Sequence[ModelFacts]) -> pb.Gener
         request.seed = rng.getrandbits(rng.choice((4, 32, 64)))
     _set_candidates(rng, request)
     _set_output(rng, model, request)
+    if rng.random() < 0.2:
+        request.model_version = max(model.message.version, 1)
     return request
 
 

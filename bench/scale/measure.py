@@ -21,9 +21,6 @@ from fantasia_client import Client
 
 _CLIENTS: Final = 8
 """Callers with connections of their own, beside a join, a rollout and a crash."""
-_CLOSED_LOOP: Final = 64
-"""Calls at a time that measure the throughput."""
-_STEPS: Final = 128
 _JITTER: Final = 1.1
 """gRPC ends a connection up to a tenth later than its maximum age."""
 
@@ -42,6 +39,10 @@ class ScaleOptions:
     join_seconds: float = 30.0
     """How long calls are counted after the join."""
     throughput_seconds: float = 30.0
+    calls_at_a_time: int = 64
+    """That measure the throughput."""
+    steps: int = 128
+    """Length of their pieces."""
     before_seconds: float = 5.0
     """Load before and after something happens to replicas."""
     pre_stop_seconds: float = 5.0
@@ -96,7 +97,7 @@ def _throughput(way: Balancing, replicas: Sequence[Served], options: ScaleOption
 
         def rate(count: int) -> float:
             way.set([replica.host for replica in replicas[:count]])
-            return load.closed_loop(_CLOSED_LOOP, _STEPS).rate
+            return load.closed_loop(options.calls_at_a_time, options.steps).rate
 
         rate(len(replicas))  # warm up
         for count in range(2, len(replicas) + 1):

@@ -31,7 +31,7 @@ def test_a_record_is_a_section_with_its_tables() -> None:
     body = results_markdown({"quiet": full_record()}, {}, {})
 
     assert body.startswith("### quiet\n\nchorales dddddddddddd, int8 on CPUExecutionProvider")
-    assert body.count("|\n|:-") + body.count("|\n|--") == 9
+    assert body.count("|\n|:-") + body.count("|\n|--") == 10
     assert "\n- Engine and bare loop wrote the same tokens at every width.\n" in body
 
 

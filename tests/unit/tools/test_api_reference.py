@@ -99,7 +99,8 @@ def test_types_are_written_as_in_the_contract() -> None:
 
 
 def test_every_status_that_the_server_returns_has_its_row() -> None:
-    sources = [path.read_text() for path in (ROOT / "server").rglob("*.py")]
+    # OpenTelemetry has status codes of its own.
+    sources = [path.read_text() for path in (ROOT / "server").rglob("*.py") if path.parent.name != "tracing"]
     returned = {code for source in sources for code in re.findall(r"StatusCode\.([A-Z_]+)\b", source)}
     rows = re.findall(r"^\| (`[A-Z_]+` \(\d+\).*?) \| .+ \| .+ \| .+ \|$", PAGE, re.MULTILINE)
     assert returned - NOT_AN_ERROR_OF_OURS <= set(re.findall(r"`(\w+)`", "".join(rows)))

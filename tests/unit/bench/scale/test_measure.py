@@ -10,10 +10,12 @@ def test_replicas_are_measured_joined_replaced_and_killed(small_bundle: Path) ->
     options = ScaleOptions(
         models=small_bundle,
         balancers=("client",),
-        rate=20.0,
+        rate=10.0,
         connection_age_seconds=2.0,
         join_seconds=1.0,
         throughput_seconds=0.1,
+        calls_at_a_time=2,
+        steps=8,
         before_seconds=0.2,
         pre_stop_seconds=0.1,
     )

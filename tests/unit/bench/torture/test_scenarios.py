@@ -1,12 +1,10 @@
-import threading
 from pathlib import Path
 
 import pytest
 
 from bench.options import BenchError
-from bench.served import Served
 from bench.torture.attacks import ATTACKS
-from bench.torture.scenarios import SCENARIOS, Scenario, check_names, run_scenario, scenarios
+from bench.torture.scenarios import SCENARIOS, check_names, run_scenario, scenarios
 from bench.torture.stopping import NAME, stop_under_load
 
 
@@ -21,17 +19,6 @@ def test_others_are_served_meanwhile(name: str, small_bundle: Path, tmp_path: Pa
     assert found.scenario == name
     assert found.calls
     assert found.faults == ()
-
-
-@pytest.mark.slow
-def test_a_dead_server_is_no_success(small_bundle: Path) -> None:
-    def kill(server: Served, over: threading.Event) -> str:
-        server.process.kill()
-        over.wait()
-        return "killed"
-
-    with pytest.raises(BenchError, match="is gone"):
-        run_scenario(Scenario("killed", kill), small_bundle.parent, seconds=0.2, settle_seconds=0.0)
 
 
 @pytest.mark.slow
