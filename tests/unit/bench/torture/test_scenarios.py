@@ -8,7 +8,7 @@ from bench.torture.scenarios import SCENARIOS, check_names, run_scenario, scenar
 from bench.torture.stopping import NAME, stop_under_load
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("name", ["full disk", "corrupted bundle", "rapid reset"])
 def test_others_are_served_meanwhile(name: str, small_bundle: Path, tmp_path: Path) -> None:
     models = small_bundle.parent
@@ -21,7 +21,7 @@ def test_others_are_served_meanwhile(name: str, small_bundle: Path, tmp_path: Pa
     assert found.faults == ()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_signal_under_load_loses_nothing(small_bundle: Path) -> None:
     found = stop_under_load(small_bundle.parent)
 
