@@ -43,6 +43,18 @@ class Machine(Record):
         """The CPU and its instructions for int8."""
         return f"{self.cpu} ({', '.join(self.int8_instructions)})" if self.int8_instructions else self.cpu
 
+    def lines(self, users: str) -> list[str]:
+        """The hardware and the versions, one line each, for a report.
+
+        Args:
+            users: who shares the cores.
+        """
+        code = f", code {self.revision}" if self.revision else ""
+        return [
+            f"{self.processor}, {self.cores} core(s) for {users}; {self.system}",
+            f"Python {self.python}, ONNX Runtime {self.onnxruntime}, gRPC {self.grpcio}{code}",
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Cores:

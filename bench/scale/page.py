@@ -18,12 +18,9 @@ def as_text(record: ScaleRecord) -> str:
 
 def description(record: ScaleRecord) -> list[str]:
     """The bundle, the machine and the versions, one line each."""
-    machine = record.machine
-    code = f", code {machine.revision}" if machine.revision else ""
     return [
         f"{record.bundle} {record.digest[:12]}, {record.precision}, {record.date}",
-        f"{machine.processor}, {machine.cores} core(s) for replicas and callers; {machine.system}",
-        f"Python {machine.python}, ONNX Runtime {machine.onnxruntime}, gRPC {machine.grpcio}{code}",
+        *record.machine.lines("replicas and callers"),
     ]
 
 

@@ -19,13 +19,7 @@ def as_text(record: TortureRecord) -> str:
 
 def description(record: TortureRecord) -> list[str]:
     """The models, the machine and the versions, one line each."""
-    machine = record.machine
-    code = f", code {machine.revision}" if machine.revision else ""
-    return [
-        f"{', '.join(record.models)}, {record.date}",
-        f"{machine.processor}, {machine.cores} core(s) for server, callers and attackers; {machine.system}",
-        f"Python {machine.python}, ONNX Runtime {machine.onnxruntime}, gRPC {machine.grpcio}{code}",
-    ]
+    return [f"{', '.join(record.models)}, {record.date}", *record.machine.lines("server, callers and attackers")]
 
 
 def tables(record: TortureRecord) -> list[Table]:
